@@ -1,0 +1,108 @@
+//! What the operator wants, whatever source it came from.
+//!
+//! Plain typed data. [`super::validate`] is the one place that judges it.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
+use crate::wire::Protocol;
+
+/// Everything that may change while running.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DesiredState {
+    /// Services; the order has no meaning.
+    pub services: Vec<ServiceSpec>,
+    /// Source addresses for NAT.
+    pub snat: Vec<SnatSpec>,
+}
+
+/// One VIP, protocol and port, and who serves it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceSpec {
+    /// Unique name.
+    pub name: String,
+    /// The VIP.
+    pub address: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// Transport.
+    pub protocol: Protocol,
+    /// The address is the machine's own too; only this protocol and port are taken.
+    pub shared_address: bool,
+    /// How packets get to backends.
+    pub mode: Mode,
+    /// Maglev table size (a prime); none: chosen from the number of backends.
+    pub table_size: Option<u32>,
+    /// Who serves.
+    pub backends: Vec<BackendSpec>,
+    /// How backends are probed; none: they are always healthy.
+    pub health_check: Option<HealthCheckSpec>,
+    /// Idle times of its flows.
+    pub timeouts: FlowTimeouts,
+    /// With no usable backend.
+    pub no_backend: NoBackendPolicy,
+    /// When the service is removed.
+    pub on_service_gone: ServiceGonePolicy,
+}
+
+/// One server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendSpec {
+    /// Unique in its service, and stable: Maglev is keyed by it.
+    pub name: String,
+    /// Where it is.
+    pub address: Ipv4Addr,
+    /// Where it listens. For `l2dsr` the service's port.
+    pub port: u16,
+    /// Share of new flows beside the other backends' weights; 0 drains.
+    pub weight: u16,
+    /// No new flow, old ones stay.
+    pub drain: bool,
+}
+
+/// How backends are probed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthCheckSpec {
+    /// What is tried.
+    pub kind: HealthCheckKind,
+    /// Port; none: the backend's.
+    pub port: Option<u16>,
+    /// Time from one probe's start to the next one's, in milliseconds.
+    pub interval_ms: u32,
+    /// A probe without an answer by then has failed, in milliseconds.
+    pub timeout_ms: u32,
+    /// Successes in a row that make a backend healthy.
+    pub rise: u32,
+    /// Failures in a row that make it unhealthy.
+    pub fall: u32,
+}
+
+/// What a probe tries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HealthCheckKind {
+    /// A TCP connection is accepted.
+    Tcp,
+    /// An HTTP/1.1 GET is answered with a status in the range.
+    Http {
+        /// Request target, begins with `/`.
+        path: String,
+        /// `Host` header; none: the backend's address.
+        host: Option<String>,
+        /// Statuses that are success.
+        status: RangeInclusive<u16>,
+    },
+}
+
+/// Source addresses for NAT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnatSpec {
+    /// One address.
+    pub address: Ipv4Addr,
+    /// Ports that may be used.
+    pub ports: RangeInclusive<u16>,
+    /// Only towards backends behind this interface.
+    pub interface: Option<String>,
+    /// The address is the machine's own too; only these ports are taken.
+    pub shared_address: bool,
+}

@@ -1,0 +1,125 @@
+//! What is fixed when Guideway starts: interfaces, workers, limits, files.
+//!
+//! A reload that changes any of it is refused with the advice to restart.
+
+use std::path::PathBuf;
+
+/// How an interface is taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InterfaceSpec {
+    /// Interface name, for example `eth1`.
+    pub name: String,
+    /// Name of a Linux bridge of this machine: Guideway makes the veth pair `name` into it.
+    pub bridge: Option<String>,
+    /// XDP mode.
+    pub xdp_mode: XdpModeChoice,
+    /// Zero copy or copy.
+    pub zero_copy: ZeroCopyChoice,
+    /// What becomes of VIP and NAT frames on a queue that has no worker.
+    pub on_worker_gone: WorkerGonePolicy,
+}
+
+/// Where the XDP program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum XdpModeChoice {
+    /// In the driver if it can, else in the stack.
+    #[default]
+    Auto,
+    /// In the driver, or start is refused.
+    Native,
+    /// In the stack: works everywhere, slow.
+    Generic,
+}
+
+/// How frames get into the worker's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZeroCopyChoice {
+    /// Zero copy if the driver can, else copy.
+    #[default]
+    Auto,
+    /// Zero copy, or start is refused.
+    Required,
+    /// Copy.
+    Off,
+}
+
+/// VIP and NAT frames on a queue without a worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerGonePolicy {
+    /// Dropped and counted as `steer_no_worker`: TCP retransmits.
+    #[default]
+    Drop,
+    /// Passed to the kernel, which answers live connections with resets.
+    Kernel,
+}
+
+/// What a worker does when there is nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdlePolicy {
+    /// Polls for a moment after traffic where the core is the worker's alone, then sleeps.
+    #[default]
+    Auto,
+    /// Never sleeps: lowest latency, takes the whole core.
+    Busy,
+    /// Sleeps at once.
+    Sleep,
+}
+
+/// Worker threads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkersSpec {
+    /// How many; none: the largest queue count of all interfaces.
+    pub count: Option<u8>,
+    /// The core of each worker; none: worker w on core w modulo the cores there are.
+    pub cores: Option<Vec<usize>>,
+    /// What an idle worker does.
+    pub idle: IdlePolicy,
+}
+
+/// Everything that can grow has its limit here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LimitsSpec {
+    /// Flow entries of each worker.
+    pub flows_per_worker: usize,
+    /// Backends of all services, retired ones included.
+    pub backends: usize,
+    /// Retired backends that wait for their flows to end; beyond, the oldest is cut.
+    pub retired_backends: usize,
+    /// How long a removed service stays to answer its flows, in milliseconds.
+    pub service_gone_linger_ms: u32,
+    /// Rest of a SNAT port after its flow closed, in milliseconds.
+    pub snat_hold_down_ms: u32,
+    /// Blocks of 256 SNAT ports of each worker, one for each backend, SNAT address and shard in use.
+    pub snat_blocks_per_worker: usize,
+    /// ARP, echo, reset and unreachable answers of each worker a second.
+    pub replies_per_second: u32,
+    /// Frames of memory of each (interface, queue).
+    pub frames_per_queue: u32,
+    /// Bytes of one frame's chunk: 2048 or 4096.
+    pub frame_bytes: u32,
+    /// Frames that may wait from one worker to another.
+    pub hand_over_ring: usize,
+}
+
+/// Everything fixed at start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeSpec {
+    /// Interfaces; their order gives port ids.
+    pub interfaces: Vec<InterfaceSpec>,
+    /// Worker threads.
+    pub workers: WorkersSpec,
+    /// Limits.
+    pub limits: LimitsSpec,
+    /// The admin socket.
+    pub admin_socket: PathBuf,
+    /// Where state that outlives a run is kept (the cluster key, when none is configured).
+    pub state_dir: PathBuf,
+    /// A directory on a bpffs for the pinned XDP programs.
+    pub bpf_dir: PathBuf,
+    /// File with the cluster key: 32 hex digits. None: a random one is made in `state_dir`.
+    pub cluster_key_file: Option<PathBuf>,
+}

@@ -1,0 +1,59 @@
+//! What the kernel says about links, addresses, routes and neighbours, as plain data.
+
+use std::net::Ipv4Addr;
+
+use crate::wire::{MacAddress, PortId};
+
+/// One of our interfaces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkState {
+    /// Interface name as configured.
+    pub name: String,
+    /// The kernel's number for it; 0 while it does not exist.
+    pub ifindex: u32,
+    /// For an interface that leads into a bridge of this machine: the bridge's number. Routes and
+    /// neighbours of the bridge are then this port's.
+    pub bridge_ifindex: Option<u32>,
+    /// Its MAC.
+    pub mac: MacAddress,
+    /// Largest IP packet in bytes.
+    pub mtu_bytes: u16,
+    /// Administratively up and with carrier.
+    pub up: bool,
+}
+
+/// An address of the machine itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct OwnAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The interface that has it.
+    pub ifindex: u32,
+}
+
+/// The world `compile` and the engine's next hops depend on. Sorted, so that equal worlds are equal.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Topology {
+    /// By port id, in the configuration's order.
+    pub links: Vec<LinkState>,
+    /// The machine's own addresses, on any interface.
+    pub own_addresses: Vec<OwnAddress>,
+    /// Routes that leave by one of our ports.
+    pub routes: Vec<crate::forwarding::Route>,
+    /// Stations behind our ports.
+    pub neighbours: Vec<crate::forwarding::Neighbour>,
+    /// `net.ipv4.ip_local_port_range`: what the machine's own connections use.
+    pub local_port_range: Option<(u16, u16)>,
+}
+
+impl Topology {
+    /// Does the machine itself have this address?
+    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.own_addresses.iter().any(|own| own.address == address)
+    }
+
+    /// The port with this interface name.
+    pub fn port_by_name(&self, name: &str) -> Option<PortId> {
+        self.links.iter().position(|link| link.name == name).map(|place| PortId(place as u8))
+    }
+}

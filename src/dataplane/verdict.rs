@@ -1,0 +1,129 @@
+//! What becomes of a frame. Every frame gets exactly one verdict, every drop one reason.
+
+use crate::wire::PortId;
+
+/// The end of a frame's way through the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Rewritten in place; leaves by this port.
+    Forward(PortId),
+    /// Turned into an answer to its sender in place; leaves by this port.
+    Reply(PortId, ReplyKind),
+    /// Not sent on, for this reason.
+    Drop(DropReason),
+    /// Not for a VIP or SNAT address: the XDP program should have left it to the kernel.
+    NotOurs,
+}
+
+macro_rules! named_reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident => $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        #[repr(u8)]
+        pub enum $name { $($(#[doc = $doc])* $variant,)* }
+
+        impl $name {
+            /// All of them, in order.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name it has in counters, status and documentation.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+
+            /// What it means, as its documentation says.
+            pub fn meaning(self) -> &'static str {
+                match self { $($name::$variant => concat!($($doc, "\n",)*).trim_ascii(),)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+
+named_reasons! {
+    /// Kinds of answers made in the data path.
+    ReplyKind {
+        /// ARP reply for a VIP or SNAT address (RFC 826).
+        Arp => "arp",
+        /// ICMP echo reply from a VIP (RFC 792).
+        EchoReply => "icmp_echo",
+        /// TCP reset (RFC 9293 section 3.10.7).
+        Reset => "tcp_reset",
+        /// ICMP port unreachable (RFC 792).
+        PortUnreachable => "icmp_port_unreachable",
+    }
+}
+
+named_reasons! {
+    /// Why a frame is dropped.
+    DropReason {
+        /// The frame ends before a header it announces, or lengths disagree.
+        Malformed => "malformed",
+        /// The IPv4 header checksum is wrong.
+        BadIpv4Checksum => "bad_ipv4_checksum",
+        /// A fragment: not balanced yet.
+        Fragment => "fragment",
+        /// Source or destination address that no honest sender uses: multicast, broadcast, loopback,
+        /// zero, a VIP's own, or the same on both sides.
+        BadAddress => "bad_address",
+        /// To an address of ours, but to a protocol that is not balanced.
+        UnknownProtocol => "unknown_protocol",
+        /// To a VIP, but no service has that protocol and port.
+        NoService => "no_service",
+        /// The service has no usable backend and its policy is to drop.
+        NoBackend => "no_backend",
+        /// The flow's service was removed and its policy is to drop.
+        ServiceGone => "service_gone",
+        /// There is no route or no MAC to the next hop.
+        NoNextHop => "no_next_hop",
+        /// The time to live ran out.
+        TtlExceeded => "ttl_exceeded",
+        /// Longer than the MTU of the port it would leave by.
+        ExceedsMtu => "exceeds_mtu",
+        /// The flow table is full and the mode (NAT) needs an entry.
+        FlowTableFull => "flow_table_full",
+        /// No SNAT port is left towards the backend.
+        SnatPortsExhausted => "snat_ports_exhausted",
+        /// The service is NAT and no SNAT address can be used towards the backend.
+        NoSnatAddress => "no_snat_address",
+        /// To a SNAT address and port, but no flow uses it.
+        NoSnatBinding => "no_snat_binding",
+        /// A TCP segment of no known flow that does not open one (no SYN), of a NAT service.
+        NotOpening => "not_opening",
+        /// The owner's hand-over ring is full.
+        HandOverFull => "hand_over_full",
+        /// No free frame to take a handed-over packet into.
+        HandOverNoFrame => "hand_over_no_frame",
+        /// An ICMP message other than an echo request: not translated yet.
+        IcmpNotHandled => "icmp_not_handled",
+        /// An ARP message for an address of ours that is not a request.
+        ArpNotRequest => "arp_not_request",
+        /// An answer would exceed the limit of answers a second.
+        ReplyRateLimited => "reply_rate_limited",
+        /// A reset is not answered with a reset.
+        ResetNotAnswered => "reset_not_answered",
+        /// The worker was restarted while it had the frame in hand.
+        WorkerRestarted => "worker_restarted",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_distinct_and_documented() {
+        let names: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        assert!(DropReason::ALL.iter().all(|reason| reason.meaning().ends_with('.')));
+        assert_eq!(ReplyKind::ALL[ReplyKind::Reset as usize], ReplyKind::Reset);
+    }
+}

@@ -1,0 +1,17 @@
+//! The immutable snapshot workers forward by: services, backends, Maglev slots, next hops, look-ups.
+//!
+//! Must never know where it came from.
+
+mod ids;
+mod routes;
+mod service;
+mod snapshot;
+mod steer;
+
+pub use ids::{BackendId, ServiceIndex};
+pub use routes::{Neighbour, NextHop, Route, RouteTable};
+pub use service::{FlowTimeouts, Mode, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable};
+pub use snapshot::{
+    AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,
+};
+pub use steer::{SteerEntry, SteerTable};

@@ -1,0 +1,146 @@
+//! Where a frame goes next: port and MAC, by destination address.
+
+use std::net::Ipv4Addr;
+
+use crate::wire::{MacAddress, PortId};
+
+/// The station a frame is sent to, and the port it leaves by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct NextHop {
+    /// Port it leaves by; the source MAC is that port's.
+    pub port: PortId,
+    /// Destination MAC.
+    pub mac: MacAddress,
+}
+
+/// A prefix and where packets into it go: by a gateway whose MAC is known, or straight to the
+/// destination, whose own MAC is then looked up in the neighbours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Network address.
+    pub network: Ipv4Addr,
+    /// Prefix length in bits, 0 to 32.
+    pub prefix_len: u8,
+    /// Kernel's metric: of two routes to one prefix, the lower one is used.
+    pub metric: u32,
+    /// Port it leaves by.
+    pub port: PortId,
+    /// Next router, or none when the destination is on the link.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+impl Route {
+    fn covers(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
+        (address.to_bits() ^ self.network.to_bits()) & mask == 0
+    }
+}
+
+/// A station on a link as the kernel knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Neighbour {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Port it is behind.
+    pub port: PortId,
+    /// Its MAC, also the last one known when it is gone.
+    pub mac: MacAddress,
+    /// The kernel's probes failed: it is not there any more.
+    pub gone: bool,
+}
+
+/// The kernel's routes and neighbours on our ports, for replies whose way back is not known from
+/// the flow itself. Longest prefix first; a handful of entries, so a walk is enough.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Route>,
+    neighbours: Vec<Neighbour>,
+    gone: Vec<(PortId, MacAddress)>,
+}
+
+impl RouteTable {
+    /// Sorts what the kernel reported.
+    pub fn new(mut routes: Vec<Route>, mut neighbours: Vec<Neighbour>) -> RouteTable {
+        routes.sort_by_key(|route| {
+            (u8::MAX - route.prefix_len, route.metric, route.network, route.port)
+        });
+        neighbours.sort_by_key(|neighbour| (neighbour.address, neighbour.port));
+        let there =
+            |port, mac| neighbours.iter().any(|n| n.port == port && n.mac == mac && !n.gone);
+        let gone = neighbours
+            .iter()
+            .filter(|n| n.gone && n.mac.is_station() && !there(n.port, n.mac))
+            .map(|n| (n.port, n.mac))
+            .collect();
+        RouteTable { routes, neighbours, gone }
+    }
+
+    /// Where a packet to `address` goes; none when there is no route, or no MAC for its next hop.
+    pub fn next_hop(&self, address: Ipv4Addr) -> Option<NextHop> {
+        let route = self.route(address)?;
+        let hop = route.gateway.unwrap_or(address);
+        let found =
+            self.neighbours.binary_search_by_key(&(hop, route.port), |n| (n.address, n.port));
+        let neighbour = self.neighbours.get(found.ok()?)?;
+        let usable = !neighbour.gone && neighbour.mac.is_station();
+        usable.then_some(NextHop { port: route.port, mac: neighbour.mac })
+    }
+
+    /// The route a packet to `address` takes, whether or not its next hop's MAC is known.
+    pub fn route(&self, address: Ipv4Addr) -> Option<&Route> {
+        self.routes.iter().find(|route| route.covers(address))
+    }
+
+    /// Is this station known to be gone? Almost always there is none.
+    #[inline]
+    pub fn is_gone(&self, hop: NextHop) -> bool {
+        !self.gone.is_empty() && self.gone.contains(&(hop.port, hop.mac))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(network: &str, prefix_len: u8, metric: u32, port: u8, gateway: Option<&str>) -> Route {
+        let gateway = gateway.map(|g| g.parse().unwrap());
+        Route { network: network.parse().unwrap(), prefix_len, metric, port: PortId(port), gateway }
+    }
+
+    fn neighbour(address: &str, port: u8, last: u8, gone: bool) -> Neighbour {
+        let mac = MacAddress([2, 0, 0, 0, 0, last]);
+        Neighbour { address: address.parse().unwrap(), port: PortId(port), mac, gone }
+    }
+
+    #[test]
+    fn longest_prefix_then_metric_then_neighbour() {
+        let table = RouteTable::new(
+            vec![
+                route("0.0.0.0", 0, 100, 0, Some("10.0.0.254")),
+                route("0.0.0.0", 0, 50, 0, Some("10.0.0.253")),
+                route("10.0.0.0", 24, 0, 0, None),
+                route("10.0.0.128", 25, 0, 1, None),
+            ],
+            vec![
+                neighbour("10.0.0.253", 0, 3, false),
+                neighbour("10.0.0.254", 0, 4, false),
+                neighbour("10.0.0.7", 0, 7, false),
+                neighbour("10.0.0.200", 1, 8, true),
+            ],
+        );
+        let hop = |address: &str| {
+            table.next_hop(address.parse().unwrap()).map(|h| (h.port.0, h.mac.0[5]))
+        };
+        let rows = [
+            ("by the default route of the lower metric", "8.8.8.8", Some((0, 3))),
+            ("on the link", "10.0.0.7", Some((0, 7))),
+            ("on the link, MAC not known", "10.0.0.8", None),
+            ("longer prefix, neighbour gone", "10.0.0.200", None),
+        ];
+        for (description, address, wanted) in rows {
+            assert_eq!(hop(address), wanted, "{description}");
+        }
+        let gone = NextHop { port: PortId(1), mac: MacAddress([2, 0, 0, 0, 0, 8]) };
+        assert!(table.is_gone(gone) && !table.is_gone(NextHop { port: PortId(0), ..gone }));
+    }
+}

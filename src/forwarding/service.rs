@@ -1,0 +1,182 @@
+//! A service as workers see it.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use super::{BackendId, ServiceIndex};
+use crate::wire::{FlowKey, Protocol};
+
+/// How packets get to a backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Source and destination are translated: backends need nothing.
+    Nat,
+    /// Direct server return on one link: only the MAC changes, the backend has the VIP on loopback
+    /// and answers the client itself.
+    L2dsr,
+}
+
+/// What a client gets when the service has no usable backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoBackendPolicy {
+    /// TCP: a reset; UDP: ICMP port unreachable.
+    #[default]
+    Reset,
+    /// Nothing: the client times out.
+    Drop,
+}
+
+/// What the flows of a removed service get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceGonePolicy {
+    /// The client's next packet is answered: TCP with a reset, UDP with ICMP port unreachable.
+    #[default]
+    Reset,
+    /// The client's packets are dropped.
+    Drop,
+}
+
+/// Idle times after which a flow entry ends, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowTimeouts {
+    /// SYN seen, no established connection yet (RFC 5382 REQ-5 transitory: at least 4 min; shorter
+    /// by choice, since a SYN flood fills the table).
+    pub tcp_opening_ms: u32,
+    /// Established connection (RFC 5382 REQ-5: at least 2 h 4 min).
+    pub tcp_established_ms: u32,
+    /// After FIN from one or both sides.
+    pub tcp_closing_ms: u32,
+    /// UDP without a packet (RFC 4787 REQ-5: at least 2 min, 5 min recommended).
+    pub udp_ms: u32,
+}
+
+impl Default for FlowTimeouts {
+    fn default() -> Self {
+        FlowTimeouts {
+            tcp_opening_ms: 60_000,
+            tcp_established_ms: 7_440_000,
+            tcp_closing_ms: 60_000,
+            udp_ms: 300_000,
+        }
+    }
+}
+
+/// One VIP, protocol and port with its backends' Maglev table.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// VIP and port.
+    pub vip: SocketAddrV4,
+    /// Transport.
+    pub protocol: Protocol,
+    /// The machine has this address too: only this protocol and port of it are ours.
+    pub shared_address: bool,
+    /// How packets get to backends.
+    pub mode: Mode,
+    /// Slot -> backend for new flows; its length is the table size. Empty: no usable backend.
+    pub slots: Arc<[BackendId]>,
+    /// With no usable backend.
+    pub no_backend: NoBackendPolicy,
+    /// Idle times.
+    pub timeouts: FlowTimeouts,
+    /// Once removed (see `gone`), what its flows get.
+    pub on_service_gone: ServiceGonePolicy,
+    /// The service was removed and is here only until its flows are told.
+    pub gone: bool,
+}
+
+/// VIP, protocol and port -> service: open addressing, at most half full, built once a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceTable {
+    /// Power of two long. `u64::MAX` marks an empty place: no key is that.
+    places: Vec<(u64, ServiceIndex)>,
+}
+
+const EMPTY: u64 = u64::MAX;
+
+impl ServiceTable {
+    /// Builds the table; of two services with one key, the first is found.
+    pub fn new(services: &[Service]) -> ServiceTable {
+        let len = (services.len() * 2).next_power_of_two().max(2);
+        let mut table = ServiceTable { places: vec![(EMPTY, ServiceIndex(0)); len] };
+        for (index, service) in services.iter().enumerate() {
+            let key =
+                key_of(service.vip.ip().to_bits(), service.vip.port(), service.protocol.number());
+            let place = table.place_of(key);
+            if table.places[place].0 == EMPTY {
+                table.places[place] = (key, ServiceIndex(index as u32));
+            }
+        }
+        table
+    }
+
+    /// The service a packet with this key is for.
+    #[inline]
+    pub fn find(&self, key: &FlowKey) -> Option<ServiceIndex> {
+        if self.places.is_empty() {
+            return None;
+        }
+        let wanted = key_of(key.destination, key.destination_port, key.protocol as u8);
+        let (found, index) = self.places[self.place_of(wanted)];
+        (found == wanted).then_some(index)
+    }
+
+    /// Where `key` stands, or the empty place where it would.
+    #[inline]
+    fn place_of(&self, key: u64) -> usize {
+        let mask = self.places.len() - 1;
+        let mut place = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
+        while self.places[place].0 != key && self.places[place].0 != EMPTY {
+            place = (place + 1) & mask;
+        }
+        place
+    }
+}
+
+fn key_of(address: u32, port: u16, protocol: u8) -> u64 {
+    u64::from(address) << 32 | u64::from(port) << 8 | u64::from(protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_each_service_and_nothing_else() {
+        let service = |address: u32, port: u16, protocol| Service {
+            name: "s".into(),
+            vip: SocketAddrV4::new(address.into(), port),
+            protocol,
+            shared_address: false,
+            mode: Mode::Nat,
+            slots: Arc::from([]),
+            no_backend: NoBackendPolicy::Reset,
+            timeouts: FlowTimeouts::default(),
+            on_service_gone: ServiceGonePolicy::Reset,
+            gone: false,
+        };
+        let services: Vec<Service> = (0..500u32)
+            .map(|i| {
+                let protocol = if i % 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
+                service(0x0a00_0000 + i / 10, 80 + (i % 10) as u16, protocol)
+            })
+            .collect();
+        let table = ServiceTable::new(&services);
+        let client = "192.0.2.1:4000".parse().unwrap();
+        for (index, service) in services.iter().enumerate() {
+            let key = FlowKey::new(service.protocol, client, service.vip);
+            assert_eq!(table.find(&key), Some(ServiceIndex(index as u32)));
+            let other =
+                if service.protocol == Protocol::Tcp { Protocol::Udp } else { Protocol::Tcp };
+            assert_eq!(table.find(&FlowKey::new(other, client, service.vip)), None);
+        }
+        assert_eq!(
+            ServiceTable::default().find(&FlowKey::new(Protocol::Tcp, client, client)),
+            None
+        );
+    }
+}

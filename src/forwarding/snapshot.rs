@@ -1,0 +1,251 @@
+//! The immutable state workers forward by: made by `compile`, swapped in between batches.
+
+use std::hash::Hasher;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+
+use super::{BackendId, NextHop, RouteTable, Service, ServiceIndex, ServiceTable};
+use crate::wire::{FlowKey, MacAddress, PortId};
+
+/// The secret that places flows in Maglev tables; nodes of one ECMP group share it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClusterKey(pub [u8; 16]);
+
+impl std::fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterKey(secret)")
+    }
+}
+
+/// What a backend may still get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendState {
+    /// New flows by its share of the table.
+    Active,
+    /// In the configuration with `drain` or weight 0: keeps its flows, gets no new one.
+    Draining,
+    /// Its health check fails: keeps its flows, gets no new one.
+    Unhealthy,
+    /// No longer in the configuration: here until its last flow has ended.
+    Retired,
+}
+
+/// One backend of one service.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Stable number.
+    pub id: BackendId,
+    /// Stable name within its service: Maglev is keyed by it.
+    pub name: Arc<str>,
+    /// Its service in this snapshot (a removed one stays as `gone` while flows of it live).
+    pub service: ServiceIndex,
+    /// Where it listens.
+    pub socket: SocketAddrV4,
+    /// Weight as configured.
+    pub weight: u16,
+    /// What it may still get.
+    pub state: BackendState,
+    /// The generation in which it became retired; 0 while it is not.
+    pub retired_in: u64,
+    /// Where its frames go. None: no route or no MAC yet; packets are dropped with a reason.
+    pub next_hop: Option<NextHop>,
+    /// SNAT addresses that may be used towards it: places in [`Snapshot::snat`].
+    pub snat: Arc<[u16]>,
+}
+
+/// One source address for NAT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnatAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Ports that may be used; spans at least 256, so that every shard has one.
+    pub ports: RangeInclusive<u16>,
+    /// Used only towards backends behind this port, or towards all.
+    pub port: Option<PortId>,
+    /// It is the machine's own address too: ARP and everything outside `ports` are the kernel's.
+    pub shared_address: bool,
+}
+
+/// One of our interfaces as it is now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// Interface name.
+    pub name: Arc<str>,
+    /// Its MAC: source of every frame that leaves by it.
+    pub mac: MacAddress,
+    /// Largest IP packet in bytes.
+    pub mtu_bytes: u16,
+    /// Carrier and administratively up.
+    pub up: bool,
+}
+
+/// How an address is ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AddressRole {
+    /// A VIP that is ours alone: ARP and ping are answered here.
+    Vip,
+    /// A SNAT address that is ours alone: ARP is answered here.
+    Snat,
+    /// Shared with the machine: the kernel answers ARP and ping.
+    Shared,
+}
+
+/// Everything a worker needs to decide about a packet. Immutable.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Counts up by one with each publication; the first is 1.
+    pub generation: u64,
+    /// By [`ServiceIndex`].
+    pub services: Vec<Service>,
+    /// By [`BackendId`]; holes are ids not in use.
+    pub backends: Vec<Option<Backend>>,
+    /// NAT source addresses.
+    pub snat: Vec<SnatAddress>,
+    /// By [`PortId`].
+    pub ports: Vec<Port>,
+    /// Ways back to clients.
+    pub routes: RouteTable,
+    cluster_key: ClusterKey,
+    by_vip: ServiceTable,
+    addresses: Vec<(u32, AddressRole)>,
+}
+
+/// The parts of a snapshot that `compile` chooses; look-up structures are made from them.
+#[derive(Clone, Debug)]
+pub struct SnapshotParts {
+    /// See [`Snapshot::generation`].
+    pub generation: u64,
+    /// See [`Snapshot::services`].
+    pub services: Vec<Service>,
+    /// See [`Snapshot::backends`].
+    pub backends: Vec<Option<Backend>>,
+    /// See [`Snapshot::snat`].
+    pub snat: Vec<SnatAddress>,
+    /// See [`Snapshot::ports`].
+    pub ports: Vec<Port>,
+    /// See [`Snapshot::routes`].
+    pub routes: RouteTable,
+    /// Places flows in Maglev tables.
+    pub cluster_key: ClusterKey,
+}
+
+impl Snapshot {
+    /// Builds the look-ups.
+    pub fn new(parts: SnapshotParts) -> Snapshot {
+        let by_vip = ServiceTable::new(&parts.services);
+        let vips = parts.services.iter().map(|s| {
+            let role = if s.shared_address { AddressRole::Shared } else { AddressRole::Vip };
+            (s.vip.ip().to_bits(), role)
+        });
+        let snat = parts.snat.iter().map(|s| {
+            let role = if s.shared_address { AddressRole::Shared } else { AddressRole::Snat };
+            (s.address.to_bits(), role)
+        });
+        let mut addresses: Vec<_> = vips.chain(snat).collect();
+        // Stable, and VIPs come first: an address that is VIP and SNAT answers pings too.
+        addresses.sort_by_key(|&(address, _)| address);
+        addresses.dedup_by_key(|&mut (address, _)| address);
+        let SnapshotParts { generation, services, backends, snat, ports, routes, cluster_key } =
+            parts;
+        Snapshot {
+            generation,
+            services,
+            backends,
+            snat,
+            ports,
+            routes,
+            cluster_key,
+            by_vip,
+            addresses,
+        }
+    }
+
+    /// A snapshot with no service: what workers run before the first is published.
+    pub fn empty() -> Snapshot {
+        Snapshot::new(SnapshotParts {
+            generation: 0,
+            services: vec![],
+            backends: vec![],
+            snat: vec![],
+            ports: vec![],
+            routes: RouteTable::default(),
+            cluster_key: ClusterKey([0; 16]),
+        })
+    }
+
+    /// The service a packet with this key is for.
+    #[inline]
+    pub fn find_service(&self, key: &FlowKey) -> Option<(ServiceIndex, &Service)> {
+        let index = self.by_vip.find(key)?;
+        Some((index, self.services.get(index.index())?))
+    }
+
+    /// The backend Maglev gives a new flow of `service`; none when none is usable.
+    ///
+    /// A pure function of key, table and cluster key: every node of an ECMP group agrees.
+    #[inline]
+    pub fn select(&self, service: &Service, key: &FlowKey) -> Option<&Backend> {
+        let id = *service.slots.get(self.slot(service, key)?)?;
+        self.backend(id)
+    }
+
+    /// The Maglev slot of a flow; none when the table is empty.
+    #[inline]
+    pub fn slot(&self, service: &Service, key: &FlowKey) -> Option<usize> {
+        let len = service.slots.len();
+        // Multiply-shift spreads the hash over the slots without a division (Lemire 2019).
+        (len > 0).then(|| (u128::from(self.flow_hash(key)) * len as u128 >> 64) as usize)
+    }
+
+    fn flow_hash(&self, key: &FlowKey) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.cluster_key.0);
+        hasher.write(&key.source.to_be_bytes());
+        hasher.write(&key.destination.to_be_bytes());
+        hasher.write(&key.source_port.to_be_bytes());
+        hasher.write(&key.destination_port.to_be_bytes());
+        hasher.write(&[key.protocol as u8]);
+        hasher.finish()
+    }
+
+    /// A backend by id.
+    #[inline]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(id.index())?.as_ref()
+    }
+
+    /// A backend's service.
+    #[inline]
+    pub fn service_of(&self, backend: &Backend) -> Option<&Service> {
+        self.services.get(backend.service.index())
+    }
+
+    /// A port by id.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())
+    }
+
+    /// How an address is ours, if it is.
+    #[inline]
+    pub fn address_role(&self, address: Ipv4Addr) -> Option<AddressRole> {
+        let found =
+            self.addresses.binary_search_by_key(&address.to_bits(), |&(address, _)| address);
+        found.ok().map(|place| self.addresses[place].1)
+    }
+
+    /// Every address of ours with its role, sorted.
+    pub fn addresses(&self) -> impl Iterator<Item = (Ipv4Addr, AddressRole)> + '_ {
+        self.addresses.iter().map(|&(address, role)| (Ipv4Addr::from_bits(address), role))
+    }
+
+    /// The SNAT address that owns this address and port, by its place in [`Snapshot::snat`].
+    #[inline]
+    pub fn find_snat(&self, address: Ipv4Addr, port: u16) -> Option<u16> {
+        let owns = |snat: &SnatAddress| snat.address == address && snat.ports.contains(&port);
+        self.snat.iter().position(owns).map(|place| place as u16)
+    }
+}

@@ -1,0 +1,1 @@
+//! Active probes (tokio) -> health events. Must never know packets.

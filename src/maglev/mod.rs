@@ -1,0 +1,1 @@
+//! Maglev consistent hashing: backends, weights, table size, key -> table. Pure.

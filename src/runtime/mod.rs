@@ -1,0 +1,1 @@
+//! Worker loop, pinning, snapshot publishing, supervision, the kernel's routes. Must never know YAML.

@@ -1,0 +1,3 @@
+//! The outside world -> desired state. Must never know `dataplane` or `io`.
+
+pub mod yaml;

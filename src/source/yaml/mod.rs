@@ -1,0 +1,1 @@
+//! YAML files -> node spec and desired state, with errors that show line, column and caret.

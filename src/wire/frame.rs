@@ -1,0 +1,105 @@
+//! A frame's bytes while the engine works on them, and the port they came in by.
+
+/// An interface Guideway has taken, by its place in the configuration's `interfaces` list.
+///
+/// At most 256 ports. Plain data: it stands in flow entries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct PortId(pub u8);
+
+impl PortId {
+    /// Place in arrays that hold one thing a port.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One frame in its chunk of memory: the bytes, with the room before and after them.
+///
+/// Hides how the bytes lie in memory: code that asks for [`bytes_mut`](Self::bytes_mut) and
+/// [`prepend`](Self::prepend) stays as it is when a frame is more than one buffer one day.
+#[derive(Debug)]
+pub struct FrameView<'a> {
+    chunk: &'a mut [u8],
+    start: usize,
+    end: usize,
+}
+
+impl<'a> FrameView<'a> {
+    /// A view of `chunk[start..start + len]`.
+    ///
+    /// # Panics
+    /// When the range is not inside `chunk`: the device's mistake, never the network's.
+    pub fn new(chunk: &'a mut [u8], start: usize, len: usize) -> Self {
+        assert!(
+            start + len <= chunk.len(),
+            "frame {start}+{len} outside its chunk of {}",
+            chunk.len()
+        );
+        FrameView { chunk, start, end: start + len }
+    }
+
+    /// The frame, from the first byte of the Ethernet header.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.chunk[self.start..self.end]
+    }
+
+    /// The frame, to be changed in place.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.chunk[self.start..self.end]
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// No bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Offset of the frame's first byte in the chunk.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Bytes free in front of the frame.
+    pub fn headroom_bytes(&self) -> usize {
+        self.start
+    }
+
+    /// Takes `len` bytes of room in front into the frame; `false`, and nothing done, when there is less.
+    pub fn prepend(&mut self, len: usize) -> bool {
+        let fits = len <= self.start;
+        if fits {
+            self.start -= len;
+        }
+        fits
+    }
+
+    /// Gives the frame a new length, longer or shorter at its end; `false`, and nothing done, when
+    /// the chunk ends before. Bytes gained are whatever stood there.
+    pub fn set_len(&mut self, len: usize) -> bool {
+        let fits = self.start + len <= self.chunk.len();
+        if fits {
+            self.end = self.start + len;
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_bounded_at_both_ends() {
+        let mut chunk = [0u8; 16];
+        let mut view = FrameView::new(&mut chunk, 4, 8);
+        assert!(!view.prepend(5) && view.prepend(4) && view.len() == 12 && view.start() == 0);
+        assert!(!view.set_len(17) && view.set_len(16) && view.bytes().len() == 16);
+    }
+}
