@@ -113,4 +113,14 @@ impl Engine {
     pub fn import(&mut self, _now: Ticks, _entries: &[FlowEntry]) -> usize {
         todo!()
     }
+
+    /// Does it hold any flow entry, live or resting?
+    pub fn has_flows(&self) -> bool {
+        todo!()
+    }
+
+    /// After a panic: an engine with the same entries, all look-ups rebuilt from them.
+    pub fn recover(self) -> Engine {
+        todo!()
+    }
 }
