@@ -146,11 +146,11 @@ impl<D: Device> FaultInjector<D> {
                 self.inner.release(frame);
                 continue;
             }
-            if lane.happens(lane.rates.duplication) {
-                if let Some(copy) = copy_frame(&mut self.inner, &frame) {
-                    lane.counts.duplicated += 1;
-                    self.arrived.push_back(copy);
-                }
+            if lane.happens(lane.rates.duplication)
+                && let Some(copy) = copy_frame(&mut self.inner, &frame)
+            {
+                lane.counts.duplicated += 1;
+                self.arrived.push_back(copy);
             }
             lane.damage(&mut self.inner, &mut frame);
             if lane.happens(lane.rates.reordering) {

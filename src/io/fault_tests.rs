@@ -66,7 +66,8 @@ fn a_seed_repeats_and_another_differs() {
 fn each_fault_does_what_its_name_says() {
     const FRAMES: u32 = 1000;
     let number = |bytes: &Vec<u8>| u32::from_be_bytes(*bytes.last_chunk().unwrap());
-    let rows: [(&str, FaultRates, fn(&FaultCounts) -> u64); 5] = [
+    type Count = fn(&FaultCounts) -> u64;
+    let rows: [(&str, FaultRates, Count); 5] = [
         ("loss", FaultRates { loss: 0.2, ..NONE }, |counts| counts.lost),
         ("duplication", FaultRates { duplication: 0.2, ..NONE }, |counts| counts.duplicated),
         ("reordering", FaultRates { reordering: 0.2, ..NONE }, |counts| counts.reordered),
