@@ -1,0 +1,61 @@
+# Guideway. `make demo` shows it, `make test` proves it. Both install what is missing on Debian.
+
+CARGO ?= cargo
+TOOLS := $(CURDIR)/target/tools
+DENY := $(TOOLS)/bin/cargo-deny
+# Variables of `make demo`: KEEP=1 leaves the demo running.
+KEEP ?=
+# Variables of `make test`: TEST=name runs the test files and tests that match.
+TEST ?=
+# The namespaced tests load both cores by themselves.
+export RUST_TEST_THREADS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint bench fmt deny clean-namespaces
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install missing Debian packages; says what and why, does nothing when all are there
+	@scripts/setup
+
+build: ## build the release binary and the test peer
+	@scripts/setup build
+	$(CARGO) build --locked --release --bin guideway --example testpeer
+
+demo: build ## show the main job on real traffic in namespaces (KEEP=1 leaves it running; root)
+	@scripts/setup test
+	@KEEP=$(KEEP) demo/run
+
+test: ## run all tests, those with root and namespaces too (TEST=name runs what matches)
+	@scripts/setup build test
+	$(CARGO) test --locked --no-fail-fast -- $(TEST)
+
+lint: ## fmt, clippy on each feature set, docs, architecture, dependencies
+	@scripts/setup build lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) test --locked --no-default-features --test architecture
+	for script in scripts/* demo/* .ci/run; do bash -n $$script || exit 1; done
+	@$(MAKE) --no-print-directory deny
+
+deny: $(DENY) ## check licences, bans and sources of dependencies
+	$(DENY) --log-level error check licenses bans sources
+
+# Unoptimised it builds in a third of the time and still checks in seconds.
+$(DENY):
+	$(CARGO) install cargo-deny --locked --debug --version '^0.20' --root $(TOOLS) \
+		--target-dir $(TOOLS)/build
+	rm -rf $(TOOLS)/build
+
+bench: ## run the benchmarks
+	@scripts/setup build
+	$(CARGO) bench --locked
+
+fmt: ## format the code
+	$(CARGO) fmt
+
+clean-namespaces: ## remove namespaces and links that a killed demo or test left behind
+	@scripts/clean-namespaces
