@@ -269,7 +269,9 @@ proptest! {
         }
         mend_header(&mut frame);
         let ParseOutcome::Parsed(asked) = parse(&frame) else { return Ok(()) };
-        prop_assume!(!matches!(asked.body, Body::Arp(_)));
+        if matches!(asked.body, Body::Arp(_)) {
+            return Ok(());
+        }
         for answer in [RESET, UNREACHABLE, ECHO] {
             let mut chunk = [frame.clone(), vec![0xee; room]].concat();
             let mut view = FrameView::new(&mut chunk, 0, frame.len());

@@ -180,7 +180,9 @@ proptest! {
         let at = checksum_at(&before);
         let right = u16::from_be_bytes([frame[at], frame[at + 1]]);
         let wrong = checksum::fold(u64::from(right) + u64::from(error));
-        prop_assume!(right != 0 || before.key.is_tcp());
+        if right == 0 && !before.key.is_tcp() {
+            return Ok(()); // None was made.
+        }
         frame[at..at + 2].copy_from_slice(&wrong.to_be_bytes());
         translate(&mut frame, &before, source, destination);
         let found = [frame[at], frame[at + 1]];
