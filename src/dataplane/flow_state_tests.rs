@@ -158,8 +158,14 @@ fn idle_times() {
         tcp_closing_ms: 30_000,
         udp_ms: 4,
     };
-    let rows =
-        [(Opening, 1), (Established, 2), (Closing, 30_000), (Closed, 10_000), (Reset, 10_000), (Udp, 4)];
+    let rows = [
+        (Opening, 1),
+        (Established, 2),
+        (Closing, 30_000),
+        (Closed, 10_000),
+        (Reset, 10_000),
+        (Udp, 4),
+    ];
     for (state, wanted) in rows {
         assert_eq!(state.timeout_ms(&timeouts), wanted, "{state:?}");
     }

@@ -13,7 +13,8 @@ fn hash() -> FlowHash {
 fn entry(client: u8, nat: bool) -> FlowEntry {
     let client_socket = format!("192.0.2.{client}:1000").parse().unwrap();
     let key = FlowKey::new(Protocol::Udp, client_socket, "10.1.0.100:53".parse().unwrap());
-    let (snat_address, snat_port) = if nat { (0x0a01_000a, 1024 + u16::from(client)) } else { (0, 0) };
+    let (snat_address, snat_port) =
+        if nat { (0x0a01_000a, 1024 + u16::from(client)) } else { (0, 0) };
     FlowEntry {
         key,
         snat_address,

@@ -11,6 +11,8 @@ mod flow_index;
 mod flow_state;
 mod flow_table;
 mod shard;
+mod snat;
+mod snat_block;
 mod verdict;
 
 pub use counters::{Counters, EventCounters};
