@@ -11,6 +11,7 @@ mod replay;
 mod scalar;
 mod schema;
 mod tree;
+pub mod watch;
 
 use std::fmt;
 use std::fs::File;

@@ -153,7 +153,7 @@ impl Builder {
                 self.refuse_tag(tag.is_some(), place);
                 let plain = style == ScalarStyle::Plain;
                 let kind = Kind::Scalar { text: text.into_owned(), plain };
-                self.attach(Arc::new(Node { place, kind, size: 1, depth: 0 }), anchor)
+                self.put(Arc::new(Node { place, kind, size: 1, depth: 0 }), anchor, 1, place)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), place);
@@ -168,7 +168,10 @@ impl Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
-                Some(node) => self.attach(node, 0),
+                Some(node) => {
+                    let added = node.size;
+                    self.put(node, 0, added, place)
+                }
                 None => Err(self.finding(
                     place,
                     "the alias names what it stands in",
@@ -204,19 +207,21 @@ impl Builder {
         }
         // Its children were counted when they were attached.
         let node = Arc::new(Node { place: open.place, kind, size, depth });
-        self.put(node, open.anchor, 1)
+        self.put(node, open.anchor, 1, open.place)
     }
 
-    fn attach(&mut self, node: Arc<Node>, anchor: usize) -> Result<(), Finding> {
-        let added = node.size;
-        self.put(node, anchor, added)
-    }
-
-    fn put(&mut self, node: Arc<Node>, anchor: usize, added: u32) -> Result<(), Finding> {
+    /// Puts a node where the next one belongs: `added` nodes more, at `place`.
+    fn put(
+        &mut self,
+        node: Arc<Node>,
+        anchor: usize,
+        added: u32,
+        place: Place,
+    ) -> Result<(), Finding> {
         self.size = self.size.saturating_add(added);
         if self.size > MAX_NODES {
             let wanted = format!("at most {MAX_NODES}, aliases counted as often as they are used");
-            return Err(Finding::new("", Some(node.place), "too many values", wanted));
+            return Err(Finding::new("", Some(place), "too many values", wanted));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, Arc::clone(&node));
@@ -231,7 +236,7 @@ impl Builder {
                 Pending::None => {
                     if entries.len() >= MAX_KEYS {
                         let wanted = format!("at most {MAX_KEYS}");
-                        return Err(Finding::new(path, Some(node.place), "too many keys", wanted));
+                        return Err(Finding::new(path, Some(place), "too many keys", wanted));
                     }
                     let (pending, finding) = key_of(&node, entries, &path);
                     *key = pending;

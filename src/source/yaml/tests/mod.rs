@@ -1,5 +1,8 @@
 //! Whole files: what is read, and what each mistake is answered with.
 
+mod hostile;
+mod mistakes;
+
 use super::schema::{ALL, Absent, Field};
 use super::*;
 use crate::control::{
@@ -8,8 +11,8 @@ use crate::control::{
 use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
 use crate::wire::{PortId, Protocol};
 
-const REFERENCE: &str = include_str!("../../../config/guideway.yaml");
-const DOCUMENT: &str = include_str!("../../../docs/reference/configuration.md");
+const REFERENCE: &str = include_str!("../../../../config/guideway.yaml");
+const DOCUMENT: &str = include_str!("../../../../docs/reference/configuration.md");
 
 const SMALL: &str = "\
 version: 1
