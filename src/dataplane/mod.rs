@@ -6,11 +6,18 @@
 mod counters;
 mod engine;
 mod entry;
+mod flow_hash;
+mod flow_index;
+mod flow_state;
+mod flow_table;
 mod shard;
+mod snat;
+mod snat_block;
 mod verdict;
 
 pub use counters::{Counters, EventCounters};
 pub use engine::{Arrival, Engine, EngineConfig, Outcome, Ticks};
-pub use entry::{ENTRY_VERSION, FlowEntry};
+pub use entry::{ENTRY_VERSION, FlowEntry, entry_flags};
+pub use flow_state::{FlowState, Side};
 pub use shard::{SHARDS, Shard, ShardMap};
 pub use verdict::{DropReason, ReplyKind, Verdict};

@@ -1,11 +1,12 @@
 //! The control thread: takes events one after another, compiles once for all that came together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::{Controller, SteerTarget, Step, clock};
-use crate::control::{DesiredState, HealthEvent, Refusal, Topology};
+use crate::control::{DesiredState, Health, Refusal, Topology};
 
 /// Longest time between two looks at what time brings: drained backends, announcements, tables
 /// that were full.
@@ -16,7 +17,14 @@ pub enum Event<T> {
     /// The operator wants something else; the answer says whether it was taken over.
     Desired(Box<DesiredState>, Sender<Result<(), Vec<Refusal>>>),
     /// A backend came up or went down.
-    Health(HealthEvent),
+    Health {
+        /// Name of its service.
+        service: Arc<str>,
+        /// Its name in the service.
+        backend: Arc<str>,
+        /// What its probes say.
+        health: Health,
+    },
     /// Links, routes or neighbours changed.
     Topology(Box<Topology>),
     /// Somebody wants to look at the controller's state.
@@ -42,7 +50,9 @@ pub fn run_control_loop<T: SteerTarget>(
             match event {
                 Event::Stop => return controller,
                 Event::Look(look) => look(&mut controller),
-                Event::Health(event) => controller.set_health(&event),
+                Event::Health { service, backend, health } => {
+                    controller.set_health(&service, &backend, health);
+                }
                 Event::Topology(topology) => controller.set_topology(*topology),
                 Event::Desired(desired, answer) => {
                     let result = controller.set_desired(*desired, clock::now().0);

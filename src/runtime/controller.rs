@@ -3,13 +3,14 @@
 //! What leaves the snapshot leaves the XDP programs' tables first; what is new enters them only
 //! after every worker runs the snapshot that knows it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Message, Publisher, SteerTarget, Steering};
 use crate::announce::Announcer;
 use crate::control::{
-    CompileInput, DesiredState, HealthEvent, HealthView, LimitsSpec, LiveFlows, Note, Refusal,
+    CompileInput, DesiredState, Health, HealthView, LimitsSpec, LiveFlows, Note, Refusal,
     Topology, compile,
 };
 use crate::forwarding::{ClusterKey, Snapshot, SteerTable};
@@ -76,12 +77,25 @@ impl<T: SteerTarget> Controller<T> {
     pub fn set_desired(&mut self, desired: DesiredState, now_ms: u64) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
-        self.step(now_ms).inspect_err(|_| self.desired = before)
+        let step = self.step(now_ms).inspect_err(|_| self.desired = before)?;
+        self.forget_unprobed();
+        Ok(step)
+    }
+
+    /// What a probe said that is no longer made must not count for ever.
+    fn forget_unprobed(&mut self) {
+        let probed: HashSet<(&str, &str)> = (self.desired.services.iter())
+            .filter(|service| service.health_check.is_some())
+            .flat_map(|s| s.backends.iter().map(|b| (s.name.as_str(), b.name.as_str())))
+            .collect();
+        let before = self.health.clone();
+        self.health.retain(|service, backend| probed.contains(&(service, backend)));
+        self.dirty |= self.health != before;
     }
 
     /// A backend came up or went down.
-    pub fn set_health(&mut self, event: &HealthEvent) {
-        self.dirty |= self.health.apply(event);
+    pub fn set_health(&mut self, service: &str, backend: &str, health: Health) {
+        self.dirty |= self.health.set(service, backend, health) != health;
     }
 
     /// Links, routes or neighbours changed.
