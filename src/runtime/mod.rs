@@ -3,6 +3,7 @@
 pub mod clock;
 mod hand_over;
 mod publish;
+pub mod replay;
 mod shared;
 mod supervisor;
 mod worker;
