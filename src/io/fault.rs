@@ -126,6 +126,11 @@ impl<D: Device> FaultInjector<D> {
         self.arrived.len() + self.receive.waiting.len()
     }
 
+    /// Do frames wait in the link, either way? They go on with further turns of the worker.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting_to_arrive() > 0 || !self.transmit.waiting.is_empty()
+    }
+
     /// Changes how bad the link is from now on.
     pub fn set_rates(&mut self, receive: FaultRates, transmit: FaultRates) {
         self.receive.rates = receive;
@@ -341,7 +346,7 @@ impl<D: Device> Device for FaultInjector<D> {
     }
 
     fn wait(&mut self, timeout: Duration) {
-        if self.waiting_to_arrive() == 0 && self.transmit.waiting.is_empty() {
+        if !self.has_waiting() {
             self.inner.wait(timeout);
         }
     }
