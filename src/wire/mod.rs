@@ -10,7 +10,12 @@ mod mac;
 mod packet;
 mod parse;
 mod parse_error;
+pub mod reply;
 pub mod rewrite;
+pub mod toeplitz;
+
+#[cfg(test)]
+pub(crate) mod samples;
 
 pub use flow_key::{FlowKey, Protocol};
 pub use frame::{FrameView, PortId};
@@ -21,3 +26,4 @@ pub use packet::{
 };
 pub use parse::{ParseOutcome, parse};
 pub use parse_error::{Fault, Layer, ParseError};
+pub use reply::gratuitous_arp;

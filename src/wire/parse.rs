@@ -205,3 +205,6 @@ fn parse_arp(message: &[u8]) -> Result<Option<Arp>, ParseError> {
         wrong(Fault::AddressLengths, 0x0604, usize::from(found))
     })
 }
+
+#[cfg(test)]
+mod tests;

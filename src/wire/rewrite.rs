@@ -99,3 +99,6 @@ fn update_udp(frame: &mut [u8], at: usize, change: Change) {
 fn place<const N: usize>(frame: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
     frame.get_mut(at..)?.first_chunk_mut()
 }
+
+#[cfg(test)]
+mod tests;
