@@ -9,7 +9,7 @@ use super::flow_hash::FlowHash;
 use super::flow_state::{Side, step};
 use super::flow_table::{FlowPlace, FlowTable};
 use super::snat::SnatPool;
-use super::{EngineConfig, EventCounters, FlowEntry, FlowEvent, FlowEventKind, FlowState};
+use super::{Counters, EngineConfig, FlowEntry, FlowEvent, FlowEventKind, FlowState};
 use crate::forwarding::{BackendId, FlowTimeouts, Snapshot};
 use crate::wire::{FlowKey, MacAddress, PortId, TcpFlags};
 
@@ -43,7 +43,8 @@ pub(super) struct Flows {
     pub(super) hash: FlowHash,
     pub(super) live: Box<[u32]>,
     pub(super) events: FlowEvents,
-    pub(super) counts: EventCounters,
+    /// The engine's: flows begin and end here, and count it.
+    pub(super) counters: Counters,
 }
 
 impl Flows {
@@ -55,7 +56,7 @@ impl Flows {
             hash,
             live: vec![0; config.max_backends].into_boxed_slice(),
             events: FlowEvents::new(config.flow_events),
-            counts: EventCounters::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -106,7 +107,7 @@ impl Flows {
     pub(super) fn open(&mut self, entry: FlowEntry) -> Option<FlowPlace> {
         let place = self.table.insert(entry)?;
         self.count_live(&entry, |live| live.saturating_add(1));
-        self.counts.flows_created += 1;
+        self.counters.events.flows_created += 1;
         self.tell(FlowEventKind::Created, &entry);
         Some(place)
     }
@@ -157,9 +158,9 @@ impl Flows {
         self.count_live(&entry, |live| live.saturating_sub(1));
         let had_closed = FlowState::of(&entry).is_some_and(FlowState::gives_way_to_syn);
         match why {
-            End::Cut => self.counts.flows_cut += 1,
-            End::Idle if !had_closed => self.counts.flows_expired += 1,
-            End::Idle | End::Replaced => self.counts.flows_closed += 1,
+            End::Cut => self.counters.events.flows_cut += 1,
+            End::Idle if !had_closed => self.counters.events.flows_expired += 1,
+            End::Idle | End::Replaced => self.counters.events.flows_closed += 1,
         }
         self.tell(FlowEventKind::Ended, &entry);
     }
@@ -193,7 +194,7 @@ impl Flows {
 
     fn tell(&mut self, kind: FlowEventKind, entry: &FlowEntry) {
         if !self.events.push(kind, entry) {
-            self.counts.flow_events_lost += 1;
+            self.counters.events.flow_events_lost += 1;
         }
     }
 }
@@ -210,4 +211,12 @@ pub(super) fn timeouts_of(snapshot: &Snapshot, entry: &FlowEntry) -> FlowTimeout
     let backend = snapshot.backend(BackendId(entry.backend));
     let service = backend.and_then(|backend| snapshot.service_of(backend));
     service.map(|service| service.timeouts).unwrap_or_default()
+}
+
+/// Is the flow's backend in the snapshot, as it was when the flow began? A state in which it gets no
+/// new flows does not matter.
+#[inline]
+pub(super) fn has_its_backend(snapshot: &Snapshot, entry: &FlowEntry) -> bool {
+    let backend = snapshot.backend(BackendId(entry.backend));
+    backend.is_some_and(|backend| backend.socket == entry.backend_socket())
 }
