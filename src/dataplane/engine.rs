@@ -231,14 +231,4 @@ impl Engine {
     pub fn take_flow_event(&mut self) -> Option<FlowEvent> {
         self.flows.take_event()
     }
-
-    /// Does it hold any flow entry, live or resting?
-    pub fn has_flows(&self) -> bool {
-        todo!()
-    }
-
-    /// After a panic: an engine with the same entries, all look-ups rebuilt from them.
-    pub fn recover(self) -> Engine {
-        todo!()
-    }
 }
