@@ -6,6 +6,8 @@ mod capture;
 #[cfg(test)]
 mod check;
 mod chunks;
+#[cfg(feature = "afxdp")]
+pub mod afxdp;
 mod device;
 pub mod fault;
 pub mod memory;

@@ -100,6 +100,12 @@ impl<T: SteerTarget> Controller<T> {
 
     /// Links, routes or neighbours changed.
     pub fn set_topology(&mut self, topology: Topology) {
+        for (link, before) in topology.links.iter().zip(&self.topology.links) {
+            let is_new = link.mac != before.mac && link.mac.is_station();
+            if is_new && let Err(why) = self.steering.target().set_mac(&link.name, link.mac) {
+                tracing::error!(interface = link.name, why, "the new MAC is not steered");
+            }
+        }
         self.dirty |= topology != self.topology;
         self.topology = topology;
     }

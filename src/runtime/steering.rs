@@ -1,6 +1,7 @@
 //! Keeping the XDP programs' tables equal to the published snapshot, in the right order.
 
 use crate::forwarding::{SteerEntry, SteerTable};
+use crate::wire::MacAddress;
 
 /// Where steer entries are put: the XDP programs, or a recorder in tests.
 pub trait SteerTarget: Send {
@@ -15,6 +16,18 @@ pub trait SteerTarget: Send {
     /// # Errors
     /// What the kernel refused, in words.
     fn remove(&mut self, entry: SteerEntry) -> Result<(), String>;
+
+    /// The first table is complete: programs may replace those of an earlier run.
+    ///
+    /// # Errors
+    /// What the kernel refused, in words.
+    fn activate(&mut self) -> Result<(), String>;
+
+    /// An interface has a new MAC address: frames to it are looked at from now on.
+    ///
+    /// # Errors
+    /// What the kernel refused, in words.
+    fn set_mac(&mut self, interface: &str, mac: MacAddress) -> Result<(), String>;
 }
 
 /// A target with the table it runs.
@@ -22,12 +35,13 @@ pub trait SteerTarget: Send {
 pub struct Steering<T> {
     target: T,
     running: SteerTable,
+    is_active: bool,
 }
 
 impl<T: SteerTarget> Steering<T> {
     /// Begins with nothing taken.
     pub fn new(target: T) -> Steering<T> {
-        Steering { target, running: SteerTable::default() }
+        Steering { target, running: SteerTable::default(), is_active: false }
     }
 
     /// Before a snapshot is published: stops taking what it no longer knows.
@@ -45,9 +59,16 @@ impl<T: SteerTarget> Steering<T> {
         let new: Vec<_> = wanted.added_to(&self.running).collect();
         let add = |entry| (entry, self.target.add(entry));
         let results: Vec<_> = new.into_iter().map(add).collect();
-        self.take_over(results, |running, entry| {
+        let mut refused = self.take_over(results, |running, entry| {
             running.entries.insert(entry);
-        })
+        });
+        if refused.is_empty() && !self.is_active {
+            match self.target.activate() {
+                Ok(()) => self.is_active = true,
+                Err(why) => refused.push(why),
+            }
+        }
+        refused
     }
 
     /// Notes what was done; gives the words of what was refused, which is tried again next time.
@@ -106,6 +127,15 @@ mod tests {
             self.log.push(format!("-{entry:?}"));
             Ok(())
         }
+
+        fn activate(&mut self) -> Result<(), String> {
+            self.log.push("active".into());
+            Ok(())
+        }
+
+        fn set_mac(&mut self, _: &str, _: MacAddress) -> Result<(), String> {
+            Ok(())
+        }
     }
 
     fn table(last_octets: &[u8]) -> SteerTable {
@@ -124,8 +154,7 @@ mod tests {
         steering.target().full = false;
         assert!(steering.grow_to(&table(&[2, 3])).is_empty());
         let log = &steering.target().log;
-        let wanted =
-            ["+Whole(10.0.0.1)", "+Whole(10.0.0.2)", "-Whole(10.0.0.1)", "+Whole(10.0.0.3)"];
-        assert_eq!(log, &wanted);
+        let (add_1, add_2, add_3) = ("+Whole(10.0.0.1)", "+Whole(10.0.0.2)", "+Whole(10.0.0.3)");
+        assert_eq!(log, &[add_1, add_2, "active", "-Whole(10.0.0.1)", add_3]);
     }
 }

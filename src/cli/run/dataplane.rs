@@ -9,6 +9,7 @@ use crate::control::{IdlePolicy, NodeSpec, WorkerGonePolicy, XdpModeChoice, Zero
 use crate::dataplane::{Engine, EngineConfig, ShardMap};
 use crate::forwarding::SteerEntry;
 use crate::io::afxdp::{self, InterfaceOptions, OpenOptions, Opened, Steer, SteerRule, XdpMode, ZeroCopy};
+use crate::wire::MacAddress;
 use crate::runtime::{
     HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
 };
@@ -30,7 +31,8 @@ pub struct DataPlane {
 pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let workers = worker_count(node)?;
     let opened = afxdp::open(&open_options(node, workers))?;
-    let Opened { devices, wakers, steer, .. } = opened;
+    let Opened { devices, wakers, steer, notes } = opened;
+    notes.iter().for_each(|note| tracing::info!("{note}"));
     let shared: Vec<Arc<WorkerShared>> = (0..).zip(wakers).map(|(number, waker)| {
         let waker: Waker = Arc::new(move || waker.wake());
         Arc::new(WorkerShared::new(number, waker))
@@ -144,8 +146,12 @@ pub struct SteerPrograms(pub Steer);
 impl SteerPrograms {
     /// Counters by interface and name.
     pub fn counters(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
-        let counters = self.0.counters().into_iter();
-        counters.map(|counters| (counters.interface, counters.values)).collect()
+        let counters = self.0.counters().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the XDP programs' counters cannot be read");
+            vec![]
+        });
+        let named = counters.into_iter();
+        named.map(|c| (c.interface, c.counters.into_iter().collect())).collect()
     }
 }
 
@@ -156,6 +162,14 @@ impl SteerTarget for SteerPrograms {
 
     fn remove(&mut self, entry: SteerEntry) -> Result<(), String> {
         self.0.remove(&rule_of(entry)).map_err(|error| error.to_string())
+    }
+
+    fn activate(&mut self) -> Result<(), String> {
+        self.0.activate().map_err(|error| error.to_string())
+    }
+
+    fn set_mac(&mut self, interface: &str, mac: MacAddress) -> Result<(), String> {
+        self.0.set_mac(interface, mac).map_err(|error| error.to_string())
     }
 }
 

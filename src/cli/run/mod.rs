@@ -14,10 +14,10 @@ use anyhow::{Context, anyhow};
 use crossbeam::channel::{Sender, bounded, unbounded};
 
 use crate::admin::{AdminSocket, ConfigurationStatus};
-use crate::control::{NodeSpec, Topology, check_against};
+use crate::control::{NodeSpec, check_against};
 use crate::io::afxdp::bridge;
 use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
-use crate::source::yaml::{self, ConfigError, LoadedConfig};
+use crate::source::yaml::{self, ConfigError, DEBOUNCE, FileWatch, LoadedConfig};
 use dataplane::{DataPlane, SteerPrograms};
 use reload::Reloader;
 use status::{StatusContext, now_unix_ms};
@@ -83,6 +83,8 @@ fn init_log(filter: &str) {
 }
 
 fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
+    // Before the file is read, so that no change is missed.
+    let changes = FileWatch::new(&args.config, DEBOUNCE);
     let config = yaml::load(&args.config)?;
     let admin = AdminSocket::bind(&config.node.admin_socket).map_err(anyhow::Error::from)?;
     let bridges = BridgePorts::make(&config.node)?;
@@ -122,7 +124,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
             context: context.clone(),
             running: config.text.clone(),
         };
-        Ok(tasks::run_until_signal(outside, admin, reloader, context, topology)?)
+        Ok(tasks::run_until_signal(outside, admin, reloader, changes, context, topology)?)
     });
     tracing::info!("stopping");
     // No receiver: the control thread has ended already.
@@ -178,7 +180,8 @@ impl BridgePorts {
         let mut made = BridgePorts(vec![]);
         for interface in &node.interfaces {
             if let Some(bridge) = &interface.bridge {
-                bridge::make_port(&interface.name, bridge)?;
+                let queues = u32::from(node.workers.count.unwrap_or(1));
+                bridge::make_port(&interface.name, bridge, queues)?;
                 made.0.push(interface.name.clone());
                 tracing::info!(interface = interface.name, bridge, "veth pair into the bridge");
             }
@@ -194,6 +197,3 @@ impl BridgePorts {
         }
     }
 }
-
-/// Re-exported for the tasks: what the kernel said at start.
-type FirstTopology = Topology;

@@ -16,7 +16,7 @@ use crate::dataplane::Counters;
 use crate::forwarding::Snapshot;
 use crate::health::HealthEvent;
 use crate::io::QueueStatistics;
-use crate::runtime::{Event, Publisher, WorkerReport};
+use crate::runtime::{Controller, Event, Publisher, WorkerReport};
 
 /// Longest wait for a worker's or the control thread's answer. Status shows what there is then.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
@@ -106,7 +106,7 @@ impl StatusContext {
 
     fn ask_control(&self) -> (Topology, SteerCounters) {
         let (answer, answered) = bounded(1);
-        let look = Event::Look(Box::new(move |controller| {
+        let look = Event::Look(Box::new(move |controller: &mut Controller<SteerPrograms>| {
             let topology = controller.topology().clone();
             // Whoever asked may have stopped waiting.
             let _ = answer.send((topology, controller.steer_target().counters()));

@@ -9,14 +9,13 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::FirstTopology;
 use super::reload::Reloader;
 use super::status::StatusContext;
 use crate::admin::AdminSocket;
 use crate::control::{DesiredState, Topology, wanted_neighbours};
 use crate::health::{HealthEvent, ProbeTarget, Prober};
 use crate::runtime::{Event, netlink};
-use crate::source::yaml::watch_file;
+use crate::source::yaml::FileWatch;
 use crate::wire::PortId;
 
 type Wanted = BTreeSet<(PortId, Ipv4Addr)>;
@@ -91,8 +90,9 @@ pub fn run_until_signal(
     outside: Outside,
     admin: AdminSocket,
     reloader: Reloader,
+    changes: FileWatch,
     context: Arc<StatusContext>,
-    topology: FirstTopology,
+    topology: Topology,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -119,33 +119,25 @@ pub fn run_until_signal(
             }
         });
         tracing::info!(pid = std::process::id(), "guideway is running");
-        watch_and_wait(reloader, topologies_seen).await
+        watch_and_wait(reloader, changes, topologies_seen).await
     })
 }
 
 /// Reloads on SIGHUP and on changes of the file, until a signal ends it.
 async fn watch_and_wait(
     mut reloader: Reloader,
+    mut changes: FileWatch,
     topologies: watch::Receiver<Topology>,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
-    let mut changes = watch_file(&reloader.file)
-        .with_context(|| format!("{} cannot be watched", reloader.file.display()))?;
     loop {
         let why = tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hang_up.recv() => "SIGHUP",
-            changed = changes.changed() => match changed {
-                Some(()) => "the file changed",
-                None => {
-                    tracing::error!("the file is no longer watched, SIGHUP still reloads it");
-                    std::future::pending::<()>().await;
-                    continue;
-                }
-            },
+            () = changes.changed() => "the file changed",
         };
         let topology = topologies.borrow().clone();
         // Reading and compiling takes its time; signals wait for it, packets do not.

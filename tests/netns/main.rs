@@ -1,0 +1,6 @@
+//! The real binary over real AF_XDP in network namespaces: one file a theme.
+//!
+//! Tests take turns (each has both cores for itself), need root, and leave nothing behind.
+
+mod lab;
+mod support;

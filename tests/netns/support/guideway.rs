@@ -1,0 +1,299 @@
+//! The binary under test: its configuration, its life, and what it tells about itself.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lab::Lab;
+use super::network::Namespace;
+use super::process::{self, Process};
+use super::{SOON, wait_for, wait_until};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_guideway");
+
+/// A configuration in the making. Small tables and short waits, as tests want them.
+#[derive(Clone)]
+pub struct Config {
+    /// `interfaces:` entries, a line of YAML flow each.
+    pub interfaces: Vec<String>,
+    /// The inside of `workers: { … }`.
+    pub workers: String,
+    /// `snat:` entries.
+    pub snat: Vec<String>,
+    /// The inside of `limits: { … }`.
+    pub limits: String,
+    pub services: Vec<Service>,
+}
+
+impl Config {
+    /// Interfaces by name, two workers at most, and NAT by `snat` (an address).
+    pub fn new(interfaces: &[&str], snat: &str) -> Config {
+        Config {
+            interfaces: interfaces.iter().map(|name| format!("{{ name: {name} }}")).collect(),
+            workers: "idle: sleep".to_owned(),
+            snat: vec![format!("{{ address: {snat}, ports: 1024-65535 }}")],
+            limits: "flows_per_worker: 65536, frames_per_queue: 2048".to_owned(),
+            services: Vec::new(),
+        }
+    }
+
+    pub fn with(mut self, service: Service) -> Config {
+        self.services.push(service);
+        self
+    }
+
+    fn text(&self, lab: &Lab) -> String {
+        let list = |entries: &[String]| -> String {
+            entries.iter().map(|entry| format!("  - {entry}\n")).collect()
+        };
+        let services: String = self.services.iter().map(Service::text).collect();
+        let mut text = format!(
+            "version: 1\nworkers: {{ {} }}\nlimits: {{ {} }}\n\
+             admin: {{ socket: {} }}\nstate_dir: {}\nbpf_dir: {}\ninterfaces:\n{}",
+            self.workers,
+            self.limits,
+            lab.path("admin.sock").display(),
+            lab.path("state").display(),
+            lab.path("bpf").display(),
+            list(&self.interfaces),
+        );
+        if !self.snat.is_empty() {
+            text += &format!("snat:\n{}", list(&self.snat));
+        }
+        if !services.is_empty() {
+            text += &format!("services:\n{services}");
+        }
+        text
+    }
+}
+
+/// One service of a configuration.
+#[derive(Clone)]
+pub struct Service {
+    pub name: String,
+    /// VIP and port.
+    pub address: String,
+    pub port: u16,
+    /// Everything else at the service's level, a line each: `protocol: udp`, `mode: l2dsr`, …
+    pub lines: Vec<String>,
+    pub backends: Vec<Backend>,
+}
+
+/// One backend of a service.
+#[derive(Clone)]
+pub struct Backend {
+    pub name: String,
+    pub address: String,
+    pub port: u16,
+    /// The rest of its flow mapping: `weight: 2`, `drain: true`.
+    pub more: String,
+}
+
+impl Service {
+    /// TCP by NAT to backends `b1`, `b2`, … at `network.11` and up, on the same port as the VIP.
+    pub fn nat(name: &str, vip: &str, port: u16, network: &str, backends: u8) -> Service {
+        let backends = (1..=backends)
+            .map(|number| Backend {
+                name: format!("b{number}"),
+                address: format!("{network}.{}", 10 + number),
+                port,
+                more: String::new(),
+            })
+            .collect();
+        let (name, address) = (name.to_owned(), vip.to_owned());
+        Service { name, address, port, lines: Vec::new(), backends }
+    }
+
+    pub fn line(mut self, line: &str) -> Service {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Quick TCP checks.
+    pub fn checked(self) -> Service {
+        self.line("health_check: { type: tcp, interval: 200ms, timeout: 150ms, rise: 2, fall: 2 }")
+    }
+
+    fn text(&self) -> String {
+        let Service { name, address, port, .. } = self;
+        let mut text = format!("  - name: {name}\n    address: {address}\n    port: {port}\n");
+        self.lines.iter().for_each(|line| text += &format!("    {line}\n"));
+        text += "    backends:\n";
+        for Backend { name, address, port, more } in &self.backends {
+            let comma = if more.is_empty() { "" } else { ", " };
+            text += &format!(
+                "      - {{ name: {name}, address: {address}, port: {port}{comma}{more} }}\n"
+            );
+        }
+        text
+    }
+}
+
+/// A running Guideway. Its log is shown when the test panics.
+pub struct Guideway {
+    process: Process,
+    config: PathBuf,
+    socket: PathBuf,
+}
+
+impl Guideway {
+    /// Starts it in a namespace and waits until its workers forward and all backends are ready.
+    pub fn start(lab: &Lab, namespace: &Namespace, config: &Config) -> Guideway {
+        let guideway = Guideway::start_unready(lab, namespace, config);
+        guideway.wait_until_serving();
+        guideway
+    }
+
+    /// Starts it and waits only until its workers run.
+    pub fn start_unready(lab: &Lab, namespace: &Namespace, config: &Config) -> Guideway {
+        let path = lab.write("guideway.yaml", &config.text(lab));
+        let mut command = namespace.command(BINARY);
+        command.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
+        command.args(["run", "--config"]).arg(&path);
+        let process = Process::start(command, &lab.path("guideway.log"));
+        let mut guideway = Guideway { process, config: path, socket: lab.path("admin.sock") };
+        wait_for("guideway to run", SOON, || {
+            let log = guideway.process.output();
+            assert!(guideway.process.is_running(), "guideway ended:\n{log}");
+            let status = guideway.try_status()?;
+            let generation = &status["generation"];
+            (status["pid"] == guideway.process.id() && number(&generation["acknowledged"]) > 0)
+                .then_some(())
+        });
+        guideway
+    }
+
+    /// Waits until every backend is known to be healthy and its MAC is known.
+    pub fn wait_until_serving(&self) {
+        wait_for("all backends to be ready", SOON, || {
+            let status = self.status();
+            let is_ready = |backend: &Value| {
+                backend["next_hop"]["known"].is_object()
+                    && (backend["health"].is_null() || backend["health"]["health"] == "up")
+            };
+            let services = status["services"].as_array()?;
+            services
+                .iter()
+                .flat_map(|service| service["backends"].as_array().into_iter().flatten())
+                .all(is_ready)
+                .then_some(())
+        });
+    }
+
+    fn try_status(&self) -> Option<Value> {
+        let mut command = Command::new(BINARY);
+        command.args(["status", "--output", "json", "--socket"]).arg(&self.socket);
+        let output = process::output(&mut command);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// What `guideway status --output json` tells.
+    pub fn status(&self) -> Value {
+        wait_for("status", SOON, || self.try_status())
+    }
+
+    /// A counter of all workers by its name: a verdict's, a drop reason's or an event's.
+    pub fn counter(&self, name: &str) -> u64 {
+        let counters = &self.status()["counters"];
+        let found = [counters, &counters["replied"], &counters["dropped"], &counters["events"]]
+            .iter()
+            .find_map(|group| group[name].as_u64());
+        found.unwrap_or_else(|| panic!("no counter {name} in {counters}"))
+    }
+
+    /// A counter of the XDP program, summed over interfaces.
+    pub fn steer_counter(&self, name: &str) -> u64 {
+        let status = self.status();
+        let interfaces = status["interfaces"].as_array().unwrap();
+        interfaces.iter().map(|interface| number(&interface["steer"][name])).sum()
+    }
+
+    /// A service's part of the status.
+    pub fn service(&self, name: &str) -> Value {
+        let status = self.status();
+        let mut services = status["services"].as_array().unwrap().iter();
+        services.find(|service| service["name"] == name).cloned().unwrap_or(Value::Null)
+    }
+
+    /// A backend's part of the status; null when it is not there.
+    pub fn backend(&self, service: &str, name: &str) -> Value {
+        let service = self.service(service);
+        let mut backends = service["backends"].as_array().into_iter().flatten();
+        backends.find(|backend| backend["name"] == name).cloned().unwrap_or(Value::Null)
+    }
+
+    /// Writes a new configuration and waits until every worker runs by it.
+    pub fn reload(&self, lab: &Lab, config: &Config) {
+        let before = number(&self.status()["configuration"]["loaded_unix_ms"]);
+        std::thread::sleep(Duration::from_millis(2));
+        self.write(&config.text(lab));
+        wait_until("the new configuration to be in use", || {
+            let status = self.status();
+            let configuration = &status["configuration"];
+            let generation = number(&configuration["loaded_in_generation"]);
+            number(&configuration["loaded_unix_ms"]) > before
+                && number(&status["generation"]["acknowledged"]) >= generation
+        });
+    }
+
+    /// Writes text into its configuration file, the way editors do: a new file is renamed over it.
+    pub fn write(&self, text: &str) {
+        let beside = self.config.with_extension("new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, &self.config).unwrap();
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    pub fn wait_for_log(&mut self, text: &str) {
+        self.process.wait_for_output(text);
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Ends it as systemd would.
+    pub fn terminate(mut self) -> ExitStatus {
+        self.process.signal("TERM");
+        self.process.wait(SOON)
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(mut self) {
+        self.process.signal("KILL");
+        self.process.wait(SOON);
+    }
+}
+
+impl Drop for Guideway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let status = self.try_status().map_or_else(String::new, |status| status.to_string());
+            eprintln!("--- guideway's log\n{}\n--- its status\n{status}", self.process.output());
+        }
+    }
+}
+
+/// Runs `guideway run` where it must refuse to start; gives its exit and all it said.
+pub fn refused(lab: &Lab, namespace: &Namespace, config: &Config) -> (Option<i32>, String) {
+    let path = lab.write("refused.yaml", &config.text(lab));
+    let mut command = namespace.command("timeout");
+    command.env("NO_COLOR", "1").args(["20", BINARY, "run", "--config"]).arg(&path);
+    let output: Output = process::output(&mut command);
+    (output.status.code(), process::told(&output))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}

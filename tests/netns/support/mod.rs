@@ -1,0 +1,37 @@
+//! What the namespaced tests stand on: namespaces, links, servers, and the binary under test.
+//!
+//! Everything a test makes belongs to its [`Lab`] and goes with it, also when the test panics.
+
+mod guideway;
+mod lab;
+mod network;
+mod peers;
+mod process;
+
+pub use guideway::{Backend, Config, Guideway, Service, refused};
+pub use lab::Lab;
+pub use network::{Namespace, Site};
+pub use peers::{Hold, Nginx, get, serve, storm, transfer, udp};
+pub use process::Process;
+
+use std::time::{Duration, Instant};
+
+/// Time for anything that ought to happen at once, on a machine that is busy with other things.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer; panics with `what` when the time is over.
+pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until something is so.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, SOON, || is_so().then_some(()));
+}

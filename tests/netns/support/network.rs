@@ -1,0 +1,167 @@
+//! Namespaces, veth pairs, bridges, and the usual sites made of them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::lab::Lab;
+use super::process::{self, Process};
+
+/// A network namespace. Its `Lab` removes it.
+pub struct Namespace {
+    name: String,
+    directory: PathBuf,
+}
+
+impl Namespace {
+    pub fn create(name: &str, directory: &Path) -> Namespace {
+        process::run(Command::new("ip").args(["netns", "add", name]));
+        let namespace = Namespace { name: name.to_owned(), directory: directory.to_owned() };
+        namespace.run("ip link set lo up");
+        namespace.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.conf.all.rp_filter=0");
+        namespace.run("sysctl -qw net.ipv4.conf.default.rp_filter=0");
+        namespace
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command to be run inside. By nsenter: `ip netns exec` would hide pinned bpf objects.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg("--").arg(program);
+        command
+    }
+
+    /// Runs a line of shell inside; panics when it fails.
+    pub fn run(&self, line: &str) -> String {
+        process::run(self.command("sh").args(["-ec", line]))
+    }
+
+    /// Runs a line of shell inside, whatever comes of it.
+    pub fn try_run(&self, line: &str) -> Output {
+        process::output(self.command("sh").args(["-ec", line]))
+    }
+
+    pub fn succeeds(&self, line: &str) -> bool {
+        self.try_run(line).status.success()
+    }
+
+    /// Starts a line of shell in the background; `log` names the file of its output.
+    pub fn start(&self, line: &str, log: &str) -> Process {
+        let mut command = self.command("sh");
+        command.args(["-ec", &format!("exec {line}")]);
+        Process::start(command, &self.directory.join(log))
+    }
+
+    /// A veth pair from here to there, both ends up, with `queues` queues each.
+    ///
+    /// The transmit checksum offload is off at both ends: partial checksums do not cross AF_XDP.
+    pub fn connect(&self, name: &str, there: &Namespace, there_name: &str, queues: u32) {
+        let both = format!("numtxqueues {queues} numrxqueues {queues}");
+        process::run(Command::new("sh").args([
+            "-ec",
+            &format!(
+                "ip link add {name} netns {} {both} type veth peer name {there_name} netns {} {both}",
+                self.name, there.name
+            ),
+        ]));
+        for (namespace, name) in [(self, name), (there, there_name)] {
+            namespace.run(&format!("ethtool -K {name} tx off >/dev/null; ip link set {name} up"));
+        }
+    }
+
+    /// The MAC of an interface.
+    pub fn mac(&self, interface: &str) -> String {
+        let show = format!("ip -br link show {interface} | awk '{{ print $3 }}'");
+        self.run(&show).trim().to_owned()
+    }
+
+    /// Drops each packet that comes in with this chance (0 to 100), the same way for all protocols.
+    pub fn lose(&self, percent: u32) {
+        self.run(&format!(
+            "nft add table ip loss
+             nft 'add chain ip loss in {{ type filter hook prerouting priority -300; }}'
+             nft 'add rule ip loss in iifname != lo numgen random mod 100 < {percent} drop'"
+        ));
+    }
+
+    /// Ends the loss.
+    pub fn lose_nothing(&self) {
+        self.run("nft delete table ip loss");
+    }
+}
+
+/// The usual set-up: a client, the balancer, backends, and a switch or two.
+pub struct Site {
+    pub client: Namespace,
+    pub balancer: Namespace,
+    pub backends: Vec<Namespace>,
+    /// Bridges: the clients' side, and, with two arms, the backends' side.
+    pub switches: Vec<Namespace>,
+}
+
+/// Addresses of the sites.
+impl Site {
+    pub const VIP: &'static str = "10.1.0.100";
+    pub const CLIENT: &'static str = "10.1.0.50";
+    pub const BALANCER: &'static str = "10.1.0.1";
+
+    /// One arm: everybody on one switch, 10.1.0.0/24; backends are 10.1.0.11 and up. The balancer's
+    /// interface is `eth1`.
+    pub fn one_arm(lab: &Lab, backends: u8, queues: u32) -> Site {
+        let front = switch(lab, "front");
+        let (client, balancer) = (lab.namespace("client"), lab.namespace("lb"));
+        plug(&client, "eth0", &front, "client", &format!("{}/24", Site::CLIENT), queues);
+        plug(&balancer, "eth1", &front, "lb", &format!("{}/24", Site::BALANCER), queues);
+        let backends = (1..=backends)
+            .map(|number| {
+                let backend = lab.namespace(&format!("b{number}"));
+                let address = format!("10.1.0.{}/24", 10 + number);
+                plug(&backend, "eth0", &front, &format!("b{number}"), &address, queues);
+                backend
+            })
+            .collect();
+        Site { client, balancer, backends, switches: vec![front] }
+    }
+
+    /// Two arms: clients on `eth1` in 10.1.0.0/24, backends on `eth2` in 10.2.0.0/24, 10.2.0.11 and
+    /// up; the balancer is 10.1.0.1 and 10.2.0.1, and no router.
+    pub fn two_arms(lab: &Lab, backends: u8, queues: u32) -> Site {
+        let (front, back) = (switch(lab, "front"), switch(lab, "back"));
+        let (client, balancer) = (lab.namespace("client"), lab.namespace("lb"));
+        plug(&client, "eth0", &front, "client", &format!("{}/24", Site::CLIENT), queues);
+        plug(&balancer, "eth1", &front, "lb", &format!("{}/24", Site::BALANCER), queues);
+        plug(&balancer, "eth2", &back, "lb", "10.2.0.1/24", queues);
+        let backends = (1..=backends)
+            .map(|number| {
+                let backend = lab.namespace(&format!("b{number}"));
+                let address = format!("10.2.0.{}/24", 10 + number);
+                plug(&backend, "eth0", &back, &format!("b{number}"), &address, queues);
+                backend
+            })
+            .collect();
+        Site { client, balancer, backends, switches: vec![front, back] }
+    }
+}
+
+/// A namespace with a bridge `br0`.
+pub fn switch(lab: &Lab, role: &str) -> Namespace {
+    let switch = lab.namespace(role);
+    switch.run("ip link add br0 type bridge; ip link set br0 up");
+    switch
+}
+
+/// Connects an interface to a switch's bridge and gives it an address.
+pub fn plug(
+    host: &Namespace,
+    interface: &str,
+    switch: &Namespace,
+    port: &str,
+    address: &str,
+    queues: u32,
+) {
+    host.connect(interface, switch, port, queues);
+    switch.run(&format!("ip link set {port} master br0"));
+    host.run(&format!("ip address add {address} dev {interface}"));
+}
