@@ -241,8 +241,8 @@ impl<'a, R: Read, W: Write> Run<'a, R, W> {
             cluster_key: ClusterKey(FIXED_KEY),
             now_ms: self.now_ms,
         });
-        let compiled = compiled
-            .map_err(|refusals| ReplayError::Refused { chapter: self.place, refusals })?;
+        let compiled =
+            compiled.map_err(|refusals| ReplayError::Refused { chapter: self.place, refusals })?;
         if previous.generation == 0 || !compiled.snapshot.same_as(&previous) {
             self.publications.push(Publication {
                 at_ms: self.now_ms,
