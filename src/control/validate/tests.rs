@@ -266,7 +266,11 @@ fn snat_pools() {
             &[("snat[0].ports", "1000-1254 has port 0 or fewer than 256 ports")],
         ),
         ("port 0", |s| s.snat[0].ports = 0..=65_535, &[("snat[0].ports", "0-65535 has port 0")]),
-        ("none", |s| s.snat[0].ports = 65_535..=1, &[("snat[0].ports", "65535-1 has")]),
+        (
+            "none",
+            |s| s.snat[0].ports = std::ops::RangeInclusive::new(65_535, 1),
+            &[("snat[0].ports", "65535-1 has")],
+        ),
         (
             "overlap",
             |s| {

@@ -127,7 +127,8 @@ fn no_usable_backend_is_an_empty_table_told_once() {
 #[test]
 fn ways_and_snat_addresses() {
     type Change = fn(&mut World);
-    let rows: [(&str, Change, Option<(u8, u8)>, &[&str]); 8] = [
+    type Row = (&'static str, Change, Option<(u8, u8)>, &'static [&'static str]);
+    let rows: [Row; 8] = [
         ("on the link", |_| {}, Some((1, 1)), &["10.1.0.10"]),
         ("no neighbour", |w| w.topology.neighbours.clear(), None, &["10.1.0.10"]),
         (
