@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 fine, 1 failed while running, 2 usage or a refused configuration.
 
-//CHECK
+pub mod check;
 //REPLAY
 #[cfg(feature = "afxdp")]
 pub mod run;
@@ -25,7 +25,7 @@ enum Command {
     /// Balance: take VIP traffic off the configured interfaces until told to stop.
     #[cfg(feature = "afxdp")]
     Run(run::RunArgs),
-    //Check(check::CheckArgs),
+    Check(check::CheckArgs),
     Status(status::StatusArgs),
     //Replay(replay::ReplayArgs),
 }
@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         #[cfg(feature = "afxdp")]
         Command::Run(args) => run::run(&args),
-        //Command::Check(args) => check::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Status(args) => status::run(&args),
         //Command::Replay(args) => replay::run(&args),
     }

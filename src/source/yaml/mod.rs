@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use error::{ConfigError, Problem};
 pub use replay::{ReplayLink, ReplayRoute, ReplaySpec};
 
-use crate::control::{DesiredState, NodeSpec};
+use crate::control::{self, DesiredState, NodeSpec, Refusal};
 use error::{Finding, MAX_FINDINGS, Place};
 use reader::{Findings, Item, Section};
 use tree::{Kind, Node};
@@ -31,17 +31,6 @@ use tree::{Kind, Node};
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of a line: nobody writes more, and showing a caret in one takes time.
 const MAX_LINE_BYTES: usize = 64 * 1024;
-
-/// One field that cannot be as it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// Where, as in the configuration file: `services[2].backends[0].port`.
-    pub path: String,
-    /// What is wrong with it.
-    pub problem: String,
-    /// What would be right, or what to do.
-    pub wanted: String,
-}
 
 /// A file that was read and is fine in itself.
 #[derive(Clone)]
@@ -75,6 +64,13 @@ impl LoadedConfig {
     /// Shows refusals that were found later with line and caret, as if the file had been read anew.
     pub fn refuse(&self, refusals: Vec<Refusal>) -> ConfigError {
         ConfigError::new(&self.file, &self.text, placed(&self.tree, refusals))
+    }
+
+    /// Line and column, both from 1, where the value of a path stands; of a path that is not in the
+    /// file, the nearest thing above it.
+    pub fn place_of(&self, path: &str) -> (u32, u32) {
+        let place = self.tree.locate(path);
+        (place.line, place.column)
     }
 
     /// Is what is fixed at start as `running` has it? If not, the file is refused: only a restart
@@ -172,7 +168,8 @@ pub fn parse(name: &str, text: &str) -> Result<LoadedConfig, ConfigError> {
     let Some((node, desired, replay)) = read.filter(|_| found.is_empty()) else {
         return Err(refuse(found));
     };
-    let refusals = cross_check(&node, &desired, replay.as_ref());
+    let mut refusals = control::validate(&desired);
+    refusals.extend(cross_check(&node, &desired, replay.as_ref()));
     if !refusals.is_empty() {
         return Err(refuse(placed(&tree, refusals)));
     }
@@ -231,6 +228,14 @@ fn cross_check(
                 wanted: scalar::one_of(&names),
             });
         }
+    }
+    let backends: usize = desired.services.iter().map(|service| service.backends.len()).sum();
+    if backends > node.limits.backends {
+        refusals.push(Refusal {
+            path: "limits.backends".to_string(),
+            problem: format!("there are {backends} backends, more than {}", node.limits.backends),
+            wanted: format!("{backends} or more, and some for those that are removed"),
+        });
     }
     let strangers = replay.map(|replay| replay::strangers(replay, node, desired));
     for (path, problem, wanted) in strangers.unwrap_or_default() {

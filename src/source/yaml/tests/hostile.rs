@@ -37,7 +37,7 @@ fn hostile_texts_are_refused() {
         (
             "aliases that deepen",
             chain,
-            "f:32:6: lists and maps nested too deeply; wanted at most 32 levels".to_string(),
+            "f:33:11: lists and maps nested too deeply; wanted at most 32 levels".to_string(),
         ),
         ("a map of many keys", keys, "f:257:1: too many keys; wanted at most 256".to_string()),
         (

@@ -1,7 +1,7 @@
 //! Rows: a small change of a fine file, and the whole answer.
 
 use super::*;
-use crate::source::yaml::Refusal;
+use crate::control::Refusal;
 
 /// `SMALL` with one text replaced, which has to be in it once.
 fn small_with(from: &str, to: &str) -> String {
@@ -369,6 +369,48 @@ fn all_problems_are_told_in_the_order_of_the_file() {
     );
     let json = serde_json::to_string(&error).unwrap();
     assert_eq!(serde_json::from_str::<ConfigError>(&json).unwrap(), error);
+}
+
+/// What `control::validate` and the parts together refuse is shown like everything else.
+#[test]
+fn what_the_values_mean_is_judged_too() {
+    let rows = [
+        (
+            "port 0",
+            "port: 80",
+            "port: 0",
+            "f:9:11: services[0].port: 0 is not a port; wanted 1 to 65535
+   9 |     port: 0
+     |           ^",
+        ),
+        (
+            "NAT without an address to translate to",
+            "snat:\n  - address: 10.1.0.10\n",
+            "",
+            "f:5:5: services[0].mode: nat needs an address to translate to, and there is none in \
+             `snat`; wanted an entry in `snat`, or `mode: l2dsr`
+   5 |   - name: web
+     |     ^",
+        ),
+        (
+            "more backends than the limit",
+            "version: 1",
+            "version: 1\nlimits: { backends: 1 }",
+            "f:2:21: limits.backends: there are 2 backends, more than 1; wanted 2 or more, and some \
+             for those that are removed
+   2 | limits: { backends: 1 }
+     |                     ^",
+        ),
+    ];
+    for (description, from, to, wanted) in rows {
+        let mut text = small_with(from, to);
+        if description.starts_with("more") {
+            text += "      - { name: b2, address: 10.2.0.12 }\n";
+        }
+        let all = shown(&text);
+        let first: Vec<&str> = all.lines().take(3).collect();
+        assert_eq!(first.join("\n"), wanted, "{description}");
+    }
 }
 
 #[test]
