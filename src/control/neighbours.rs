@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::compile::routes_over_links_up;
 use super::{DesiredState, Topology};
 use crate::forwarding::{BackendState, RouteTable, Snapshot};
 use crate::wire::PortId;
@@ -20,8 +19,8 @@ pub fn wanted_neighbours(
         .flat_map(|service| service.backends.iter().map(|backend| backend.address))
         .collect();
     let mut wanted = hops(addresses, topology);
-    let gateways = routes_over_links_up(topology);
-    wanted.extend(gateways.filter_map(|route| Some((route.port, route.gateway?))));
+    let gateways = topology.routes.iter().filter_map(|route| Some((route.port, route.gateway?)));
+    wanted.extend(gateways.filter(|&(port, _)| is_up(port, topology)));
     wanted
 }
 
@@ -35,18 +34,23 @@ pub fn retired_neighbours(
 }
 
 fn hops(addresses: BTreeSet<Ipv4Addr>, topology: &Topology) -> BTreeSet<(PortId, Ipv4Addr)> {
-    let routes = RouteTable::new(routes_over_links_up(topology).collect(), vec![]);
+    let routes = RouteTable::new(topology.routes.clone(), vec![]);
     let hop = |address| {
         let route = routes.route(address)?;
         Some((route.port, route.gateway.unwrap_or(address)))
     };
-    addresses.into_iter().filter_map(hop).collect()
+    addresses.into_iter().filter_map(hop).filter(|&(port, _)| is_up(port, topology)).collect()
+}
+
+/// The kernel refuses neighbours on a link that is down.
+fn is_up(port: PortId, topology: &Topology) -> bool {
+    topology.links.get(port.index()).is_some_and(|link| link.up)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::testing::{desired, service, topology};
+    use crate::control::testing::{World, desired, service, topology};
 
     #[test]
     fn backends_on_a_link_and_gateways() {
@@ -60,5 +64,15 @@ mod tests {
         assert_eq!(wanted(&topology), ["0 10.1.0.254", "1 10.2.0.11", "1 10.2.0.12"]);
         topology.links[1].up = false;
         assert_eq!(wanted(&topology), ["0 10.1.0.254"], "nobody is asked over a link that is down");
+    }
+    #[test]
+    fn retired_backends_are_asked_for_too() {
+        let mut world = World::new(vec![service("web", 2)]);
+        world.step();
+        assert_eq!(retired_neighbours(&world.snapshot, &world.topology), BTreeSet::new());
+        world.desired.services[0].backends.remove(0);
+        world.step();
+        let wanted = [(PortId(1), "10.2.0.11".parse().unwrap())];
+        assert_eq!(retired_neighbours(&world.snapshot, &world.topology), BTreeSet::from(wanted));
     }
 }

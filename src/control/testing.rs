@@ -182,3 +182,23 @@ impl World {
         self.snapshot.backends.iter().flatten().map(line).collect()
     }
 }
+
+/// A machine with the interfaces of [`topology`].
+pub(super) fn node() -> NodeSpec {
+    let interface = |name: &str| InterfaceSpec {
+        name: name.to_string(),
+        bridge: None,
+        xdp_mode: XdpModeChoice::Auto,
+        zero_copy: ZeroCopyChoice::Auto,
+        on_worker_gone: WorkerGonePolicy::Drop,
+    };
+    NodeSpec {
+        interfaces: vec![interface("eth0"), interface("eth1")],
+        workers: WorkersSpec { count: Some(1), cores: None, idle: IdlePolicy::Auto },
+        limits: limits(),
+        admin_socket: "/run/guideway/admin.sock".into(),
+        state_dir: "/var/lib/guideway".into(),
+        bpf_dir: "/sys/fs/bpf/guideway".into(),
+        cluster_key_file: None,
+    }
+}

@@ -8,6 +8,8 @@ mod routes;
 mod service;
 mod snapshot;
 mod steer;
+#[cfg(test)]
+mod tests;
 
 pub use ids::{BackendId, ServiceIndex};
 pub use ledger::Ledger;

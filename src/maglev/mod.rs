@@ -4,7 +4,7 @@
 //! section 3.4: each backend has its own order of preference over the slots (a permutation, from an
 //! offset and a skip); in turns, each takes the next free slot of its order.
 //!
-//! Weights are ours, the paper leaves them open: [`quotas`](quota::quotas) fixes beforehand how many
+//! Weights are ours, the paper leaves them open: a quota fixes beforehand how many
 //! slots each backend gets, and a backend of twice the weight has its turn twice as often, until
 //! its quota is used up. With equal weights that is the paper's algorithm, slot by slot.
 //!

@@ -187,3 +187,12 @@ fn evenness_and_disruption_beside_the_paper() {
         assert!(percent(beyond) < 3.0, "{count} in {size}: {beyond} slots moved without need");
     }
 }
+
+/// Nodes of an ECMP group must agree, also while one of them is already upgraded: this table changes
+/// only together with a note for operators.
+#[test]
+fn a_table_is_fixed_for_ever() {
+    let names = names(3);
+    let slots = build(&KEY, &candidates(&names, |i| i as u16 + 1), 13).unwrap();
+    assert_eq!(slots, [2, 0, 1, 2, 2, 1, 2, 2, 1, 2, 1, 0, 2]);
+}

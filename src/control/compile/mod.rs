@@ -29,8 +29,6 @@ use paths::Paths;
 use plan::Plan;
 use retire::Kept;
 
-pub(super) use paths::routes_over_links_up;
-
 /// Live flows of each backend, all workers together.
 ///
 /// The counts must have been read after `generation` was acknowledged by every worker: a backend

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::Refusal;
 use crate::control::{SnatSpec, Topology};
-use crate::forwarding::{Mode, NextHop, Route, RouteTable, SnatAddress};
+use crate::forwarding::{Mode, NextHop, RouteTable, SnatAddress};
 use crate::wire::PortId;
 
-/// Routes over links that are up, and SNAT addresses in an order of their own.
+/// Routes, and SNAT addresses in an order of their own.
 pub(super) struct Paths {
     pub routes: RouteTable,
     pub snat: Vec<SnatAddress>,
@@ -34,7 +34,7 @@ struct Way {
 impl Paths {
     pub fn new(topology: &Topology, snat: &[SnatSpec]) -> Result<Paths, Vec<Refusal>> {
         Ok(Paths {
-            routes: usable_routes(topology),
+            routes: route_table(topology),
             snat: snat_addresses(topology, snat)?,
             known: HashMap::new(),
             choices: HashMap::new(),
@@ -73,16 +73,15 @@ impl Paths {
     }
 }
 
-/// The kernel's routes without those over links that are down: another route may take over.
-fn usable_routes(topology: &Topology) -> RouteTable {
-    RouteTable::new(routes_over_links_up(topology).collect(), topology.neighbours.clone())
-}
-
-pub(in crate::control) fn routes_over_links_up(
-    topology: &Topology,
-) -> impl Iterator<Item = Route> + '_ {
-    let up = |route: &&Route| topology.links.get(route.port.index()).is_some_and(|link| link.up);
-    topology.routes.iter().filter(up).copied()
+/// The kernel's routes as they are: while a link is down nothing is sent by another one, unless the
+/// kernel itself takes the route away. Nobody is there behind such a link.
+fn route_table(topology: &Topology) -> RouteTable {
+    let mut neighbours = topology.neighbours.clone();
+    for neighbour in &mut neighbours {
+        let link = topology.links.get(neighbour.port.index());
+        neighbour.gone |= !link.is_some_and(|link| link.up);
+    }
+    RouteTable::new(topology.routes.clone(), neighbours)
 }
 
 fn snat_addresses(
