@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         #[cfg(feature = "afxdp")]
         Command::Run(args) => run::run(&args),
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => check::run(args),
         Command::Status(args) => status::run(&args),
         //Command::Replay(args) => replay::run(&args),
     }
