@@ -47,8 +47,8 @@ impl Pair {
             ("retrans_time_ms", 20),
             ("delay_first_probe_time", 0),
         ] {
-            let set = format!("net.ipv4.neigh.gw0.{name}={value}");
-            run("ip", &["netns", "exec", here, "sysctl", "-qw", &set]);
+            let set = format!("echo {value} > /proc/sys/net/ipv4/neigh/gw0/{name}");
+            run("ip", &["netns", "exec", here, "sh", "-c", &set]);
         }
         ip(&format!("-n {here} link set gw0 up"));
     }

@@ -1,7 +1,7 @@
 //! The kernel's links, addresses, routes and neighbours as a [`Topology`], by route netlink.
 //!
-//! [`view`] turns messages into a topology and [`keep`] says which neighbours the kernel has to be
-//! asked to keep alive; both are pure. [`socket`] talks to the kernel, [`watch`] does it all for as
+//! `view` turns messages into a topology and `keep` says which neighbours the kernel has to be
+//! asked to keep alive; both are pure. `socket` talks to the kernel, `watch` does it all for as
 //! long as Guideway runs.
 
 mod keep;

@@ -141,7 +141,9 @@ pub mod tests {
             hop(3, RouteNextHopFlags::empty(), vec![gateway(3)]),
         ]);
         let metric = RouteAttribute::Priority(100);
-        let rows: Vec<(&str, RouteMessage, &[(u32, u32, Option<u8>)])> = vec![
+        // Description, message, then (interface, metric, last octet of the gateway).
+        type Row = (&'static str, RouteMessage, &'static [(u32, u32, Option<u8>)]);
+        let rows: Vec<Row> = vec![
             ("on the link", message([10, 3, 0, 0], 16, &[oif(2)]), &[(2, 0, None)]),
             (
                 "by a gateway",

@@ -114,7 +114,9 @@ fn a_whole_reading() {
 #[test]
 fn a_neighbours_life_by_row() {
     use NeighbourState::{Failed, Incomplete, Noarp, Permanent, Probe, Reachable, Stale};
-    let rows: Vec<(&str, Vec<(Option<NeighbourState>, u8)>, Option<bool>)> = vec![
+    // Description, (state or deletion, MAC) in order, then listed as gone or not.
+    type Row = (&'static str, Vec<(Option<NeighbourState>, u8)>, Option<bool>);
+    let rows: Vec<Row> = vec![
         ("first asked for", vec![(Some(Incomplete), 0)], None),
         ("answered", vec![(Some(Incomplete), 0), (Some(Reachable), 5)], Some(false)),
         ("aging", vec![(Some(Reachable), 5), (Some(Stale), 5), (Some(Probe), 5)], Some(false)),
