@@ -7,10 +7,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::IdlePolicy;
+use crate::control::{Health, IdlePolicy};
 use crate::dataplane::{Counters, DropReason, EventCounters, ReplyKind};
 use crate::forwarding::{BackendState, Mode};
-use crate::health::Health;
 use crate::io::QueueStatistics;
 use crate::wire::Protocol;
 

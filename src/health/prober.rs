@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Health, HealthState, ProbeError, probe};
-use crate::control::HealthCheckSpec;
+use super::{ProbeError, probe};
+use crate::control::{Health, HealthCheckSpec, HealthState};
 
 /// One backend to be probed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -133,7 +133,7 @@ async fn watch_target(
     let started = Instant::now();
     // A random phase spreads targets that were configured at once over the interval.
     let mut next = started + Duration::from_millis(rng.random_range(0..interval_ms));
-    let (mut state, mut health) = (HealthState::new(spec.rise, spec.fall), Health::Unknown);
+    let mut state = HealthState::new(spec.rise, spec.fall);
     let mut told = String::new();
     loop {
         sleep_until(next).await;
@@ -153,13 +153,16 @@ async fn watch_target(
         };
         let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let changed = state.observe(result.is_ok(), now_ms);
-        health = changed.unwrap_or(health);
         if changed.is_none() && told == reason {
             continue;
         }
         told.clone_from(&reason);
         let (service, backend) = (target.service.clone(), target.backend.clone());
-        if events.send(HealthEvent { service, backend, health, reason }).await.is_err() {
+        if events
+            .send(HealthEvent { service, backend, health: state.health(), reason })
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -180,7 +183,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn target(backend: &str, socket: SocketAddrV4) -> ProbeTarget {
-        let spec = spec(HealthCheckKind::Tcp);
+        let spec = HealthCheckSpec { rise: 1, ..spec(HealthCheckKind::Tcp) };
         ProbeTarget { service: "web".into(), backend: backend.into(), socket, spec }
     }
 

@@ -141,7 +141,7 @@ impl<T: SteerTarget> Controller<T> {
             })?;
             if previous.generation == 0 || !compiled.snapshot.same_as(&previous) {
                 step.notes = compiled.notes;
-                self.publish(Arc::new(compiled.snapshot), &previous, now_ms, &mut step);
+                self.publish(Arc::new(compiled.snapshot), &mut step);
             }
         }
         self.announce(now_ms);
@@ -149,10 +149,9 @@ impl<T: SteerTarget> Controller<T> {
         Ok(step)
     }
 
-    fn publish(&mut self, new: Arc<Snapshot>, previous: &Snapshot, now_ms: u64, step: &mut Step) {
+    fn publish(&mut self, new: Arc<Snapshot>, step: &mut Step) {
         step.steer_refused = self.steering.shrink_to(&SteerTable::of(&new));
         self.publisher.publish(new.clone());
-        self.announcer.snapshot_changed(previous, &new, now_ms);
         self.unacknowledged = true;
         let deadline = Instant::now() + ACKNOWLEDGE_WITHIN;
         while self.publisher.acknowledged() < new.generation && Instant::now() < deadline {
@@ -179,7 +178,8 @@ impl<T: SteerTarget> Controller<T> {
         if self.unacknowledged {
             return;
         }
-        for (port, frame) in self.announcer.due(now_ms) {
+        self.announcer.follow(&self.publisher.current(), now_ms);
+        for (port, frame) in self.announcer.due(now_ms).frames {
             // A full queue is not bad: each announcement is repeated.
             let _ = worker.send(Message::Transmit(port, Box::from(frame)));
         }

@@ -4,6 +4,7 @@ pub mod clock;
 mod control_loop;
 mod controller;
 mod hand_over;
+pub mod netlink;
 mod publish;
 pub mod replay;
 mod shared;

@@ -15,7 +15,7 @@ use crate::admin::AdminSocket;
 use crate::control::{DesiredState, Topology, wanted_neighbours};
 use crate::health::{HealthEvent, ProbeTarget, Prober};
 use crate::runtime::{Event, netlink};
-use crate::source::yaml::FileWatch;
+use crate::source::yaml::watch::FileWatch;
 use crate::wire::PortId;
 
 type Wanted = BTreeSet<(PortId, Ipv4Addr)>;

@@ -9,8 +9,8 @@ use super::CounterChoice;
 use crate::admin::{
     BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus, StatusReport,
 };
+use crate::control::Health;
 use crate::forwarding::BackendState;
-use crate::health::Health;
 
 /// The whole report.
 pub fn tables(report: &StatusReport, choice: CounterChoice, coloured: bool) -> String {
