@@ -137,8 +137,9 @@ struct Run<'a, R: Read, W: Write> {
 }
 
 impl<'a, R: Read, W: Write> Run<'a, R, W> {
-    fn new(device: PcapDevice<R, W>, limits: &'a LimitsSpec, chapters: Vec<Chapter>) -> Self {
+    fn new(mut device: PcapDevice<R, W>, limits: &'a LimitsSpec, chapters: Vec<Chapter>) -> Self {
         let epoch_ms = device.next_tick().unwrap_or(0);
+        device.give_until(None);
         let shared = Arc::new(WorkerShared::new(0, Arc::new(|| ())));
         let publisher = Arc::new(Publisher::new(vec![shared.clone()]));
         let engine = Engine::new(EngineConfig {

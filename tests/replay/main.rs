@@ -217,7 +217,7 @@ fn a_configuration_takes_over_and_flows_stay() {
     for (file, only) in rows {
         let json = bench.json(&["--then", &format!("2.5={file}")]);
         assert_eq!(json["verdicts"]["forward"], 4 * FLOWS, "{json:#}");
-        assert_eq!(json["snapshots"][1]["at_ms"], 2500);
+        assert_eq!(json["snapshots"][1]["at_ms"], 2500, "{file}: {json:#}");
         assert_eq!(json["snapshots"][1]["file"], file);
         let to: Vec<u8> = bench.sent().iter().map(|(_, frame)| frame[5]).collect();
         let bursts: Vec<&[u8]> = to.chunks(FLOWS.into()).collect();

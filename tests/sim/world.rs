@@ -178,11 +178,14 @@ impl World {
         for station in &mut self.stations {
             next = next.min(station.next_ms(now));
         }
-        let waits = |worker: &mut SimWorker| worker.device_mut().device.has_waiting();
-        if self.workers.iter_mut().any(waits) {
+        if self.links_hold_frames() {
             next = now + 1;
         }
         next.max(now + 1)
+    }
+
+    fn links_hold_frames(&mut self) -> bool {
+        self.workers.iter_mut().any(|worker| worker.device_mut().device.has_waiting())
     }
 
     fn begin_flows(&mut self) {
@@ -271,7 +274,7 @@ impl World {
                 self.rounds += 1;
             }
         }
-        if self.rounds >= MODEL_EVERY {
+        if self.rounds >= MODEL_EVERY && !self.links_hold_frames() {
             self.rounds = 0;
             self.check_quiet();
         }
