@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use super::status::{CounterChoice, Output};
-use crate::control::{Health, HealthView, check_against};
+use crate::control::{Health, HealthView, Refusal, check_against};
 use crate::io::pcap::{PcapDevice, PcapOptions, PcapPort};
 use crate::runtime::replay::{Chapter, ReplayError, ReplayReport, World, replay};
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
@@ -137,13 +137,30 @@ fn load(args: &ReplayArgs) -> Result<Vec<LoadedConfig>, Failure> {
             config.check_same_node(&first.node)?;
         }
         let World { desired, topology, .. } = world(&config);
-        let refusals = check_against(&desired, &config.node, &topology);
+        let mut refusals = check_against(&desired, &config.node, &topology);
+        refusals.extend(down_unchecked(&config));
         if !refusals.is_empty() {
             return Err(config.refuse(refusals).into());
         }
         configs.push(config);
     }
     Ok(configs)
+}
+
+/// Backends that are down while nothing would see it: `compile` takes them for healthy.
+fn down_unchecked(config: &LoadedConfig) -> Vec<Refusal> {
+    let down = config.replay.iter().flat_map(|replay| &replay.down).enumerate();
+    let is_checked = |name: &String| {
+        let service = config.desired.services.iter().find(|service| service.name == *name);
+        service.is_some_and(|service| service.health_check.is_some())
+    };
+    let refusal = |(place, (service, backend)): (usize, &(String, String))| Refusal {
+        path: format!("replay.down[{place}]"),
+        problem: format!("{service} has no health check, so nothing can find {backend} down"),
+        wanted: "a backend of a service with `health_check`, or `drain: true` at the backend"
+            .to_string(),
+    };
+    down.filter(|(_, (service, _))| !is_checked(service)).map(refusal).collect()
 }
 
 fn files(args: &ReplayArgs) -> Vec<&Path> {

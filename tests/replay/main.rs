@@ -38,6 +38,7 @@ services:
     protocol: tcp
     mode: l2dsr
     table_size: 251
+    health_check: { type: tcp }
     backends:
       - { name: b3, address: 10.1.0.53, port: 80 }
       - { name: b4, address: 10.1.0.54, port: 80 }
@@ -245,6 +246,7 @@ fn what_cannot_be_is_said_with_the_right_code() {
     let bench = Bench::new(&mixed());
     bench.write("text.pcap", "this is no capture at all, it is text");
     bench.write("broken.yaml", CONFIG.replace("port: 80\n", "port: 80000\n"));
+    bench.write("unseen.yaml", CONFIG.replace("  links:", "  down: [ web/b1 ]\n  links:"));
     bench.write("other.yaml", CONFIG.replace("{ name: eth1 }", "{ name: eth1 }, { name: eth2 }"));
     let whole = std::fs::read(bench.path("in.pcap")).unwrap();
     bench.write("cut.pcap", &whole[..whole.len() - 3]);
@@ -254,6 +256,7 @@ fn what_cannot_be_is_said_with_the_right_code() {
         (&["--port", "eth9"], 2, "--port eth9: wanted one of eth1"),
         (&["--then", "1=broken.yaml"], 2, "broken.yaml"),
         (&["--then", "1=other.yaml"], 2, "it is fixed while Guideway runs"),
+        (&["--then", "1=unseen.yaml"], 2, "web has no health check, so nothing can find b1 down"),
         (&["--then", "soon=other.yaml"], 2, "is not SECONDS=FILE"),
     ];
     for (more, code, wanted) in rows {
