@@ -19,6 +19,16 @@ pub struct FlowPlan {
     pub client: usize,
     pub pool: Pool,
     pub kind: FlowKind,
+    pub fate: Fate,
+}
+
+/// How a flow has to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Every byte arrives, both ways.
+    Whole,
+    /// The client is reset.
+    Reset,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +55,10 @@ pub enum Change {
     Restart,
     /// The file is read again and says the same.
     Reload,
+    /// All backends fail. In no drawn plan: flows would not end whole.
+    FailAll(Pool),
+    /// The pool's services leave the configuration. In no drawn plan.
+    RemoveServices(Pool),
 }
 
 /// A whole run.
@@ -132,6 +146,7 @@ fn flow(chance: &mut Chance, clients: usize) -> FlowPlan {
         client: chance.place(clients),
         pool: pool(chance),
         kind,
+        fate: Fate::Whole,
     }
 }
 
