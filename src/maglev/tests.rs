@@ -134,7 +134,8 @@ proptest! {
             let count = slots.iter().filter(|&&p| p as usize == place).count() as u64;
             prop_assert_eq!(count > 0, candidate.weight > 0);
             let exact = u64::from(size) * u64::from(candidate.weight);
-            prop_assert!(!good || (count * sum).abs_diff(exact) < sum, "{:?}: {}", candidate, count);
+            let within = (count * sum).abs_diff(exact) < sum;
+            prop_assert!(!good || within, "{:?}: {}", candidate, count);
         }
     }
 }
@@ -196,8 +197,8 @@ fn disruption(count: usize, size: u32) -> f64 {
     beyond
 }
 
-/// Nodes of an ECMP group must agree, also while one of them is already upgraded: this table changes
-/// only together with a note for operators.
+/// Nodes of an ECMP group must agree, also while one of them is already upgraded: this table
+/// changes only together with a note for operators.
 #[test]
 fn a_table_is_fixed_for_ever() {
     let names = names(3);
