@@ -7,6 +7,7 @@ use std::time::Duration;
 use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem};
 
+use super::packet::PacketSender;
 use super::queue::{Queue, QueuePlan};
 use super::waker::Waker;
 use super::{ETHERNET_LEN, OpenError};
@@ -56,13 +57,21 @@ impl Chunks {
     }
 }
 
+/// What frames leave by.
+enum Sender {
+    /// The transmit ring of the queue at this place.
+    Ring(usize),
+    /// The worker has no queue there.
+    Packet(PacketSender),
+}
+
 /// The AF_XDP sockets of one worker. Every frame of its memory is in one place at any time:
 /// [`census`](Device::census) tells where, by counters kept apart from each other.
 pub struct AfxdpDevice {
     // Sockets go before the memory they use.
     queues: Vec<Queue>,
-    /// By port, the queue its frames leave by: one, so that a flow's packets stay in order.
-    senders: Vec<Option<usize>>,
+    /// By port, what its frames leave by: one thing, so that a flow's packets stay in order.
+    senders: Vec<Sender>,
     first: usize,
     chunks: Chunks,
     umem: Umem,
@@ -79,7 +88,7 @@ impl AfxdpDevice {
     /// Memory, sockets, full fill rings.
     pub(super) fn open(
         plans: &[QueuePlan],
-        ports: usize,
+        ports: &[(String, u32)],
         frames_per_queue: u32,
         frame_bytes: u32,
         zero_copy: bool,
@@ -91,12 +100,19 @@ impl AfxdpDevice {
         for plan in plans {
             queues.push(Queue::open(&umem, plan.clone(), ring, zero_copy)?);
         }
-        let sender = |port| {
-            queues.iter().position(|queue| queue.plan.port.index() == port && queue.plan.sends)
-        };
+        let mut senders = Vec::with_capacity(ports.len());
+        for (port, (interface, index)) in ports.iter().enumerate() {
+            let ring = queues
+                .iter()
+                .position(|queue| queue.plan.port.index() == port && queue.plan.sends);
+            senders.push(match ring {
+                Some(at) => Sender::Ring(at),
+                None => Sender::Packet(packet_sender(interface, *index)?),
+            });
+        }
         let waker = Waker::new().map_err(|source| OpenError::Memory { bytes: 8, source })?;
         let mut device = AfxdpDevice {
-            senders: (0..ports).map(sender).collect(),
+            senders,
             poll_set: poll_set(&queues, &waker),
             queues,
             first: 0,
@@ -166,6 +182,32 @@ impl AfxdpDevice {
         descriptor.set_options(0);
     }
 
+    fn transmit_by_ring(&mut self, at: usize, frame: Frame) -> Result<(), Frame> {
+        self.describe(&frame);
+        let descriptor = self.chunks.descriptors[frame.chunk as usize];
+        if !self.queues[at].transmit(&descriptor) {
+            // `describe` moved the bytes to the front.
+            return Err(Frame { offset: 0, ..frame });
+        }
+        self.chunks.moves(frame.chunk, Place::Hand, Place::Transmit);
+        self.chunks.in_hand -= 1;
+        Ok(())
+    }
+
+    fn transmit_by_packet(&mut self, port: usize, frame: Frame) -> Result<(), Frame> {
+        let mut senders = std::mem::take(&mut self.senders);
+        let sent = match senders.get_mut(port) {
+            Some(Sender::Packet(sender)) => sender.send(self.view(&frame).bytes()),
+            _ => false,
+        };
+        self.senders = senders;
+        if !sent {
+            return Err(frame);
+        }
+        self.release(frame);
+        Ok(())
+    }
+
     fn complete(&mut self) {
         let mut descriptors = [FrameDesc::default(); BATCH];
         for queue in &mut self.queues {
@@ -208,8 +250,7 @@ impl AfxdpDevice {
 
 impl Device for AfxdpDevice {
     fn ports(&self) -> Vec<PortId> {
-        let port = |(port, sender): (usize, &Option<usize>)| sender.map(|_| PortId(port as u8));
-        self.senders.iter().enumerate().filter_map(port).collect()
+        (0..self.senders.len()).map(|port| PortId(port as u8)).collect()
     }
 
     fn receive(&mut self, batch: &mut Batch) -> usize {
@@ -239,18 +280,11 @@ impl Device for AfxdpDevice {
     }
 
     fn transmit(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
-        let Some(sender) = self.senders.get(port.index()).copied().flatten() else {
-            return Err(frame);
-        };
-        self.describe(&frame);
-        let descriptor = self.chunks.descriptors[frame.chunk as usize];
-        if !self.queues[sender].transmit(&descriptor) {
-            // `describe` moved the bytes to the front.
-            return Err(Frame { offset: 0, ..frame });
+        match self.senders.get_mut(port.index()) {
+            Some(&mut Sender::Ring(at)) => self.transmit_by_ring(at, frame),
+            Some(Sender::Packet(_)) => self.transmit_by_packet(port.index(), frame),
+            None => Err(frame),
         }
-        self.chunks.moves(frame.chunk, Place::Hand, Place::Transmit);
-        self.chunks.in_hand -= 1;
-        Ok(())
     }
 
     fn flush(&mut self) {
@@ -315,13 +349,26 @@ impl Device for AfxdpDevice {
     }
 
     fn statistics(&self) -> DeviceStatistics {
-        DeviceStatistics { queues: self.queues.iter().map(Queue::statistics).collect() }
+        let packet = self.senders.iter().filter_map(|sender| match sender {
+            Sender::Packet(sender) => Some(sender.statistics()),
+            Sender::Ring(_) => None,
+        });
+        DeviceStatistics { queues: self.queues.iter().map(Queue::statistics).chain(packet).collect() }
     }
 }
 
 /// Half of a queue's frames for receiving; the rest is sent, in hand, or in another queue's rings.
 fn ring_size(frames_per_queue: u32) -> u32 {
     1 << (frames_per_queue / 2).max(1).ilog2()
+}
+
+fn packet_sender(interface: &str, index: u32) -> Result<PacketSender, OpenError> {
+    PacketSender::open(interface, index).map_err(|source| match source.kind() {
+        std::io::ErrorKind::PermissionDenied => OpenError::Permission {
+            action: format!("open a packet socket for {interface}"),
+        },
+        _ => OpenError::Query { interface: interface.to_string(), source },
+    })
 }
 
 fn memory(

@@ -5,11 +5,13 @@
 //! | `open` | takes interfaces: queues to workers, modes by trying |
 //! | `device` | one worker's memory and rings as a [`Device`](crate::io::Device) |
 //! | `queue` | one socket |
+//! | `packet` | sends by an interface on which a worker has no queue |
 //! | `program`, `steer`, `layout` | the XDP program, its maps, and how both sides lay them out |
 //! | `bridge` | a veth pair into a bridge of this machine |
 //! | `ethtool`, `netlink`, `bpffs`, `waker` | what the kernel is asked for |
 //!
-//! Unsafe code is in `device`, `queue` (rings shared with the kernel) and `ethtool` (ioctls).
+//! Unsafe code is in `device`, `queue` (rings shared with the kernel), `packet` and `ethtool` (system
+//! calls).
 
 pub mod bridge;
 pub mod ethtool;
@@ -20,6 +22,7 @@ mod device;
 mod error;
 mod netlink;
 mod open;
+mod packet;
 mod program;
 mod queue;
 mod steer;

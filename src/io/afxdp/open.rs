@@ -194,7 +194,16 @@ fn take(
                 options.workers
             )));
         }
-        devices.push(open_device(&plans, options, &mut notes)?);
+        for (port, program) in programs.iter().enumerate() {
+            if !plans.iter().any(|plan| plan.port.index() == port && plan.sends) {
+                notes.push(format!(
+                    "worker {worker} has no queue of {} and sends there by a packet socket, slowly: \
+                     use as many workers as it has queues, or raise its queues",
+                    program.name
+                ));
+            }
+        }
+        devices.push(open_device(&plans, options, programs, &mut notes)?);
     }
     for device in &devices {
         for (port, queue, socket) in device.sockets() {
@@ -233,6 +242,7 @@ fn plans_of(
 fn open_device(
     plans: &[QueuePlan],
     options: &OpenOptions,
+    programs: &[InterfaceProgram],
     notes: &mut Vec<String>,
 ) -> Result<AfxdpDevice, OpenError> {
     let of = |plan: &QueuePlan| &options.interfaces[plan.port.index()];
@@ -242,7 +252,7 @@ fn open_device(
     } else if let Some(generic) = plans.iter().find(|plan| plan.generic) {
         format!("{} is in generic XDP mode", generic.interface)
     } else {
-        match open_with(plans, options, true) {
+        match open_with(plans, options, programs, true) {
             Ok(device) => return Ok(device),
             Err(OpenError::Socket { interface, source, .. }) => {
                 format!("the driver of {interface} refuses it ({source})")
@@ -256,19 +266,15 @@ fn open_device(
     if plans.iter().all(|plan| of(plan).zero_copy == ZeroCopy::Auto) {
         notes.push(format!("copy mode, since {reason}"));
     }
-    open_with(plans, options, false)
+    open_with(plans, options, programs, false)
 }
 
 fn open_with(
     plans: &[QueuePlan],
     options: &OpenOptions,
+    programs: &[InterfaceProgram],
     zero_copy: bool,
 ) -> Result<AfxdpDevice, OpenError> {
-    AfxdpDevice::open(
-        plans,
-        options.interfaces.len(),
-        options.frames_per_queue,
-        options.frame_bytes,
-        zero_copy,
-    )
+    let ports: Vec<_> = programs.iter().map(|one| (one.name.clone(), one.index)).collect();
+    AfxdpDevice::open(plans, &ports, options.frames_per_queue, options.frame_bytes, zero_copy)
 }
