@@ -30,7 +30,11 @@ fn echo_by_two_queues_loses_nothing() {
     let options = lab.options(1, 2);
     let mut opened = lab.within("b", move || open(&options)).unwrap();
     assert_eq!(opened.steer.modes(), [("left".to_string(), "native")]);
-    assert!(opened.notes.iter().any(|note| note.contains("copy mode, since")), "{:?}", opened.notes);
+    assert!(
+        opened.notes.iter().any(|note| note.contains("copy mode, since")),
+        "{:?}",
+        opened.notes
+    );
     opened.steer.add(&whole(VIP)).unwrap();
 
     let workers = Workers::start(opened.devices, echo);
@@ -75,7 +79,8 @@ fn tcp_crosses_interfaces_with_different_queue_counts() {
     download(&lab, 8, 2 << 20);
     let devices = workers.stop();
     let statistics: Vec<_> = devices.iter().map(AfxdpDevice::statistics).collect();
-    let packet = statistics.iter().flat_map(|of| &of.queues).find(|one| one.mode.contains("packet"));
+    let packet =
+        statistics.iter().flat_map(|of| &of.queues).find(|one| one.mode.contains("packet"));
     assert!(packet.is_some_and(|one| one.transmitted > 0), "{statistics:?}");
     opened.steer.detach();
 }
@@ -104,7 +109,9 @@ fn a_container_in_a_bridge_sends_20_mb_with_its_offloads_on() {
     let workers = Workers::start(opened.devices, cross);
     download(&lab, 1, 20 << 20);
     let devices = workers.stop();
-    assert_eq!(sum(&devices, |queue| queue.rx_dropped), 0, "no frame was too long");
+    // What is dropped for another reason than a burst is a frame too long for its chunk.
+    let dropped = sum(&devices, |queue| queue.rx_dropped);
+    assert_eq!(dropped, sum(&devices, |queue| queue.rx_fill_ring_empty));
     opened.steer.detach();
 }
 
@@ -229,6 +236,28 @@ fn an_interface_goes_down_and_up_while_running() {
     assert_eq!(device.census().transmit, 10, "they wait for the interface, none is lost");
     lab.ip("b", "link set left up");
     drain(device);
+    opened.steer.detach();
+}
+
+#[test]
+fn a_worker_outlives_its_interface() {
+    if !may_run() {
+        return;
+    }
+    let lab = Lab::new("gone", 1, 1);
+    let options = lab.options(2, 1);
+    let mut opened = lab.within("b", move || open(&options)).unwrap();
+    let device = &mut opened.devices[0];
+    lab.ip("b", "link del left");
+    let frame = frame_to_server(device).unwrap();
+    assert!(device.transmit(PortId(0), frame).is_ok());
+    for _ in 0..5 {
+        assert_eq!(device.receive(&mut Batch::new()), 0);
+        device.flush();
+        device.reclaim();
+        device.wait(Duration::from_millis(20));
+    }
+    assert!(device.census().is_conserved(), "{:?}", device.census());
     opened.steer.detach();
 }
 

@@ -64,6 +64,15 @@ fn what_cannot_be_opened_says_what_to_do() {
         "ip link set left mtu 1778"
     );
     lab.ip("b", "link set left mtu 1500");
+    lab.ip("b", "link set lo mtu 1500");
+    assert_refusal!(
+        refused(&lab, |options| {
+            options.interfaces[0].name = "lo".to_string();
+            options.interfaces[0].mode = XdpMode::Native;
+        }),
+        OpenError::NoXdp { .. },
+        "no native XDP"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use guideway::io::afxdp::{OpenError, open};
+use guideway::io::afxdp::{OpenError, XdpMode, open};
 
 use super::lab::{Lab, VIP, may_run};
 use super::traffic::{Workers, ask, echo};
@@ -102,7 +102,8 @@ fn a_running_process_is_left_alone() {
     let first = attached_id(&lab);
     let options = lab.options(1, 2);
     let refused = lab.within("b", move || open(&options).err());
-    let busy = matches!(refused, Some(OpenError::QueueBusy { ref interface, .. }) if interface == "left");
+    let busy =
+        matches!(refused, Some(OpenError::QueueBusy { ref interface, .. }) if interface == "left");
     assert!(busy, "{refused:?}");
     assert_eq!(attached_id(&lab), first);
     assert_eq!(ask(&lab, 4, 5), 20);
@@ -117,7 +118,12 @@ fn an_interface_made_anew_has_no_predecessor() {
     }
     let lab = Lab::new("anew", 1, 1);
     let options = lab.options(1, 1);
-    let opened = lab.within("b", { let options = options.clone(); move || open(&options) }).unwrap();
+    let opened = lab
+        .within("b", {
+            let options = options.clone();
+            move || open(&options)
+        })
+        .unwrap();
     drop(opened);
     lab.ip("b", "link del left");
     lab.ip("b", "link add left type veth peer name other");
@@ -125,4 +131,30 @@ fn an_interface_made_anew_has_no_predecessor() {
     let opened = lab.within("b", move || open(&options)).unwrap();
     assert!(attached_id(&lab).is_some());
     opened.steer.detach();
+}
+
+#[test]
+fn a_new_start_may_change_the_mode() {
+    if !may_run() {
+        return;
+    }
+    let lab = Lab::new("mode", 1, 1);
+    let mut options = lab.options(1, 1);
+    let before = options.clone();
+    // Dropped as by a crash: without `detach`.
+    drop(lab.within("b", move || open(&before)).unwrap());
+    options.interfaces[0].mode = XdpMode::Generic;
+    let mut opened = lab.within("b", move || open(&options)).unwrap();
+    assert!(opened.notes.iter().any(|note| note.contains("in the other mode")));
+    opened.steer.add(&whole(VIP)).unwrap();
+    let workers = Workers::start(opened.devices, echo);
+    let steer = lab.within("b", move || {
+        opened.steer.activate().unwrap();
+        opened.steer
+    });
+    assert_eq!(steer.modes(), [("left".to_string(), "generic")]);
+    assert_eq!(ask(&lab, 2, 5), 10);
+    drop(workers.stop());
+    steer.detach();
+    assert_eq!(attached_id(&lab), None);
 }

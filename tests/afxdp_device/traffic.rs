@@ -116,10 +116,7 @@ pub fn ask(lab: &Lab, sockets: usize, count: usize) -> usize {
 }
 
 /// Sums one number over all queues of all devices.
-pub fn sum(
-    devices: &[AfxdpDevice],
-    number: fn(&guideway::io::QueueStatistics) -> u64,
-) -> u64 {
+pub fn sum(devices: &[AfxdpDevice], number: fn(&guideway::io::QueueStatistics) -> u64) -> u64 {
     let of = |statistics: DeviceStatistics| statistics.queues.iter().map(number).sum::<u64>();
     devices.iter().map(|device| of(device.statistics())).sum()
 }

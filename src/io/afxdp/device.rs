@@ -4,58 +4,19 @@
 
 use std::time::Duration;
 
-use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem};
 
+use super::OpenError;
+use super::memory::{Chunks, Place, XDP_HEADROOM, memory, ring_size};
 use super::packet::PacketSender;
 use super::queue::{Queue, QueuePlan};
 use super::waker::Waker;
-use super::{ETHERNET_LEN, OpenError};
 use crate::io::{BATCH, Batch, Device, DeviceStatistics, Frame, FrameCensus};
 use crate::wire::{FrameView, PortId};
 
-/// The kernel keeps this much of a chunk in front of a received frame for XDP programs.
-const XDP_HEADROOM: u32 = 256;
 /// With frames in a transmit ring that the kernel does not take (interface down), how long a wait
 /// is at most before they are tried again.
 const UNSENT_WAIT: Duration = Duration::from_millis(10);
-
-/// Largest MTU whose frames fit a chunk of `frame_bytes`.
-pub(super) fn largest_mtu(frame_bytes: u32) -> u32 {
-    frame_bytes - XDP_HEADROOM - ETHERNET_LEN
-}
-
-/// Who has a chunk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    Free,
-    Fill,
-    Hand,
-    Transmit,
-}
-
-/// All chunks of the memory. The descriptors' addresses cannot be set, so each chunk keeps its own.
-struct Chunks {
-    descriptors: Vec<FrameDesc>,
-    places: Vec<Place>,
-    free: Vec<u32>,
-    in_hand: u32,
-    frame_bytes: u32,
-}
-
-impl Chunks {
-    fn of(&self, descriptor: &FrameDesc) -> u32 {
-        (descriptor.addr() / self.frame_bytes as usize) as u32
-    }
-
-    /// A chunk changes hands; both sides of the border are checked, since a chunk in two places is
-    /// memory written by two.
-    fn moves(&mut self, chunk: u32, from: Place, to: Place) {
-        let place = &mut self.places[chunk as usize];
-        assert_eq!(*place, from, "chunk {chunk} on its way to {to:?}");
-        *place = to;
-    }
-}
 
 /// What frames leave by.
 enum Sender {
@@ -102,9 +63,8 @@ impl AfxdpDevice {
         }
         let mut senders = Vec::with_capacity(ports.len());
         for (port, (interface, index)) in ports.iter().enumerate() {
-            let ring = queues
-                .iter()
-                .position(|queue| queue.plan.port.index() == port && queue.plan.sends);
+            let ring =
+                queues.iter().position(|queue| queue.plan.port.index() == port && queue.plan.sends);
             senders.push(match ring {
                 Some(at) => Sender::Ring(at),
                 None => Sender::Packet(packet_sender(interface, *index)?),
@@ -116,13 +76,7 @@ impl AfxdpDevice {
             poll_set: poll_set(&queues, &waker),
             queues,
             first: 0,
-            chunks: Chunks {
-                places: vec![Place::Free; descriptors.len()],
-                free: (0..descriptors.len() as u32).rev().collect(),
-                descriptors,
-                in_hand: 0,
-                frame_bytes,
-            },
+            chunks: Chunks::new(descriptors, frame_bytes),
             umem,
             waker,
         };
@@ -143,16 +97,7 @@ impl AfxdpDevice {
     /// Takes frames back that nobody has any more: a worker that panicked dropped those it had in
     /// hand. To be called only when no [`Frame`] of this device is left. Gives how many.
     pub fn recover_lost_frames(&mut self) -> usize {
-        let mut lost = 0;
-        for (chunk, place) in (0u32..).zip(&mut self.chunks.places) {
-            if *place == Place::Hand {
-                *place = Place::Free;
-                self.chunks.free.push(chunk);
-                lost += 1;
-            }
-        }
-        self.chunks.in_hand = 0;
-        lost
+        self.chunks.recover()
     }
 
     /// All bytes of a chunk that a frame can have, through its descriptor, whose length becomes
@@ -353,69 +298,22 @@ impl Device for AfxdpDevice {
             Sender::Packet(sender) => Some(sender.statistics()),
             Sender::Ring(_) => None,
         });
-        DeviceStatistics { queues: self.queues.iter().map(Queue::statistics).chain(packet).collect() }
+        DeviceStatistics {
+            queues: self.queues.iter().map(Queue::statistics).chain(packet).collect(),
+        }
     }
-}
-
-/// Half of a queue's frames for receiving; the rest is sent, in hand, or in another queue's rings.
-fn ring_size(frames_per_queue: u32) -> u32 {
-    1 << (frames_per_queue / 2).max(1).ilog2()
 }
 
 fn packet_sender(interface: &str, index: u32) -> Result<PacketSender, OpenError> {
     PacketSender::open(interface, index).map_err(|source| match source.kind() {
-        std::io::ErrorKind::PermissionDenied => OpenError::Permission {
-            action: format!("open a packet socket for {interface}"),
-        },
-        _ => OpenError::Query { interface: interface.to_string(), source },
-    })
-}
-
-fn memory(
-    frames: u32,
-    frame_bytes: u32,
-    ring: u32,
-) -> Result<(Umem, Vec<FrameDesc>), OpenError> {
-    let problem = |text: String| OpenError::Options(text);
-    let size = QueueSize::new(ring).map_err(|error| problem(error.to_string()))?;
-    let config = UmemConfig::builder()
-        .frame_size(FrameSize::new(frame_bytes).map_err(|error| problem(error.to_string()))?)
-        .frame_headroom(0)
-        .fill_queue_size(size)
-        .comp_queue_size(size)
-        .build()
-        .map_err(|error| problem(error.to_string()))?;
-    let count = frames
-        .try_into()
-        .map_err(|_| problem("a worker without a queue: use fewer workers".to_string()))?;
-    Umem::new(config, count, false).map_err(|error| match super::error::os_error(&error) {
-        Some(libc::EPERM | libc::EACCES) => {
-            OpenError::Permission { action: "open an AF_XDP socket".to_string() }
+        std::io::ErrorKind::PermissionDenied => {
+            OpenError::Permission { action: format!("open a packet socket for {interface}") }
         }
-        number => OpenError::Memory {
-            bytes: u64::from(frames) * u64::from(frame_bytes),
-            source: number.map_or_else(
-                || std::io::Error::other(error.to_string()),
-                std::io::Error::from_raw_os_error,
-            ),
-        },
+        _ => OpenError::Query { interface: interface.to_string(), source },
     })
 }
 
 fn poll_set(queues: &[Queue], waker: &Waker) -> Vec<libc::pollfd> {
     let fds = queues.iter().map(Queue::raw_fd).chain([waker.raw_fd()]);
     fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_fit() {
-        assert_eq!((largest_mtu(2048), largest_mtu(4096)), (1778, 3826));
-        for (frames, ring) in [(4096, 2048), (4000, 1024), (128, 64), (1, 1)] {
-            assert_eq!(ring_size(frames), ring, "{frames}");
-        }
-    }
 }

@@ -3,10 +3,11 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `open` | takes interfaces: queues to workers, modes by trying |
-//! | `device` | one worker's memory and rings as a [`Device`](crate::io::Device) |
+//! | `device`, `memory` | one worker's memory and rings as a [`Device`](crate::io::Device) |
 //! | `queue` | one socket |
 //! | `packet` | sends by an interface on which a worker has no queue |
-//! | `program`, `steer`, `layout` | the XDP program, its maps, and how both sides lay them out |
+//! | `steer` | what is taken off all interfaces |
+//! | `program`, `attach`, `layout` | the XDP program on one: its maps, its link, their layout |
 //! | `bridge` | a veth pair into a bridge of this machine |
 //! | `ethtool`, `netlink`, `bpffs`, `waker` | what the kernel is asked for |
 //!
@@ -17,9 +18,11 @@ pub mod bridge;
 pub mod ethtool;
 pub mod layout;
 
+mod attach;
 mod bpffs;
 mod device;
 mod error;
+mod memory;
 mod netlink;
 mod open;
 mod packet;

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::device::{AfxdpDevice, largest_mtu};
+use super::device::AfxdpDevice;
 use super::layout::STEER_QUEUES;
+use super::memory::largest_mtu;
 use super::netlink::{self, Link};
 use super::program::InterfaceProgram;
 use super::queue::QueuePlan;
@@ -165,10 +166,13 @@ fn check_interface(name: &str, known: &Interface, frame_bytes: u32) -> Result<()
         return Err(OpenError::Mtu { interface, mtu: known.link.mtu, fits, frame_bytes });
     }
     let named = ethtool::rss(name).ok().and_then(|rss| rss.indirection.into_iter().max());
+    check_rss(interface, named, known.rx)
+}
+
+/// Every queue below `queues` gets a socket; `named` is the highest the NIC spreads packets to.
+fn check_rss(interface: String, named: Option<u32>, queues: u32) -> Result<(), OpenError> {
     match named {
-        Some(queue) if queue >= known.rx => {
-            Err(OpenError::RssQueue { interface, queue, queues: known.rx })
-        }
+        Some(queue) if queue >= queues => Err(OpenError::RssQueue { interface, queue, queues }),
         _ => Ok(()),
     }
 }
@@ -277,4 +281,20 @@ fn open_with(
 ) -> Result<AfxdpDevice, OpenError> {
     let ports: Vec<_> = programs.iter().map(|one| (one.name.clone(), one.index)).collect();
     AfxdpDevice::open(plans, &ports, options.frames_per_queue, options.frame_bytes, zero_copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rss_queue_without_a_socket_is_refused() {
+        for (named, queues, fine) in [(None, 1, true), (Some(3), 4, true), (Some(4), 4, false)] {
+            let result = check_rss("eth1".to_string(), named, queues);
+            assert_eq!(result.is_ok(), fine, "{named:?} of {queues}");
+            if let Err(error) = result {
+                assert!(error.to_string().contains("ethtool -X eth1 equal 4"), "{error}");
+            }
+        }
+    }
 }
