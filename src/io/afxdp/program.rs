@@ -129,7 +129,7 @@ impl InterfaceProgram {
         let key = address.octets();
         let done = match value {
             Some(value) => self.addresses.insert(key, value, 0),
-            None => self.addresses.remove(&key).or_else(|error| absent(error)),
+            None => self.addresses.remove(&key).or_else(absent),
         };
         done.map_err(|error| self.kernel_error("changing its addresses", chain(&error)))
     }
@@ -139,7 +139,7 @@ impl InterfaceProgram {
         let done = if taken {
             self.ports.insert(key, 1, 0)
         } else {
-            self.ports.remove(&key).or_else(|error| absent(error))
+            self.ports.remove(&key).or_else(absent)
         };
         done.map_err(|error| self.kernel_error("changing its ports", chain(&error)))
     }
