@@ -36,7 +36,25 @@ fn victim_process() {
     std::thread::sleep(Duration::from_secs(60));
 }
 
-fn victim(lab: &Lab) -> Child {
+/// Killed in any case.
+struct Victim(Child);
+
+impl Victim {
+    /// SIGKILL.
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn victim(lab: &Lab) -> Victim {
     let mut child = Command::new("nsenter")
         .arg(format!("--net=/run/netns/{}", lab.name("b")))
         .arg(std::env::current_exe().unwrap())
@@ -46,8 +64,9 @@ fn victim(lab: &Lab) -> Child {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let victim = Victim(child);
     assert!(lines.map_while(Result::ok).any(|line| line == "ready"), "the victim did not start");
-    child
+    victim
 }
 
 fn attached_id(lab: &Lab) -> Option<String> {
@@ -67,8 +86,7 @@ fn a_killed_process_is_taken_over_without_a_leak_to_the_kernel() {
     let mut child = victim(&lab);
     assert_eq!(ask(&lab, 4, 5), 20);
     let first = attached_id(&lab);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     assert_eq!(ask(&lab, 2, 2), 0);
     assert_eq!(attached_id(&lab), first, "the program outlives its process");
 
@@ -107,8 +125,7 @@ fn a_running_process_is_left_alone() {
     assert!(busy, "{refused:?}");
     assert_eq!(attached_id(&lab), first);
     assert_eq!(ask(&lab, 4, 5), 20);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
 }
 
 #[test]

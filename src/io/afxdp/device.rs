@@ -178,15 +178,16 @@ impl AfxdpDevice {
                 if count == 0 {
                     break;
                 }
-                let chunks = self.chunks.free.split_off(self.chunks.free.len() - count);
-                for (descriptor, chunk) in descriptors.iter_mut().zip(&chunks) {
+                let at = self.chunks.free.len() - count;
+                for (descriptor, chunk) in descriptors.iter_mut().zip(&self.chunks.free[at..]) {
                     *descriptor = self.chunks.descriptors[*chunk as usize];
                 }
                 let taken = queue.fill(&descriptors[..count]);
                 assert_eq!(taken, count, "a fill ring with room takes frames");
-                for chunk in chunks {
-                    self.chunks.moves(chunk, Place::Free, Place::Fill);
+                for at in at..self.chunks.free.len() {
+                    self.chunks.moves(self.chunks.free[at], Place::Free, Place::Fill);
                 }
+                self.chunks.free.truncate(at);
             }
             queue.wake_receiver();
         }
