@@ -115,6 +115,12 @@ fn a_program_of_somebody_else_is_named() {
     assert!(error.to_string().contains("ip link set dev left xdp off"), "{error}");
     let program: &mut aya::programs::Xdp = ebpf.program_mut("steer").unwrap().try_into().unwrap();
     program.unload().unwrap();
+    // Detached when the last descriptor is gone, which a fork of another test may have a little.
+    let detached = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        !super::output(&format!("ip -n {} link show left", lab.name("b"))).contains("prog/xdp")
+    });
+    assert!(detached);
     let options = lab.options(1, 1);
     lab.within("b", move || open(&options)).unwrap().steer.detach();
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use guideway::io::afxdp::{OpenError, XdpMode, open};
 
 use super::lab::{Lab, VIP, may_run};
-use super::traffic::{Workers, ask, echo};
+use super::traffic::{Workers, ask, ask_in_vain, echo};
 use super::{output, whole};
 
 const CHILD: &str = "GUIDEWAY_TEST_BPF_DIR";
@@ -84,10 +84,10 @@ fn a_killed_process_is_taken_over_without_a_leak_to_the_kernel() {
     // The kernel of the balancer would answer for the VIP, if it ever saw a frame to it.
     lab.ip("b", &format!("addr add {VIP}/32 dev lo"));
     let mut child = victim(&lab);
-    assert_eq!(ask(&lab, 4, 5), 20);
+    ask(&lab, 4, 5);
     let first = attached_id(&lab);
     child.kill();
-    assert_eq!(ask(&lab, 2, 2), 0);
+    ask_in_vain(&lab, 4);
     assert_eq!(attached_id(&lab), first, "the program outlives its process");
 
     let options = lab.options(1, 2);
@@ -96,11 +96,11 @@ fn a_killed_process_is_taken_over_without_a_leak_to_the_kernel() {
     let dropped = opened.steer.counters().unwrap()[0].get("steer_no_worker");
     assert!(dropped >= 4, "what was dropped meanwhile is known: {dropped}");
     let workers = Workers::start(opened.devices, echo);
-    assert_eq!(ask(&lab, 1, 1), 0);
+    ask_in_vain(&lab, 1);
     opened.steer.add(&whole(VIP)).unwrap();
     opened.steer.activate().unwrap();
     assert_ne!(attached_id(&lab), first);
-    assert_eq!(ask(&lab, 4, 5), 20);
+    ask(&lab, 4, 5);
     assert_eq!(opened.steer.counters().unwrap()[0].get("passed"), 0, "the kernel saw nothing");
 
     drop(workers.stop());
@@ -124,7 +124,7 @@ fn a_running_process_is_left_alone() {
         matches!(refused, Some(OpenError::QueueBusy { ref interface, .. }) if interface == "left");
     assert!(busy, "{refused:?}");
     assert_eq!(attached_id(&lab), first);
-    assert_eq!(ask(&lab, 4, 5), 20);
+    ask(&lab, 4, 5);
     child.kill();
 }
 
@@ -170,7 +170,7 @@ fn a_new_start_may_change_the_mode() {
         opened.steer
     });
     assert_eq!(steer.modes(), [("left".to_string(), "generic")]);
-    assert_eq!(ask(&lab, 2, 5), 10);
+    ask(&lab, 2, 5);
     drop(workers.stop());
     steer.detach();
     assert_eq!(attached_id(&lab), None);

@@ -90,29 +90,52 @@ pub fn cross(frame: &mut [u8], port: PortId) -> PortId {
     out
 }
 
-/// Sends `count` datagrams from each of `sockets` sockets to the VIP and gives how many came back.
-pub fn ask(lab: &Lab, sockets: usize, count: usize) -> usize {
+/// Sends `count` datagrams from each of `sockets` sockets to the VIP, and wants all back.
+pub fn ask(lab: &Lab, sockets: usize, count: usize) {
     lab.within("c", move || {
-        let mut answers = 0;
         for number in 0..sockets {
-            let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
-            socket.connect((VIP, 7)).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let socket = connected(Duration::from_secs(10));
             for question in 0..count {
                 let text = format!("{number} {question}");
-                // Refused: an earlier question met the kernel's ICMP error.
-                if socket.send(text.as_bytes()).is_err() {
-                    continue;
-                }
+                socket.send(text.as_bytes()).unwrap();
                 let mut answer = [0; 64];
-                if let Ok(len) = socket.recv(&mut answer) {
-                    assert_eq!(&answer[..len], text.as_bytes());
-                    answers += 1;
-                }
+                let len = socket.recv(&mut answer).expect(&text);
+                assert_eq!(&answer[..len], text.as_bytes());
             }
         }
-        answers
-    })
+    });
+}
+
+/// Sends datagrams to the VIP, and wants neither an answer nor the kernel's refusal.
+pub fn ask_in_vain(lab: &Lab, count: usize) {
+    lab.within("c", move || {
+        let socket = connected(Duration::from_millis(100));
+        for _ in 0..count {
+            // An interface that is down takes nothing, which is no answer either.
+            let _ = socket.send(b"?");
+            let heard = socket.recv(&mut [0; 64]).map_err(|error| error.kind());
+            assert_eq!(heard, Err(std::io::ErrorKind::WouldBlock));
+        }
+    });
+}
+
+/// Asks until there is an answer: a link that came up passes frames a moment later.
+pub fn ask_until_answered(lab: &Lab) {
+    lab.within("c", move || {
+        let socket = connected(Duration::from_millis(100));
+        let answered = (0..100).any(|_| {
+            let _ = socket.send(b"?");
+            socket.recv(&mut [0; 64]).is_ok()
+        });
+        assert!(answered, "no answer for ten seconds");
+    });
+}
+
+fn connected(timeout: Duration) -> UdpSocket {
+    let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
+    socket.connect((VIP, 7)).unwrap();
+    socket.set_read_timeout(Some(timeout)).unwrap();
+    socket
 }
 
 /// Sums one number over all queues of all devices.

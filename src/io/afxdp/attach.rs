@@ -11,6 +11,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, XdpMode as AyaMode};
 
+use super::detach::detach_pinned;
 use super::error::{chain, os_error};
 use super::netlink::Link;
 use super::program::{InterfaceProgram, steer_program};
@@ -179,8 +180,9 @@ impl InterfaceProgram {
                 .hold(link)
                 .map_err(|error| self.kernel_error("taking over its link", chain(&error))),
             State::OtherMode(link) => {
-                // The kernel has no program in both modes at once: the old one goes first.
-                let _ = fs::remove_file(self.attachment.link());
+                // The kernel has no program in both modes at once: the old one goes first. If that
+                // fails, attaching says so.
+                let _ = detach_pinned(&self.attachment.link());
                 drop(link);
                 self.attach().map_err(|error| {
                     self.kernel_error("attaching it in the other mode", chain(&error))
@@ -200,10 +202,11 @@ impl InterfaceProgram {
 
     /// Takes the program off the interface.
     pub fn detach(self) {
-        let _ = fs::remove_file(self.attachment.link());
+        // Fails when somebody removed the pin or the interface: then it is detached, or will be when
+        // the link's last descriptor closes, below.
+        let _ = detach_pinned(&self.attachment.link());
         let _ = fs::remove_file(self.attachment.counters());
         let _ = fs::remove_dir(&self.attachment.directory);
-        // The last descriptor of an unpinned link closes here, which detaches.
         drop(self);
     }
 }

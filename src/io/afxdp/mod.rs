@@ -7,12 +7,12 @@
 //! | `queue` | one socket |
 //! | `packet` | sends by an interface on which a worker has no queue |
 //! | `steer` | what is taken off all interfaces |
-//! | `program`, `attach`, `layout` | the XDP program on one: its maps, its link, their layout |
+//! | `program`, `attach`, `detach`, `layout` | the XDP program on one: its maps, its link, their layout |
 //! | `bridge` | a veth pair into a bridge of this machine |
 //! | `ethtool`, `netlink`, `bpffs`, `waker` | what the kernel is asked for |
 //!
-//! Unsafe code is in `device`, `queue` (rings shared with the kernel), `packet` and `ethtool` (system
-//! calls).
+//! Unsafe code is in `device`, `queue` (rings shared with the kernel), `packet`, `ethtool` and
+//! `detach` (system calls).
 
 pub mod bridge;
 pub mod ethtool;
@@ -20,6 +20,7 @@ pub mod layout;
 
 mod attach;
 mod bpffs;
+mod detach;
 mod device;
 mod error;
 mod memory;
