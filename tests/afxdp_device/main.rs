@@ -35,6 +35,8 @@ fn echo_by_two_queues_loses_nothing() {
         "{:?}",
         opened.notes
     );
+    assert!(opened.notes.iter().any(|note| note.contains("spreads")), "{:?}", opened.notes);
+    assert_eq!(opened.rss, [None]);
     opened.steer.add(&whole(VIP)).unwrap();
 
     let workers = Workers::start(opened.devices, echo);

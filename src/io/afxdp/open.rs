@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::device::AfxdpDevice;
+use super::ethtool::Rss;
 use super::layout::STEER_QUEUES;
 use super::memory::largest_mtu;
 use super::netlink::{self, Link};
@@ -73,6 +74,8 @@ pub struct Opened {
     pub wakers: Vec<Waker>,
     /// The XDP programs. Passes everything to the kernel until rules are added.
     pub steer: Steer,
+    /// How each interface's NIC spreads packets over queues, where it tells.
+    pub rss: Vec<Option<Rss>>,
     /// What could not be had and what was taken instead, for the log.
     pub notes: Vec<String>,
 }
@@ -82,6 +85,7 @@ struct Interface {
     link: Link,
     rx: u32,
     tx: u32,
+    rss: io::Result<Rss>,
 }
 
 /// Receive queues of an interface, each of which gets a socket.
@@ -118,8 +122,18 @@ pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
     match take(options, &interfaces, &mut programs) {
         Ok((devices, mut notes)) => {
             notes.extend(programs.iter().flat_map(|program| program.notes.clone()));
+            for (interface, known) in options.interfaces.iter().zip(&interfaces) {
+                notes.extend(known.rss.as_ref().err().map(|error| {
+                    format!(
+                        "{}: the driver does not tell how it spreads packets over queues ({error}): \
+                         flows that arrive at the wrong worker are handed over",
+                        interface.name
+                    )
+                }));
+            }
             let wakers = devices.iter().map(AfxdpDevice::waker).collect();
-            Ok(Opened { devices, wakers, steer: Steer::new(programs), notes })
+            let rss = interfaces.into_iter().map(|known| known.rss.ok()).collect();
+            Ok(Opened { devices, wakers, steer: Steer::new(programs), rss, notes })
         }
         Err(error) => {
             programs.into_iter().filter(InterfaceProgram::is_new).for_each(|new| new.detach());
@@ -153,7 +167,7 @@ fn look_at(name: &str) -> Result<Interface, OpenError> {
         Ok(channels) => (channels.rx, channels.tx),
         Err(_) => (link.rx_queues, link.rx_queues),
     };
-    Ok(Interface { link, rx: rx.max(1), tx: tx.max(1) })
+    Ok(Interface { link, rx: rx.max(1), tx: tx.max(1), rss: ethtool::rss(name) })
 }
 
 fn check_interface(name: &str, known: &Interface, frame_bytes: u32) -> Result<(), OpenError> {
@@ -165,7 +179,7 @@ fn check_interface(name: &str, known: &Interface, frame_bytes: u32) -> Result<()
     if known.link.mtu > fits {
         return Err(OpenError::Mtu { interface, mtu: known.link.mtu, fits, frame_bytes });
     }
-    let named = ethtool::rss(name).ok().and_then(|rss| rss.indirection.into_iter().max());
+    let named = known.rss.as_ref().ok().and_then(|rss| rss.indirection.iter().copied().max());
     check_rss(interface, named, known.rx)
 }
 
