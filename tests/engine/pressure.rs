@@ -1,0 +1,229 @@
+//! Limits: a full table, SNAT ports that run out, backends beyond the counts; and restart.
+
+use std::collections::{BTreeSet, HashMap};
+
+use guideway::dataplane::{
+    DropReason, ENTRY_VERSION, EngineConfig, FlowEntry, FlowState, ReplyKind, Verdict,
+};
+use guideway::forwarding::{Backend, BackendId, SnapshotParts, SnatAddress};
+
+use super::frames::*;
+use super::nat::{CREATED, TO_BACKEND, TO_CLIENT, client, ends, establish, open};
+use super::world::*;
+
+const EXHAUSTED: Verdict = Verdict::Drop(DropReason::SnatPortsExhausted);
+
+/// One web backend, and SNAT ports enough for two flows of each shard.
+fn narrow(parts: &mut SnapshotParts) {
+    parts.services[0].slots = [BackendId(0)].into();
+    parts.snat[0].ports = 1024..=1535;
+}
+
+#[test]
+fn a_full_table_drops_new_translated_flows_and_keeps_old_ones() {
+    let mut world = World::with(EngineConfig { max_flows: 2, ..config() }, |_| ());
+    let first = establish(&mut world, client(60, 4000));
+    open(&mut world, client(60, 4001));
+    let full = Verdict::Drop(DropReason::FlowTableFull);
+    for port in 5000..5050 {
+        world.expect("SYN", CLIENTS, &client(60, port).tcp(SYN), full, &[]);
+    }
+    world.expect("old", CLIENTS, &first.client.tcp(ACK), TO_BACKEND, &[]);
+    world.wait(u64::from(TIMEOUTS.tcp_opening_ms) + 1);
+    world.sweep();
+    open(&mut world, client(60, 5000));
+}
+
+#[test]
+fn no_table_at_all() {
+    let mut world =
+        World::with(EngineConfig { max_flows: 0, max_snat_blocks: 0, ..config() }, |_| ());
+    let full = Verdict::Drop(DropReason::FlowTableFull);
+    world.expect("SYN", CLIENTS, &client(60, 4000).tcp(SYN), full, &[]);
+    world.sweep();
+    world.engine = world.engine.recover();
+}
+
+/// Clients' frames of one shard, found out by the low byte of the port they are given.
+fn clients_by_shard(wanted: usize) -> Vec<Head> {
+    let mut scout = World::with(EngineConfig { max_flows: 10_000, ..config() }, |_| ());
+    let mut shards: HashMap<u8, Vec<Head>> = HashMap::new();
+    for port in 1..10_000 {
+        let ends = open(&mut scout, client(60, port));
+        let found = shards.entry(ends.backend.destination.port() as u8).or_default();
+        found.push(ends.client);
+        if found.len() == wanted {
+            return found.clone();
+        }
+    }
+    panic!("no shard with {wanted} clients");
+}
+
+#[test]
+fn ports_run_out_rest_and_are_shortened_only_under_pressure() {
+    let clients = clients_by_shard(4);
+    let mut world = World::with(config(), narrow);
+    let first = establish(&mut world, clients[0]);
+    open(&mut world, clients[1]);
+    world.expect("third of two", CLIENTS, &clients[2].tcp(SYN), EXHAUSTED, &[]);
+    // Closed: the port goes back at once, the flow passes late packets on.
+    world.expect("FIN", BACKENDS, &first.backend.tcp(FIN | ACK), TO_CLIENT, &[]);
+    world.expect("FIN", CLIENTS, &first.client.tcp(FIN | ACK), TO_BACKEND, &[]);
+    world.expect("last ACK", BACKENDS, &first.backend.tcp(ACK), TO_CLIENT, &[]);
+    world.expect("late", CLIENTS, &first.client.tcp(ACK), TO_BACKEND, &[]);
+    let shortened = [("flows_created", 1), ("flows_closed", 1), ("snat_hold_down_shortened", 1)];
+    let out = world.expect("third", CLIENTS, &clients[2].tcp(SYN), TO_BACKEND, &shortened);
+    let third = ends(clients[2], &out);
+    assert_eq!(third.backend.destination, first.backend.destination, "the port is taken again");
+    let reset = Verdict::Reply(CLIENTS, ReplyKind::Reset);
+    world.expect("late packets now meet nobody", CLIENTS, &first.client.tcp(ACK), reset, &[]);
+    let back = world.expect("it is the third's", BACKENDS, &third.backend.tcp(ACK), TO_CLIENT, &[]);
+    assert_eq!(back[36..38], clients[2].source.port().to_be_bytes());
+    world.expect("fourth of two", CLIENTS, &clients[3].tcp(SYN), EXHAUSTED, &[]);
+    assert_eq!(world.live(), 2);
+}
+
+#[test]
+fn another_address_is_used_before_a_hold_down_is_shortened() {
+    let clients = clients_by_shard(4);
+    let mut world = World::with(config(), |parts| {
+        narrow(parts);
+        parts.snat[0].ports = 1024..=1279;
+        let second = SnatAddress { address: [10, 1, 0, 11].into(), ..parts.snat[0].clone() };
+        parts.snat.push(second);
+        parts.backends[0].as_mut().unwrap().snat = [0, 1].into();
+    });
+    let flows = [open(&mut world, clients[0]), open(&mut world, clients[1])];
+    let sockets = BTreeSet::from(flows.map(|flow| flow.backend.destination));
+    assert_eq!(sockets.len(), 2);
+    world.expect("third", CLIENTS, &clients[2].tcp(SYN), EXHAUSTED, &[]);
+    world.wait(20_001);
+    world.sweep();
+    let shortened = [("flows_created", 1), ("snat_hold_down_shortened", 1)];
+    world.expect("both rest", CLIENTS, &clients[2].tcp(SYN), TO_BACKEND, &shortened);
+    world.wait(60_000);
+    world.sweep();
+    world.expect("one has rested", CLIENTS, &clients[3].tcp(SYN), TO_BACKEND, CREATED);
+}
+
+#[test]
+fn two_services_of_one_backend_never_share_a_port() {
+    let mut world = World::with(EngineConfig { max_flows: 2000, ..config() }, |parts| {
+        narrow(parts);
+        let mut second = parts.services[0].clone();
+        second.vip = socket("10.1.0.102:80");
+        second.slots = [BackendId(6)].into();
+        parts.services.push(second);
+        let backend = Backend { id: BackendId(6), ..parts.backends[0].clone().unwrap() };
+        parts.backends.push(Some(backend));
+    });
+    let mut sockets = BTreeSet::new();
+    for port in 1000..1300 {
+        for vip in ["10.1.0.100:80", "10.1.0.102:80"] {
+            let frame = Head { destination: socket(vip), ..client(60, port) }.tcp(SYN);
+            let (_, out) = world.run(guideway::dataplane::Arrival::Received(CLIENTS), &frame);
+            if out != frame {
+                assert!(sockets.insert(out[34..36].to_vec()), "port {:?} twice", &out[34..36]);
+            }
+        }
+    }
+    let exhausted = named(world.engine.counters()).get("snat_ports_exhausted").copied();
+    assert_eq!(sockets.len() as u64 + exhausted.unwrap_or(0), 600);
+    assert!(sockets.len() > 300);
+}
+
+#[test]
+fn a_backend_id_beyond_the_counts_is_no_panic() {
+    let mut world = World::with(EngineConfig { max_backends: 1, ..config() }, |_| ());
+    for port in 4000..4020 {
+        open(&mut world, client(60, port));
+    }
+    assert_eq!(world.engine.live_flows().len(), 1);
+    world.publish(|parts| parts.backends.fill(None));
+    world.sweep();
+    assert_eq!((world.live(), world.engine.has_flows()), (0, false));
+}
+
+/// Flows in all states, then their frames once more, to see that nothing was forgotten.
+fn busy() -> (World, Vec<super::nat::Ends>) {
+    let mut world = World::new();
+    let flows: Vec<_> = (4000..4060).map(|port| establish(&mut world, client(60, port))).collect();
+    for flow in &flows[40..50] {
+        world.expect("FIN", BACKENDS, &flow.backend.tcp(FIN | ACK), TO_CLIENT, &[]);
+        world.expect("FIN", CLIENTS, &flow.client.tcp(FIN | ACK), TO_BACKEND, &[]);
+        world.expect("last ACK", BACKENDS, &flow.backend.tcp(ACK), TO_CLIENT, &[]);
+    }
+    for flow in &flows[50..] {
+        world.expect("RST", CLIENTS, &flow.client.tcp(RST), TO_BACKEND, &[]);
+    }
+    (world, flows)
+}
+
+fn check_all(world: &mut World, flows: &[super::nat::Ends]) {
+    for flow in flows {
+        let out = world.expect("forward", CLIENTS, &flow.client.tcp(ACK), TO_BACKEND, &[]);
+        assert_eq!(ends(flow.client, &out).backend.destination, flow.backend.destination);
+        world.expect("back", BACKENDS, &flow.backend.tcp(ACK), TO_CLIENT, &[]);
+    }
+    let ports: BTreeSet<_> = flows.iter().map(|flow| flow.backend.destination).collect();
+    for port in 5000..5100 {
+        let new = open(world, client(60, port));
+        assert!(!ports.contains(&new.backend.destination) || ports.len() < flows.len());
+    }
+    assert_eq!(world.live() as usize, flows.len() + 100);
+}
+
+#[test]
+fn recovered_from_a_panic_nothing_is_lost() {
+    let (mut world, flows) = busy();
+    let live = world.engine.live_flows().to_vec();
+    world.engine = world.engine.recover();
+    assert_eq!(world.engine.live_flows(), live);
+    check_all(&mut world, &flows);
+}
+
+#[test]
+fn exported_flows_go_on_in_another_engine() {
+    let (old, flows) = busy();
+    let entries = old.entries();
+    assert_eq!(entries.len(), 60);
+    let mut world = World::with(EngineConfig { flow_hash_key: [7; 16], ..config() }, |_| ());
+    world.now = old.now;
+    // Shards are part of the state: with another secret its ports would be in other shards, and
+    // still nothing breaks.
+    assert_eq!(world.engine.import(world.now, &entries), 0);
+    assert_eq!(world.engine.import(world.now, &entries), 60, "they are there already");
+    assert_eq!(world.engine.live_flows(), old.engine.live_flows());
+    check_all(&mut world, &flows);
+}
+
+#[test]
+fn entries_that_cannot_be_are_refused() {
+    let (old, _) = busy();
+    let good = old.entries()[0];
+    let rows = [
+        ("another layout", FlowEntry { version: ENTRY_VERSION + 1, ..good }),
+        ("no such state", FlowEntry { state: 77, ..good }),
+        ("not in use", FlowEntry::FREE),
+        ("an address without a port", FlowEntry { snat_port: 0, ..good }),
+        ("a port without an address", FlowEntry { snat_address: 0, ..good }),
+    ];
+    for (description, entry) in rows {
+        let mut world = World::new();
+        assert_eq!(world.engine.import(world.now, &[entry, good]), 1, "{description}");
+        assert_eq!(world.live(), 1, "{description}");
+    }
+    let mut other = good;
+    other.key.source_port += 1;
+    let mut world = World::new();
+    assert_eq!(world.engine.import(world.now, &[good, other]), 1, "one SNAT port for two");
+    let mut small = World::with(EngineConfig { max_flows: 1, ..config() }, |_| ());
+    other.snat_port ^= 0x100;
+    assert_eq!(small.engine.import(small.now, &[good, other]), 1, "no room");
+    let from_tomorrow =
+        FlowEntry { last_seen_ms: (world.now.0 as u32).wrapping_add(90_000), ..other };
+    assert_eq!(world.engine.import(world.now, &[from_tomorrow]), 0);
+    world.sweep();
+    assert_eq!(world.live(), 2);
+    assert!(world.entries().iter().all(|entry| FlowState::of(entry).is_some()));
+}
