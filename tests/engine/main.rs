@@ -7,6 +7,7 @@ mod hand_over;
 mod model;
 mod nat;
 mod pressure;
+mod restart;
 mod rows;
 mod state;
 mod world;

@@ -1,10 +1,8 @@
-//! Limits: a full table, SNAT ports that run out, backends beyond the counts; and restart.
+//! Limits: a full table, SNAT ports that run out, backends beyond the counts.
 
 use std::collections::{BTreeSet, HashMap};
 
-use guideway::dataplane::{
-    DropReason, ENTRY_VERSION, EngineConfig, FlowEntry, FlowState, ReplyKind, Verdict,
-};
+use guideway::dataplane::{Arrival, DropReason, EngineConfig, Outcome, ReplyKind, Verdict};
 use guideway::forwarding::{Backend, BackendId, SnapshotParts, SnatAddress};
 
 use super::frames::*;
@@ -121,7 +119,7 @@ fn two_services_of_one_backend_never_share_a_port() {
     for port in 1000..1300 {
         for vip in ["10.1.0.100:80", "10.1.0.102:80"] {
             let frame = Head { destination: socket(vip), ..client(60, port) }.tcp(SYN);
-            let (_, out) = world.run(guideway::dataplane::Arrival::Received(CLIENTS), &frame);
+            let (_, out) = world.run(Arrival::Received(CLIENTS), &frame);
             if out != frame {
                 assert!(sockets.insert(out[34..36].to_vec()), "port {:?} twice", &out[34..36]);
             }
@@ -142,90 +140,6 @@ fn a_backend_id_beyond_the_counts_is_no_panic() {
     world.publish(|parts| parts.backends.fill(None));
     world.sweep();
     assert_eq!((world.live(), world.engine.has_flows()), (0, false));
-}
-
-/// Flows in all states, then their frames once more, to see that nothing was forgotten.
-fn busy() -> (World, Vec<super::nat::Ends>) {
-    let mut world = World::new();
-    let flows: Vec<_> = (4000..4060).map(|port| establish(&mut world, client(60, port))).collect();
-    for flow in &flows[40..50] {
-        world.expect("FIN", BACKENDS, &flow.backend.tcp(FIN | ACK), TO_CLIENT, &[]);
-        world.expect("FIN", CLIENTS, &flow.client.tcp(FIN | ACK), TO_BACKEND, &[]);
-        world.expect("last ACK", BACKENDS, &flow.backend.tcp(ACK), TO_CLIENT, &[]);
-    }
-    for flow in &flows[50..] {
-        world.expect("RST", CLIENTS, &flow.client.tcp(RST), TO_BACKEND, &[]);
-    }
-    (world, flows)
-}
-
-fn check_all(world: &mut World, flows: &[super::nat::Ends]) {
-    for flow in flows {
-        let out = world.expect("forward", CLIENTS, &flow.client.tcp(ACK), TO_BACKEND, &[]);
-        assert_eq!(ends(flow.client, &out).backend.destination, flow.backend.destination);
-        world.expect("back", BACKENDS, &flow.backend.tcp(ACK), TO_CLIENT, &[]);
-    }
-    let ports: BTreeSet<_> = flows.iter().map(|flow| flow.backend.destination).collect();
-    for port in 5000..5100 {
-        let new = open(world, client(60, port));
-        assert!(!ports.contains(&new.backend.destination) || ports.len() < flows.len());
-    }
-    assert_eq!(world.live() as usize, flows.len() + 100);
-}
-
-#[test]
-fn recovered_from_a_panic_nothing_is_lost() {
-    let (mut world, flows) = busy();
-    let live = world.engine.live_flows().to_vec();
-    world.engine = world.engine.recover();
-    assert_eq!(world.engine.live_flows(), live);
-    check_all(&mut world, &flows);
-}
-
-#[test]
-fn exported_flows_go_on_in_another_engine() {
-    let (old, flows) = busy();
-    let entries = old.entries();
-    assert_eq!(entries.len(), 60);
-    let mut world = World::with(EngineConfig { flow_hash_key: [7; 16], ..config() }, |_| ());
-    world.now = old.now;
-    // Shards are part of the state: with another secret its ports would be in other shards, and
-    // still nothing breaks.
-    assert_eq!(world.engine.import(world.now, &entries), 0);
-    assert_eq!(world.engine.import(world.now, &entries), 60, "they are there already");
-    assert_eq!(world.engine.live_flows(), old.engine.live_flows());
-    check_all(&mut world, &flows);
-}
-
-#[test]
-fn entries_that_cannot_be_are_refused() {
-    let (old, _) = busy();
-    let good = old.entries()[0];
-    let rows = [
-        ("another layout", FlowEntry { version: ENTRY_VERSION + 1, ..good }),
-        ("no such state", FlowEntry { state: 77, ..good }),
-        ("not in use", FlowEntry::FREE),
-        ("an address without a port", FlowEntry { snat_port: 0, ..good }),
-        ("a port without an address", FlowEntry { snat_address: 0, ..good }),
-    ];
-    for (description, entry) in rows {
-        let mut world = World::new();
-        assert_eq!(world.engine.import(world.now, &[entry, good]), 1, "{description}");
-        assert_eq!(world.live(), 1, "{description}");
-    }
-    let mut other = good;
-    other.key.source_port += 1;
-    let mut world = World::new();
-    assert_eq!(world.engine.import(world.now, &[good, other]), 1, "one SNAT port for two");
-    let mut small = World::with(EngineConfig { max_flows: 1, ..config() }, |_| ());
-    other.snat_port ^= 0x100;
-    assert_eq!(small.engine.import(small.now, &[good, other]), 1, "no room");
-    let from_tomorrow =
-        FlowEntry { last_seen_ms: (world.now.0 as u32).wrapping_add(90_000), ..other };
-    assert_eq!(world.engine.import(world.now, &[from_tomorrow]), 0);
-    world.sweep();
-    assert_eq!(world.live(), 2);
-    assert!(world.entries().iter().all(|entry| FlowState::of(entry).is_some()));
 }
 
 /// 200,000 connections of 6 packets within 25 seconds by one SNAT address to four backends, which
@@ -251,9 +165,9 @@ fn short_connections_by_the_hundred_thousand() {
         let (host, port) = (number / 50_000, (number % 50_000) as u16 + 1024);
         let head = Head::new(0xc1, 1, &format!("192.0.2.{host}:{port}"), "10.1.0.100:80");
         let pass = |world: &mut World, at, frame: &[u8]| {
-            let (outcome, out) = world.run(guideway::dataplane::Arrival::Received(at), frame);
+            let (outcome, out) = world.run(Arrival::Received(at), frame);
             let to = if at == CLIENTS { TO_BACKEND } else { TO_CLIENT };
-            assert_eq!(outcome, guideway::dataplane::Outcome::Verdict(to), "connection {number}");
+            assert_eq!(outcome, Outcome::Verdict(to), "connection {number}");
             out
         };
         let flow = ends(head, &pass(&mut world, CLIENTS, &head.tcp(SYN)));

@@ -315,3 +315,15 @@ fn answers_are_limited() {
     let out = world.expect("a reset counts too", CLIENTS, &ack, limited, &[]);
     assert_eq!(out, ack);
 }
+
+#[test]
+fn an_answer_that_does_not_fit_its_chunk_is_a_drop() {
+    let mut world = World::with(config(), |parts| parts.services[1].slots = [].into());
+    let mut frame = to("10.1.0.100:53").udp(&[7; 100]);
+    let len = frame.len();
+    let mut view = guideway::wire::FrameView::new(&mut frame, 0, len);
+    let arrival = guideway::dataplane::Arrival::Received(CLIENTS);
+    let outcome = world.engine.process(&world.snapshot, world.now, arrival, &mut view);
+    let wanted = drop(DropReason::ReplyNotMade);
+    assert_eq!(outcome, guideway::dataplane::Outcome::Verdict(wanted));
+}
