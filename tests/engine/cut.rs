@@ -21,7 +21,7 @@ fn dns() -> Head {
 
 /// Ids 0 to 5 leave; others at the same places of the same services are there as 6 to 11.
 fn replaced(parts: &mut SnapshotParts) {
-    let moved: Vec<_> = parts.backends.iter().cloned().collect();
+    let moved = parts.backends.to_vec();
     parts.backends = vec![None; 6];
     parts.backends.extend(moved.into_iter().map(|backend| {
         let backend = backend?;
