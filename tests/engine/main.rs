@@ -1,0 +1,13 @@
+//! The engine by its public face: frames in, verdicts and frames out, and every counter compared.
+
+mod cut;
+mod direct;
+mod frames;
+mod hand_over;
+mod model;
+mod nat;
+mod pressure;
+mod restart;
+mod rows;
+mod state;
+mod world;
