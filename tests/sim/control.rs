@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use guideway::control::{
-    BackendSpec, CompileInput, DesiredState, Health, HealthView, LimitsSpec, LinkState, LiveFlows,
-    ServiceSpec, SnatSpec, Topology, compile,
+    BackendSpec, CompileInput, DesiredState, Health, HealthCheckKind, HealthCheckSpec, HealthView,
+    LimitsSpec, LinkState, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
     ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
@@ -212,7 +212,15 @@ fn service(pool: Pool, protocol: Protocol, backends: &[BackendSpec]) -> ServiceS
         // Small, so that compiling costs the simulator little.
         table_size: Some(251),
         backends: backends.to_vec(),
-        health_check: None,
+        // Nothing probes here: the plan says what is found. Without it all would be healthy.
+        health_check: Some(HealthCheckSpec {
+            kind: HealthCheckKind::Tcp,
+            port: None,
+            interval_ms: 2000,
+            timeout_ms: 1000,
+            rise: 1,
+            fall: 1,
+        }),
         timeouts: TIMEOUTS,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
