@@ -1,1 +1,63 @@
-fn main() {}
+//! Compiles the XDP program with clang (Rust cannot, on stable), only for the `afxdp` feature.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+const SOURCE: &str = "bpf/steer.bpf.c";
+const ADVICE: &str = "On Debian or Ubuntu: apt-get install clang libc6-dev (for the kernel's \
+headers). To build without AF_XDP: cargo build --no-default-features";
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=bpf");
+    println!("cargo:rerun-if-env-changed=CLANG");
+    if std::env::var_os("CARGO_FEATURE_AFXDP").is_none() {
+        return;
+    }
+    let Some(out_dir) = std::env::var_os("OUT_DIR") else {
+        stop("OUT_DIR is not set: build with cargo");
+    };
+    compile(&PathBuf::from(out_dir).join("steer.bpf.o"));
+}
+
+fn compile(object: &Path) {
+    let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".to_string());
+    let mut command = Command::new(&clang);
+    command.args(["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf"]);
+    if let Some(include) = asm_include() {
+        command.arg("-I").arg(include);
+    }
+    let output = match command.args(["-c", SOURCE, "-o"]).arg(object).output() {
+        Ok(output) => output,
+        Err(error) => stop(&format!("cannot run `{clang}`: {error}. {ADVICE}")),
+    };
+    if output.status.success() {
+        return;
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("file not found") {
+        stop(&format!("{clang} lacks a header for {SOURCE}. {ADVICE}\n{said}"));
+    }
+    stop(&format!(
+        "{clang} does not compile {SOURCE} (it needs the bpf target, clang 11 or newer). {ADVICE}\n\
+         {said}"
+    ));
+}
+
+/// Debian keeps `asm/` by architecture, where a compiler for the bpf target does not look.
+fn asm_include() -> Option<PathBuf> {
+    let triple = match std::env::var("CARGO_CFG_TARGET_ARCH").ok()?.as_str() {
+        "x86_64" => "x86_64-linux-gnu",
+        "aarch64" => "aarch64-linux-gnu",
+        "riscv64" => "riscv64-linux-gnu",
+        "powerpc64" => "powerpc64le-linux-gnu",
+        "s390x" => "s390x-linux-gnu",
+        _ => return None,
+    };
+    Some(Path::new("/usr/include").join(triple)).filter(|path| path.join("asm").is_dir())
+}
+
+fn stop(message: &str) -> ! {
+    eprintln!("\nguideway: {message}\n");
+    exit(1)
+}

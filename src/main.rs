@@ -1,1 +1,5 @@
-fn main() {}
+//! The `guideway` binary: see `guideway --help`.
+
+fn main() -> std::process::ExitCode {
+    guideway::cli::main()
+}

@@ -1,1 +1,22 @@
 //! Status over a unix socket: one API, used by the command line. Must never know devices.
+
+mod client;
+mod server;
+mod services;
+mod status;
+
+pub use client::{FetchError, fetch};
+pub use server::{AdminError, AdminSocket, StatusSource, serve};
+pub use services::services_of;
+#[cfg(test)]
+pub(crate) use status::tests::sample as sample_report;
+pub use status::{
+    BackendStatus, ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus,
+    InterfaceStatus, NextHopStatus, RefusedReload, ServiceState, ServiceStatus, SnatStatus,
+    StatusReport, WorkerStatus,
+};
+
+/// Where the admin socket is when nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/run/guideway/admin.sock";
+/// The path of [`StatusReport`] in the API.
+const STATUS_PATH: &str = "/v1/status";

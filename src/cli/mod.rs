@@ -1,1 +1,42 @@
 //! The command line: one file a command.
+//!
+//! Exit codes: 0 fine, 1 failed while running, 2 usage or a refused configuration.
+
+pub mod check;
+//REPLAY
+#[cfg(feature = "afxdp")]
+pub mod run;
+pub mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Guideway: a userspace layer-4 load balancer.
+#[derive(Parser, Debug)]
+#[command(name = "guideway", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Balance: take VIP traffic off the configured interfaces until told to stop.
+    #[cfg(feature = "afxdp")]
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Status(status::StatusArgs),
+    //Replay(replay::ReplayArgs),
+}
+
+/// Runs the command that was given.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        #[cfg(feature = "afxdp")]
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(args),
+        Command::Status(args) => status::run(&args),
+        //Command::Replay(args) => replay::run(&args),
+    }
+}

@@ -49,6 +49,8 @@ named_counters! {
         taken_over,
         /// Flow events not written, since the event ring was full.
         flow_events_lost,
+        /// Gratuitous ARP frames given to the device.
+        announcements,
     }
 }
 

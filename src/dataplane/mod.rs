@@ -3,14 +3,31 @@
 //! A pure function of frame, time and snapshot, with the flow table as its state. Must never know
 //! control, devices, clocks or threads.
 
+mod answer;
+mod back;
+mod classify;
 mod counters;
+mod egress;
 mod engine;
 mod entry;
+mod flow_events;
+mod flow_hash;
+mod flow_index;
+mod flow_state;
+mod flow_table;
+mod flows;
+mod forward;
+mod reply_limit;
 mod shard;
+mod snat;
+mod snat_block;
+mod upkeep;
 mod verdict;
 
 pub use counters::{Counters, EventCounters};
-pub use engine::{Arrival, Engine, EngineConfig, Outcome, Ticks};
-pub use entry::{ENTRY_VERSION, FlowEntry};
+pub use engine::{Arrival, Engine, EngineConfig, Outcome, Prepared, Ticks};
+pub use entry::{ENTRY_VERSION, FlowEntry, entry_flags};
+pub use flow_events::{FlowEvent, FlowEventKind};
+pub use flow_state::{FlowState, Side};
 pub use shard::{SHARDS, Shard, ShardMap};
 pub use verdict::{DropReason, ReplyKind, Verdict};

@@ -109,6 +109,8 @@ named_reasons! {
         ReplyRateLimited => "reply_rate_limited",
         /// A reset is not answered with a reset.
         ResetNotAnswered => "reset_not_answered",
+        /// An answer does not fit into the frame's memory.
+        ReplyNotMade => "reply_not_made",
         /// The worker was restarted while it had the frame in hand.
         WorkerRestarted => "worker_restarted",
     }

@@ -3,12 +3,16 @@
 //! Must never know where it came from.
 
 mod ids;
+mod ledger;
 mod routes;
 mod service;
 mod snapshot;
 mod steer;
+#[cfg(test)]
+mod tests;
 
 pub use ids::{BackendId, ServiceIndex};
+pub use ledger::Ledger;
 pub use routes::{Neighbour, NextHop, Route, RouteTable};
 pub use service::{FlowTimeouts, Mode, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable};
 pub use snapshot::{

@@ -51,7 +51,7 @@ pub struct Neighbour {
 
 /// The kernel's routes and neighbours on our ports, for replies whose way back is not known from
 /// the flow itself. Longest prefix first; a handful of entries, so a walk is enough.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
     neighbours: Vec<Neighbour>,

@@ -7,7 +7,9 @@ use super::{BackendId, ServiceIndex};
 use crate::wire::{FlowKey, Protocol};
 
 /// How packets get to a backend.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Source and destination are translated: backends need nothing.
@@ -65,7 +67,7 @@ impl Default for FlowTimeouts {
 }
 
 /// One VIP, protocol and port with its backends' Maglev table.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {
     /// Its name in the configuration.
     pub name: Arc<str>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
-use super::{BackendId, NextHop, RouteTable, Service, ServiceIndex, ServiceTable};
+use super::{BackendId, Ledger, NextHop, RouteTable, Service, ServiceIndex, ServiceTable};
 use crate::wire::{FlowKey, MacAddress, PortId};
 
 /// The secret that places flows in Maglev tables; nodes of one ECMP group share it.
@@ -35,7 +35,7 @@ pub enum BackendState {
 }
 
 /// One backend of one service.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Backend {
     /// Stable number.
     pub id: BackendId,
@@ -112,6 +112,7 @@ pub struct Snapshot {
     cluster_key: ClusterKey,
     by_vip: ServiceTable,
     addresses: Vec<(u32, AddressRole)>,
+    ledger: Ledger,
 }
 
 /// The parts of a snapshot that `compile` chooses; look-up structures are made from them.
@@ -161,7 +162,47 @@ impl Snapshot {
             cluster_key,
             by_vip,
             addresses,
+            ledger: Ledger::default(),
         }
+    }
+
+    /// The same with what the next `compile` has to know.
+    pub fn with_ledger(mut self, ledger: Ledger) -> Snapshot {
+        self.ledger = ledger;
+        self
+    }
+
+    /// What `compile` wrote down for the next one.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The key its tables are made with.
+    pub fn cluster_key(&self) -> ClusterKey {
+        self.cluster_key
+    }
+
+    /// Would workers forward the same by the other one? Generation and ledger do not count. Cheap
+    /// where tables are shared, as they are when `compile` found nothing to change in them.
+    pub fn same_as(&self, other: &Snapshot) -> bool {
+        // What is not compared (look-ups, addresses) is made from what is.
+        self.services == other.services
+            && self.backends == other.backends
+            && self.snat == other.snat
+            && self.ports == other.ports
+            && self.routes == other.routes
+            && self.cluster_key == other.cluster_key
+    }
+
+    /// How many slots each backend has, by [`BackendId`]: its share of new flows, for status.
+    pub fn slot_counts(&self) -> Vec<u32> {
+        let mut counts = vec![0; self.backends.len()];
+        for id in self.services.iter().flat_map(|service| service.slots.iter()) {
+            if let Some(count) = counts.get_mut(id.index()) {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// A snapshot with no service: what workers run before the first is published.
@@ -198,7 +239,7 @@ impl Snapshot {
     pub fn slot(&self, service: &Service, key: &FlowKey) -> Option<usize> {
         let len = service.slots.len();
         // Multiply-shift spreads the hash over the slots without a division (Lemire 2019).
-        (len > 0).then(|| (u128::from(self.flow_hash(key)) * len as u128 >> 64) as usize)
+        (len > 0).then(|| ((u128::from(self.flow_hash(key)) * len as u128) >> 64) as usize)
     }
 
     fn flow_hash(&self, key: &FlowKey) -> u64 {
@@ -215,6 +256,12 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.index())?.as_ref()
+    }
+
+    /// Are there backends or services that only wait for their flows to end?
+    pub fn has_leavers(&self) -> bool {
+        self.services.iter().any(|service| service.gone)
+            || self.backends.iter().flatten().any(|b| b.state == BackendState::Retired)
     }
 
     /// A backend's service.

@@ -2,6 +2,17 @@
 //!
 //! Knows frames, never services or snapshots.
 
+mod capture;
+#[cfg(test)]
+mod check;
+mod chunks;
+#[cfg(feature = "afxdp")]
+pub mod afxdp;
 mod device;
+pub mod fault;
+pub mod memory;
+pub mod pcap;
 
+pub use capture::{PcapError, RecordError};
+pub use chunks::ChunkOptions;
 pub use device::{BATCH, Batch, Device, DeviceStatistics, Frame, FrameCensus, QueueStatistics};

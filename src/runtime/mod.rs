@@ -1,1 +1,21 @@
 //! Worker loop, pinning, snapshot publishing, supervision, the kernel's routes. Must never know YAML.
+
+pub mod clock;
+mod control_loop;
+mod controller;
+mod hand_over;
+pub mod netlink;
+mod publish;
+mod shared;
+mod steering;
+mod supervisor;
+mod worker;
+
+pub use control_loop::{Event, run_control_loop};
+pub use controller::{Controller, Step};
+pub use hand_over::{HandOver, Parcel};
+pub use publish::{Publisher, Reader};
+pub use shared::{Message, Waker, WorkerReport, WorkerShared};
+pub use steering::{SteerTarget, Steering};
+pub use supervisor::Supervisor;
+pub use worker::{Idle, Worker};

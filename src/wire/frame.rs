@@ -71,7 +71,8 @@ impl<'a> FrameView<'a> {
         self.start
     }
 
-    /// Takes `len` bytes of room in front into the frame; `false`, and nothing done, when there is less.
+    /// Takes `len` bytes of room in front into the frame; `false`, and nothing done, when there is
+    /// less.
     pub fn prepend(&mut self, len: usize) -> bool {
         let fits = len <= self.start;
         if fits {

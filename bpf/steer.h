@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What the steer program and user space (src/io/afxdp/layout.rs) have in common. A test in
+ * layout.rs reads this file and compares every number and name.
+ *
+ * Addresses and ports in keys are in network order, as they stand in packets; ports of ranges are
+ * in host order, since they are compared by size.
+ */
+#ifndef GUIDEWAY_STEER_H
+#define GUIDEWAY_STEER_H
+
+#define STEER_QUEUES 64		/* entries of the XSKMAP */
+#define STEER_ADDRESSES 65536	/* entries of the address map */
+#define STEER_PORTS 262144	/* entries of the port map */
+#define STEER_RANGES 8		/* port ranges of one shared address */
+
+/* One counter a frame: their sum is the number of frames the program saw. */
+enum steer_counter {
+	STEER_STEERED,			/* IPv4 to a socket */
+	STEER_STEERED_ARP,		/* ARP for one of our addresses, to a socket */
+	STEER_STEERED_ICMP_ERROR,	/* by the quoted packet, on a shared address, to a socket */
+	STEER_NO_WORKER,		/* ours, but its queue has no socket */
+	STEER_PASSED,			/* to the kernel: not ours */
+	STEER_PASSED_OTHER_MAC,		/* to the kernel: neither this interface's MAC nor a group's */
+	STEER_PASSED_SHARED_FRAGMENT,	/* to the kernel: a fragment without ports to a shared address */
+	STEER_PASSED_VLAN,		/* to the kernel: VLAN-tagged, whatever is in it */
+	STEER_COUNTERS,
+};
+
+struct steer_config {
+	__u8 mac[6];
+	__u8 on_no_worker;	/* XDP_DROP or XDP_PASS */
+	__u8 reserved;
+};
+
+struct steer_range {
+	__u16 low;
+	__u16 high;		/* inclusive */
+};
+
+struct steer_address {
+	__u16 whole;		/* 1: everything to this address is ours; 0: shared with the machine */
+	__u16 ranges;		/* how many of `range` hold */
+	struct steer_range range[STEER_RANGES];
+};
+
+struct steer_port {
+	__be32 address;
+	__be16 port;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+#endif

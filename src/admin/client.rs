@@ -1,0 +1,138 @@
+//! Asking a running Guideway.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::HOST;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::{STATUS_PATH, StatusReport};
+
+/// More than any report: 65,536 backends take about 30 MB.
+const REPORT_LIMIT_BYTES: usize = 256 << 20;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Nobody listens.
+    #[error(
+        "no guideway answers on {}: is it running? If its configuration has another \
+         `admin.socket`, give that with --socket", .0.display()
+    )]
+    NotRunning(PathBuf),
+    /// It is there, but not for us.
+    #[error("no permission to use {}: run as root or as its group", .0.display())]
+    NoPermission(PathBuf),
+    /// It does not answer.
+    #[error("guideway on {} did not answer within {limit:?}: is it stuck?", socket.display())]
+    TimedOut {
+        /// The socket.
+        socket: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// It answers something else.
+    #[error("{} answered something that is not understood: {problem}", socket.display())]
+    NotUnderstood {
+        /// The socket.
+        socket: PathBuf,
+        /// What was wrong with it.
+        problem: String,
+    },
+}
+
+/// The report of the Guideway that listens on `socket`.
+///
+/// # Errors
+/// See [`FetchError`]; each says what to do.
+pub async fn fetch(socket: &Path, limit: Duration) -> Result<StatusReport, FetchError> {
+    let not_understood =
+        |problem: String| FetchError::NotUnderstood { socket: socket.to_path_buf(), problem };
+    let body = tokio::time::timeout(limit, get(socket))
+        .await
+        .map_err(|_| FetchError::TimedOut { socket: socket.to_path_buf(), limit })?
+        .map_err(|failure| match failure {
+            Failure::Connect(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                    FetchError::NotRunning(socket.to_path_buf())
+                }
+                ErrorKind::PermissionDenied => FetchError::NoPermission(socket.to_path_buf()),
+                _ => not_understood(error.to_string()),
+            },
+            Failure::Answer(problem) => not_understood(problem),
+        })?;
+    serde_json::from_slice(&body)
+        .map_err(|error| not_understood(format!("{error} (is it a guideway of another version?)")))
+}
+
+enum Failure {
+    Connect(io::Error),
+    Answer(String),
+}
+
+async fn get(socket: &Path) -> Result<Bytes, Failure> {
+    let answer = |error: &dyn std::fmt::Display| Failure::Answer(error.to_string());
+    let stream = UnixStream::connect(socket).await.map_err(Failure::Connect)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| answer(&e))?;
+    let exchange = async {
+        let request = Request::get(STATUS_PATH)
+            .header(HOST, "guideway")
+            .body(Empty::<Bytes>::new())
+            .map_err(|e| answer(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| answer(&e))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), REPORT_LIMIT_BYTES).collect().await;
+        let body = body.map_err(|e| answer(&e))?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(Failure::Answer(format!("status {status}: {}", String::from_utf8_lossy(&body))))
+    };
+    // The connection ends by itself once the exchange lets go of its sender.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = exchange => result,
+        () = driven => Err(Failure::Answer("the connection ended early".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[tokio::test]
+    async fn errors_say_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let limit = Duration::from_millis(100);
+        let text = |result: Result<StatusReport, FetchError>| result.unwrap_err().to_string();
+        assert!(text(fetch(&path, limit).await).contains("is it running?"));
+        let silent = UnixListener::bind(&path).unwrap();
+        assert!(text(fetch(&path, limit).await).contains("did not answer within 100ms"));
+        drop(silent);
+        assert!(text(fetch(&path, limit).await).contains("is it running?"));
+    }
+
+    #[tokio::test]
+    async fn another_answer_is_not_understood() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let other = axum::Router::new().route(STATUS_PATH, axum::routing::get(|| async { "{}" }));
+        let server = tokio::spawn(async { axum::serve(listener, other).await });
+        let error = fetch(&path, Duration::from_secs(30)).await.unwrap_err().to_string();
+        assert!(error.contains("missing field `version`"), "{error}");
+        server.abort();
+    }
+}

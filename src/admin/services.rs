@@ -1,0 +1,179 @@
+//! Services and backends of a snapshot, as status shows them.
+
+use super::{BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus};
+use crate::forwarding::{Backend, BackendState, Snapshot};
+
+/// All services of `snapshot`, sorted by name. `live` is live flows by backend id, `health` gives
+/// what is thought of (service, backend).
+pub fn services_of(
+    snapshot: &Snapshot,
+    live: &[u32],
+    health: impl Fn(&str, &str) -> Option<HealthStatus>,
+) -> Vec<ServiceStatus> {
+    let mut slots = vec![0u64; snapshot.backends.len()];
+    for id in snapshot.services.iter().flat_map(|service| service.slots.iter()) {
+        if let Some(count) = slots.get_mut(id.index()) {
+            *count += 1;
+        }
+    }
+    let mut weights = vec![0u64; snapshot.services.len()];
+    let mut members: Vec<Vec<&Backend>> = vec![vec![]; snapshot.services.len()];
+    for backend in snapshot.backends.iter().flatten() {
+        let place = backend.service.index();
+        if let (Some(weight), Some(members)) = (weights.get_mut(place), members.get_mut(place)) {
+            *weight += promised_weight(backend);
+            members.push(backend);
+        }
+    }
+    let mut services: Vec<_> = snapshot
+        .services
+        .iter()
+        .zip(members.iter().zip(&weights))
+        .map(|(service, (members, &weight))| {
+            let mut backends: Vec<_> = members
+                .iter()
+                .map(|&backend| BackendStatus {
+                    name: backend.name.to_string(),
+                    socket: backend.socket,
+                    weight: backend.weight,
+                    state: backend.state,
+                    health: health(&service.name, &backend.name),
+                    share: fraction(
+                        slots.get(backend.id.index()).copied().unwrap_or(0),
+                        service.slots.len() as u64,
+                    ),
+                    promised_share: fraction(promised_weight(backend), weight),
+                    flows: live.get(backend.id.index()).copied().unwrap_or(0).into(),
+                    next_hop: next_hop(snapshot, backend),
+                })
+                .collect();
+            backends.sort_by(|a, b| a.name.cmp(&b.name));
+            ServiceStatus {
+                name: service.name.to_string(),
+                vip: service.vip,
+                protocol: service.protocol,
+                mode: service.mode,
+                state: match (service.gone, service.slots.is_empty()) {
+                    (true, _) => ServiceState::Removed,
+                    (false, true) => ServiceState::NoBackend,
+                    (false, false) => ServiceState::Serving,
+                },
+                table_size: service.slots.len(),
+                flows: backends.iter().map(|backend| backend.flows).sum(),
+                backends,
+            }
+        })
+        .collect();
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+    services
+}
+
+fn promised_weight(backend: &Backend) -> u64 {
+    if backend.state == BackendState::Active { backend.weight.into() } else { 0 }
+}
+
+fn fraction(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// The hop itself, or the first thing that is missing on the way to it.
+fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
+    let name =
+        |port| snapshot.port(port).map_or_else(|| "?".to_string(), |port| port.name.to_string());
+    if let Some(hop) = backend.next_hop {
+        return NextHopStatus::Known { interface: name(hop.port), mac: hop.mac.to_string() };
+    }
+    let address = *backend.socket.ip();
+    NextHopStatus::Missing(match snapshot.routes.route(address) {
+        None => format!("no route to {address} by any of our interfaces"),
+        Some(route) => {
+            let hop = route.gateway.unwrap_or(address);
+            format!("no MAC for {hop} on {}", name(route.port))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forwarding::{
+        BackendId, ClusterKey, FlowTimeouts, Mode, NextHop, NoBackendPolicy, Port, Route,
+        RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts,
+    };
+    use crate::wire::{MacAddress, PortId, Protocol};
+    use std::sync::Arc;
+
+    fn backend(id: u32, weight: u16, state: BackendState, socket: &str) -> Option<Backend> {
+        Some(Backend {
+            id: BackendId(id),
+            name: format!("b{id}").into(),
+            service: ServiceIndex(0),
+            socket: socket.parse().unwrap(),
+            weight,
+            state,
+            retired_in: 0,
+            next_hop: None,
+            snat: Arc::from([]),
+        })
+    }
+
+    fn snapshot() -> Snapshot {
+        let mut backends = vec![
+            backend(0, 3, BackendState::Active, "10.2.0.1:80"),
+            None,
+            backend(2, 1, BackendState::Active, "10.2.0.2:80"),
+            backend(3, 9, BackendState::Draining, "192.0.2.9:80"),
+        ];
+        let hop = NextHop { port: PortId(0), mac: MacAddress([2, 0, 0, 0, 0, 7]) };
+        backends[0].as_mut().unwrap().next_hop = Some(hop);
+        let network = "10.2.0.0".parse().unwrap();
+        let route = Route { network, prefix_len: 24, metric: 0, port: PortId(0), gateway: None };
+        Snapshot::new(SnapshotParts {
+            generation: 1,
+            services: vec![Service {
+                name: "web".into(),
+                vip: "10.1.0.100:80".parse().unwrap(),
+                protocol: Protocol::Tcp,
+                shared_address: false,
+                mode: Mode::Nat,
+                slots: [0, 0, 2, 0, 0].map(BackendId).into(),
+                no_backend: NoBackendPolicy::Reset,
+                timeouts: FlowTimeouts::default(),
+                on_service_gone: ServiceGonePolicy::Reset,
+                gone: false,
+            }],
+            backends,
+            snat: vec![],
+            ports: vec![Port {
+                name: "eth1".into(),
+                mac: MacAddress([2, 0, 0, 0, 0, 1]),
+                mtu_bytes: 1500,
+                up: true,
+            }],
+            routes: RouteTable::new(vec![route], vec![]),
+            cluster_key: ClusterKey([0; 16]),
+        })
+    }
+
+    #[test]
+    fn shares_flows_and_ways() {
+        let services = services_of(&snapshot(), &[5, 0, 6, 7], |_, _| None);
+        let [service] = services.as_slice() else { panic!("one service") };
+        assert_eq!((service.table_size, service.flows), (5, 18));
+        assert_eq!(service.state, ServiceState::Serving);
+        let rows: Vec<_> = service
+            .backends
+            .iter()
+            .map(|b| (b.name.as_str(), b.share, b.promised_share, b.flows, b.next_hop.clone()))
+            .collect();
+        let known =
+            NextHopStatus::Known { interface: "eth1".into(), mac: "02:00:00:00:00:07".into() };
+        let missing = |text: &str| NextHopStatus::Missing(text.into());
+        let wanted = [
+            ("b0", 0.8, 0.75, 5, known),
+            ("b2", 0.2, 0.25, 6, missing("no MAC for 10.2.0.2 on eth1")),
+            ("b3", 0.0, 0.0, 7, missing("no route to 192.0.2.9 by any of our interfaces")),
+        ];
+        assert_eq!(rows, wanted);
+    }
+}

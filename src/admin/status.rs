@@ -1,0 +1,425 @@
+//! What `guideway status` tells: plain data, the same in JSON and in memory.
+//!
+//! Moments are Unix milliseconds, so that ages are differences to [`StatusReport::now_unix_ms`].
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::{Health, IdlePolicy};
+use crate::dataplane::{Counters, DropReason, EventCounters, ReplyKind};
+use crate::forwarding::{BackendState, Mode};
+use crate::io::QueueStatistics;
+use crate::wire::Protocol;
+
+/// Everything at one moment. Workers count on while it is read, so sums may be a batch apart.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When this report was made.
+    pub now_unix_ms: u64,
+    /// When the process started.
+    pub started_unix_ms: u64,
+    /// Where its orders come from.
+    pub configuration: ConfigurationStatus,
+    /// Which snapshot is in use.
+    pub generation: GenerationStatus,
+    /// First digits of a hash of the cluster key: nodes of one group show the same.
+    pub cluster_key_fingerprint: String,
+    /// In the configuration's order.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// By number.
+    pub workers: Vec<WorkerStatus>,
+    /// Sorted by name.
+    pub services: Vec<ServiceStatus>,
+    /// Source addresses for NAT.
+    pub snat: Vec<SnatStatus>,
+    /// What became of the frames of all workers.
+    pub counters: CountersStatus,
+}
+
+/// The configuration file and its reloads.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// The file.
+    pub file: String,
+    /// The generation its last good form was first published in.
+    pub loaded_in_generation: u64,
+    /// When that was read.
+    pub loaded_unix_ms: u64,
+    /// A later form that was refused, if the file has not become good since.
+    pub refused: Option<RefusedReload>,
+}
+
+/// A configuration that was not taken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefusedReload {
+    /// When.
+    pub at_unix_ms: u64,
+    /// The whole message, several lines.
+    pub error: String,
+}
+
+/// Published and in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GenerationStatus {
+    /// The newest.
+    pub published: u64,
+    /// The newest that every worker runs.
+    pub acknowledged: u64,
+}
+
+/// One of our interfaces.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// The bridge of this machine it leads into.
+    pub bridge: Option<String>,
+    /// Its MAC.
+    pub mac: String,
+    /// Largest IP packet in bytes.
+    pub mtu_bytes: u16,
+    /// Administratively up and with carrier.
+    pub up: bool,
+    /// How frames get to us, and what verdicts do not see.
+    pub queues: Vec<QueueStatistics>,
+    /// The XDP program's counters by name.
+    pub steer: BTreeMap<String, u64>,
+}
+
+/// One worker thread.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub worker: u8,
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// What it does when there is nothing to do.
+    pub idle: IdlePolicy,
+    /// The snapshot it runs.
+    pub generation: u64,
+    /// Batches so far.
+    pub batches: u64,
+    /// Live flow entries.
+    pub flows: u64,
+    /// Most it may have.
+    pub flows_limit: u64,
+    /// Packets given to the workers that own their flows.
+    pub handed_over: u64,
+    /// Times it panicked and was started again.
+    pub restarts: u64,
+}
+
+/// One service.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// VIP and port.
+    pub vip: SocketAddrV4,
+    /// Transport.
+    pub protocol: Protocol,
+    /// How packets get to backends.
+    pub mode: Mode,
+    /// What new flows get.
+    pub state: ServiceState,
+    /// Length of its Maglev table; 0 with no usable backend.
+    pub table_size: usize,
+    /// Live flows.
+    pub flows: u64,
+    /// Sorted by name.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// What new flows of a service get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    /// A backend.
+    Serving,
+    /// What its `no_backend` says.
+    NoBackend,
+    /// What its `on_service_gone` says: it is no longer in the configuration.
+    Removed,
+}
+
+/// One backend.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its name in the service.
+    pub name: String,
+    /// Where it listens.
+    pub socket: SocketAddrV4,
+    /// Weight as configured.
+    pub weight: u16,
+    /// What it may still get.
+    pub state: BackendState,
+    /// What its health check says; none without one.
+    pub health: Option<HealthStatus>,
+    /// Its part of the table's slots, 0 to 1.
+    pub share: f64,
+    /// Its part by weight among active backends, 0 to 1.
+    pub promised_share: f64,
+    /// Live flows.
+    pub flows: u64,
+    /// Where its frames go, or why nowhere.
+    pub next_hop: NextHopStatus,
+}
+
+/// What a health check says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HealthStatus {
+    /// What is thought of the backend.
+    pub health: Health,
+    /// The last result in words.
+    pub reason: String,
+    /// Since when it is thought.
+    pub since_unix_ms: u64,
+}
+
+/// The way to a backend.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NextHopStatus {
+    /// Known.
+    Known {
+        /// Interface it leaves by.
+        interface: String,
+        /// Next station.
+        mac: String,
+    },
+    /// Not known, for this reason: its packets are dropped as `no_next_hop`.
+    Missing(String),
+}
+
+/// One source address for NAT.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SnatStatus {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// First port that may be used.
+    pub first_port: u16,
+    /// Last port that may be used.
+    pub last_port: u16,
+    /// Only towards backends behind this interface.
+    pub interface: Option<String>,
+    /// The machine's own address too.
+    pub shared_address: bool,
+    /// Flows that use it now, where that is counted.
+    pub in_use: Option<u64>,
+}
+
+/// Verdicts of all workers, and the two sums that must agree.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CountersStatus {
+    /// Frames received.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Frames forwarded.
+    pub forwarded: u64,
+    /// Frames the kernel should have had.
+    pub not_ours: u64,
+    /// Answers by kind.
+    pub replied: BTreeMap<String, u64>,
+    /// Drops by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// What happens besides the verdict.
+    pub events: BTreeMap<String, u64>,
+    /// Frames on their way from one worker to another: no verdict yet.
+    pub in_hand_over: u64,
+    /// Frames that were nobody's request: gratuitous ARP.
+    pub announced: u64,
+    /// Frames that went into transmit rings.
+    pub transmitted: u64,
+    /// Frames that found no place in a transmit ring.
+    pub transmit_full: u64,
+}
+
+impl CountersStatus {
+    /// Names the engines' counts (the sum over workers) and takes the devices' beside them.
+    pub fn new<'a>(
+        counters: &Counters,
+        queues: impl IntoIterator<Item = &'a QueueStatistics>,
+        in_hand_over: u64,
+        announced: u64,
+    ) -> CountersStatus {
+        let named = |names: &mut dyn Iterator<Item = &str>, values: &[u64]| {
+            names.map(str::to_string).zip(values.iter().copied()).collect()
+        };
+        let (transmitted, transmit_full) = queues
+            .into_iter()
+            .fold((0, 0), |(sent, full), q| (sent + q.transmitted, full + q.transmit_full));
+        CountersStatus {
+            received: counters.received,
+            received_bytes: counters.received_bytes,
+            forwarded: counters.forwarded,
+            not_ours: counters.not_ours,
+            replied: named(&mut ReplyKind::ALL.iter().map(|k| k.name()), &counters.replied),
+            dropped: named(&mut DropReason::ALL.iter().map(|r| r.name()), &counters.dropped),
+            events: named(&mut EventCounters::NAMES.iter().copied(), &counters.events.values()),
+            in_hand_over,
+            announced,
+            transmitted,
+            transmit_full,
+        }
+    }
+
+    /// Frames that have a verdict.
+    pub fn verdicts(&self) -> u64 {
+        self.to_send() - self.announced + self.not_ours + self.dropped.values().sum::<u64>()
+    }
+
+    /// Frames that were to be sent: forwarded, answered or announced.
+    pub fn to_send(&self) -> u64 {
+        self.forwarded + self.replied.values().sum::<u64>() + self.announced
+    }
+
+    /// Received = verdicts + on the way between workers.
+    pub fn receive_balances(&self) -> bool {
+        self.received == self.verdicts() + self.in_hand_over
+    }
+
+    /// Forwarded + replied + announced = transmitted + `transmit_full`.
+    pub fn transmit_balances(&self) -> bool {
+        self.to_send() == self.transmitted + self.transmit_full
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A report with a bit of everything.
+    pub fn sample() -> StatusReport {
+        let queue = |interface: &str, queue| QueueStatistics {
+            interface: interface.into(),
+            queue,
+            mode: "native copy".into(),
+            received: 1000,
+            transmitted: 990,
+            transmit_full: 2,
+            ..QueueStatistics::default()
+        };
+        let interface = |name: &str, last: u8, up| InterfaceStatus {
+            name: name.into(),
+            bridge: None,
+            mac: format!("02:00:00:00:00:{last:02x}"),
+            mtu_bytes: 1500,
+            up,
+            queues: vec![queue(name, 0), queue(name, 1)],
+            steer: [("steer_passed".to_string(), 12), ("steer_no_worker".to_string(), 0)].into(),
+        };
+        let worker = |worker: u8| WorkerStatus {
+            worker,
+            core: Some(worker.into()),
+            idle: IdlePolicy::Auto,
+            generation: 7,
+            batches: 5000,
+            flows: 21,
+            flows_limit: 1_048_576,
+            handed_over: 3,
+            restarts: worker.into(),
+        };
+        let mut counters = Counters { received: 4000, forwarded: 3960, ..Counters::default() };
+        counters.received_bytes = 400_000;
+        counters.replied[ReplyKind::Arp as usize] = 5;
+        counters.dropped[DropReason::NoService as usize] = 34;
+        counters.events.flows_created = 42;
+        let interfaces = vec![interface("eth1", 1, true), interface("eth2", 2, false)];
+        let queues = interfaces.iter().flat_map(|i| &i.queues);
+        StatusReport {
+            version: "0.1.0".into(),
+            pid: 4242,
+            now_unix_ms: 1_700_000_192_000,
+            started_unix_ms: 1_700_000_000_000,
+            configuration: ConfigurationStatus {
+                file: "/etc/guideway/guideway.yaml".into(),
+                loaded_in_generation: 5,
+                loaded_unix_ms: 1_700_000_100_000,
+                refused: Some(RefusedReload {
+                    at_unix_ms: 1_700_000_187_000,
+                    error: "guideway.yaml:3:9: unknown key `nam`\n 3 |   nam: web\n   |   ^^^"
+                        .into(),
+                }),
+            },
+            generation: GenerationStatus { published: 8, acknowledged: 7 },
+            cluster_key_fingerprint: "6f1ed002ab559585".into(),
+            counters: CountersStatus::new(&counters, queues, 1, 3),
+            interfaces,
+            workers: vec![worker(0), worker(1)],
+            services: vec![sample_service()],
+            snat: vec![SnatStatus {
+                address: Ipv4Addr::new(10, 1, 0, 10),
+                first_port: 1024,
+                last_port: 65535,
+                interface: Some("eth2".into()),
+                shared_address: false,
+                in_use: Some(42),
+            }],
+        }
+    }
+
+    fn sample_service() -> ServiceStatus {
+        let backend = |name: &str, state, health, reason: &str, share, next_hop| BackendStatus {
+            name: name.into(),
+            socket: "10.2.0.11:80".parse().unwrap(),
+            weight: 1,
+            state,
+            health: Some(HealthStatus {
+                health,
+                reason: reason.into(),
+                since_unix_ms: 1_700_000_150_000,
+            }),
+            share,
+            promised_share: share,
+            flows: 21,
+            next_hop,
+        };
+        let known =
+            NextHopStatus::Known { interface: "eth2".into(), mac: "02:00:00:00:00:0b".into() };
+        let missing = NextHopStatus::Missing("no MAC for 10.2.0.12 on eth2".into());
+        ServiceStatus {
+            name: "web".into(),
+            vip: "10.1.0.100:80".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            mode: Mode::Nat,
+            state: ServiceState::Serving,
+            table_size: 65537,
+            flows: 42,
+            backends: vec![
+                backend("b1", BackendState::Active, Health::Up, "ok", 1.0, known),
+                backend(
+                    "b2",
+                    BackendState::Unhealthy,
+                    Health::Down,
+                    "connect: connection refused",
+                    0.0,
+                    missing,
+                ),
+            ],
+        }
+    }
+
+    #[test]
+    fn sums_agree_or_not() {
+        let mut counters = sample().counters;
+        assert!(counters.receive_balances() && counters.transmit_balances());
+        assert_eq!((counters.verdicts(), counters.to_send()), (3999, 3968));
+        counters.received += 1;
+        counters.transmit_full -= 1;
+        assert!(!counters.receive_balances() && !counters.transmit_balances());
+    }
+
+    #[test]
+    fn json_round_trip() {
+        let report = sample();
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<StatusReport>(&text).unwrap(), report);
+    }
+}

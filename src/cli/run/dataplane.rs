@@ -1,0 +1,197 @@
+//! From node spec to running workers: devices, engines, rings, threads, XDP programs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::control::{IdlePolicy, NodeSpec, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice};
+use crate::dataplane::{Engine, EngineConfig, ShardMap};
+use crate::forwarding::SteerEntry;
+use crate::io::afxdp::{self, InterfaceOptions, OpenOptions, Opened, Steer, SteerRule, XdpMode, ZeroCopy};
+use crate::wire::MacAddress;
+use crate::runtime::{
+    HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
+};
+
+/// Running workers and what they were given.
+pub struct DataPlane {
+    /// Where snapshots are published.
+    pub publisher: Arc<Publisher>,
+    /// The threads.
+    pub supervisor: Supervisor,
+    /// The XDP programs.
+    pub steer: SteerPrograms,
+}
+
+/// Takes the interfaces and starts the workers. They do nothing before a snapshot is published.
+///
+/// # Errors
+/// What cannot be had, with advice.
+pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
+    let workers = worker_count(node)?;
+    let opened = afxdp::open(&open_options(node, workers))?;
+    let Opened { devices, wakers, steer, notes } = opened;
+    notes.iter().for_each(|note| tracing::info!("{note}"));
+    let shared: Vec<Arc<WorkerShared>> = (0..).zip(wakers).map(|(number, waker)| {
+        let waker: Waker = Arc::new(move || waker.wake());
+        Arc::new(WorkerShared::new(number, waker))
+    }).collect();
+    let publisher = Arc::new(Publisher::new(shared.clone()));
+    let limits = &node.limits;
+    let rings = HandOver::mesh(workers, limits.hand_over_ring, limits.frame_bytes as usize);
+    let flow_hash_key = rand::random();
+    let made = devices.into_iter().zip(rings).zip(shared);
+    let made = made.map(|((device, rings), shared)| {
+        let engine = Engine::new(engine_config(node, shared.number, workers, flow_hash_key));
+        let core = core_of(node, shared.number);
+        let ends = (publisher.clone(), shared.clone());
+        let worker = Worker::new(device, engine, rings, ends, idle_of(node, core), core);
+        (worker, shared, core)
+    });
+    let supervisor = Supervisor::start(made.collect()).context("the worker threads")?;
+    Ok(DataPlane { publisher, supervisor, steer: SteerPrograms(steer) })
+}
+
+/// As configured, or as many as the interface with the most queues has.
+fn worker_count(node: &NodeSpec) -> anyhow::Result<usize> {
+    if let Some(count) = node.workers.count {
+        return Ok(usize::from(count));
+    }
+    let mut most = 1;
+    for interface in &node.interfaces {
+        most = most.max(afxdp::queue_count(&interface.name)? as usize);
+    }
+    Ok(most)
+}
+
+fn open_options(node: &NodeSpec, workers: usize) -> OpenOptions {
+    let interface = |spec: &crate::control::InterfaceSpec| InterfaceOptions {
+        name: spec.name.clone(),
+        mode: match spec.xdp_mode {
+            XdpModeChoice::Auto => XdpMode::Auto,
+            XdpModeChoice::Native => XdpMode::Native,
+            XdpModeChoice::Generic => XdpMode::Generic,
+        },
+        zero_copy: match spec.zero_copy {
+            ZeroCopyChoice::Auto => ZeroCopy::Auto,
+            ZeroCopyChoice::Required => ZeroCopy::Required,
+            ZeroCopyChoice::Off => ZeroCopy::Off,
+        },
+        drop_without_worker: spec.on_worker_gone == WorkerGonePolicy::Drop,
+    };
+    OpenOptions {
+        interfaces: node.interfaces.iter().map(interface).collect(),
+        workers,
+        frames_per_queue: node.limits.frames_per_queue,
+        frame_bytes: node.limits.frame_bytes,
+        bpf_dir: node.bpf_dir.clone(),
+    }
+}
+
+fn engine_config(node: &NodeSpec, worker: u8, workers: usize, key: [u8; 16]) -> EngineConfig {
+    let limits = &node.limits;
+    EngineConfig {
+        worker,
+        shards: ShardMap::even(workers),
+        max_flows: limits.flows_per_worker,
+        max_backends: limits.backends,
+        snat_hold_down_ms: limits.snat_hold_down_ms,
+        max_snat_blocks: limits.snat_blocks_per_worker,
+        max_replies_per_second: limits.replies_per_second,
+        flow_events: 0,
+        flow_hash_key: key,
+    }
+}
+
+/// As configured, or worker w on core w modulo the cores there are.
+fn core_of(node: &NodeSpec, worker: u8) -> Option<usize> {
+    let worker = usize::from(worker);
+    match &node.workers.cores {
+        Some(cores) => cores.get(worker % cores.len().max(1)).copied(),
+        None => {
+            let cores = core_affinity::get_core_ids()?;
+            cores.get(worker % cores.len().max(1)).map(|core| core.id)
+        }
+    }
+}
+
+/// `auto` polls only on a core the kernel keeps other threads away from: polling on a shared core
+/// was measured at a quarter of the throughput of sleeping.
+fn idle_of(node: &NodeSpec, core: Option<usize>) -> Idle {
+    match node.workers.idle {
+        IdlePolicy::Busy => Idle::Busy,
+        IdlePolicy::Sleep => Idle::Sleep,
+        IdlePolicy::Auto => {
+            let isolated = std::fs::read_to_string("/sys/devices/system/cpu/isolated");
+            let isolated = isolated.unwrap_or_default();
+            let alone = core.is_some_and(|core| in_cpu_list(isolated.trim(), core));
+            if alone { Idle::SpinThenSleep } else { Idle::Sleep }
+        }
+    }
+}
+
+/// Is `core` in a kernel CPU list such as `1-3,5`?
+fn in_cpu_list(list: &str, core: usize) -> bool {
+    list.split(',').any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds = first.trim().parse::<usize>().ok().zip(last.trim().parse::<usize>().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&core))
+    })
+}
+
+/// The XDP programs of all interfaces as the control loop sees them.
+pub struct SteerPrograms(pub Steer);
+
+impl SteerPrograms {
+    /// Counters by interface and name.
+    pub fn counters(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let counters = self.0.counters().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the XDP programs' counters cannot be read");
+            vec![]
+        });
+        let named = counters.into_iter();
+        named.map(|c| (c.interface, c.counters.into_iter().collect())).collect()
+    }
+}
+
+impl SteerTarget for SteerPrograms {
+    fn add(&mut self, entry: SteerEntry) -> Result<(), String> {
+        self.0.add(&rule_of(entry)).map_err(|error| error.to_string())
+    }
+
+    fn remove(&mut self, entry: SteerEntry) -> Result<(), String> {
+        self.0.remove(&rule_of(entry)).map_err(|error| error.to_string())
+    }
+
+    fn activate(&mut self) -> Result<(), String> {
+        self.0.activate().map_err(|error| error.to_string())
+    }
+
+    fn set_mac(&mut self, interface: &str, mac: MacAddress) -> Result<(), String> {
+        self.0.set_mac(interface, mac).map_err(|error| error.to_string())
+    }
+}
+
+fn rule_of(entry: SteerEntry) -> SteerRule {
+    match entry {
+        SteerEntry::Whole(address) => SteerRule::Whole(address),
+        SteerEntry::Port(address, protocol, port) => {
+            SteerRule::Port(address, protocol.number(), port)
+        }
+        SteerEntry::PortRange(address, first, last) => SteerRule::PortRange(address, first, last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_as_the_kernel_writes_them() {
+        let rows = [("", 0, false), ("0", 0, true), ("1-3,5", 2, true), ("1-3,5", 4, false)];
+        for (list, core, wanted) in rows {
+            assert_eq!(in_cpu_list(list, core), wanted, "{list} {core}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! `guideway run`: puts the parts together, keeps them running, takes them apart.
+
+mod cluster_key;
+mod dataplane;
+mod reload;
+mod status;
+mod tasks;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, anyhow};
+use crossbeam::channel::{Sender, bounded, unbounded};
+
+use crate::admin::{AdminSocket, ConfigurationStatus};
+use crate::control::{NodeSpec, check_against};
+use crate::io::afxdp::bridge;
+use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
+use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
+use crate::source::yaml::{self, ConfigError, LoadedConfig};
+use dataplane::{DataPlane, SteerPrograms};
+use reload::Reloader;
+use status::{StatusContext, now_unix_ms};
+
+/// Balance: take VIP traffic off the configured interfaces until told to stop (SIGTERM, SIGINT).
+/// SIGHUP, or a change of the file, reloads it.
+#[derive(clap::Args, Debug)]
+pub struct RunArgs {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/guideway/guideway.yaml")]
+    pub config: PathBuf,
+    /// What to log: error, warn, info, debug, or a filter such as `guideway::runtime=debug`.
+    #[arg(long, value_name = "FILTER", env = "GUIDEWAY_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Why it ended before it was told to.
+enum Failure {
+    /// The configuration was refused: exit code 2.
+    Refused(ConfigError),
+    /// Something else: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::Refused(error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::Failed(error)
+    }
+}
+
+/// Runs until a signal ends it.
+pub fn run(args: &RunArgs) -> ExitCode {
+    init_log(&args.log);
+    match run_until_stopped(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Refused(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            eprintln!("guideway run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For people on a terminal, JSON otherwise.
+fn init_log(filter: &str) {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.with_target(false).init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+}
+
+fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
+    // Before the file is read, so that no change is missed.
+    let changes = FileWatch::new(&args.config, DEBOUNCE);
+    let config = yaml::load(&args.config)?;
+    let admin = AdminSocket::bind(&config.node.admin_socket).map_err(anyhow::Error::from)?;
+    let bridges = BridgePorts::make(&config.node)?;
+    let topology = netlink::read_topology(&config.node.interfaces)
+        .context("the kernel does not tell about links, routes and neighbours")?;
+    let refusals = check_against(&config.desired, &config.node, &topology);
+    if !refusals.is_empty() {
+        return Err(config.refuse(refusals).into());
+    }
+    let (cluster_key, key_file) = cluster_key::load(&config.node)?;
+    let fingerprint = cluster_key::fingerprint(&cluster_key);
+    tracing::info!(file = %key_file.display(), fingerprint, "cluster key");
+    let data_plane = dataplane::start(&config.node)?;
+    let limits = config.node.limits.clone();
+    let DataPlane { publisher, supervisor, steer } = data_plane;
+    let controller =
+        Controller::new(publisher.clone(), steer, limits, cluster_key, topology.clone());
+    let (events, inbox) = unbounded();
+    let context = Arc::new(StatusContext {
+        node: config.node.clone(),
+        publisher,
+        events: events.clone(),
+        configuration: Mutex::new(configuration_status(&config)),
+        health: Mutex::default(),
+        cluster_key_fingerprint: fingerprint,
+        started_unix_ms: now_unix_ms(),
+    });
+    let (outside, hooks) = tasks::channels(&topology, context.clone());
+    let control = std::thread::Builder::new()
+        .name("gw-control".into())
+        .spawn(move || run_control_loop(controller, &inbox, |c, step| on_step(c, step, &hooks)))
+        .context("the control thread")?;
+    let result = take_over_first(&config, &events).and_then(|()| {
+        let reloader = Reloader {
+            file: args.config.clone(),
+            node: config.node.clone(),
+            context: context.clone(),
+            running: config.text.clone(),
+        };
+        Ok(tasks::run_until_signal(outside, admin, reloader, changes, context, topology)?)
+    });
+    tracing::info!("stopping");
+    // No receiver: the control thread has ended already.
+    let _ = events.send(Event::Stop);
+    let controller = control.join().map_err(|_| anyhow!("the control thread panicked"))?;
+    // Traffic goes back to the kernel before the workers end, so that none of it is lost in between.
+    controller.into_steer_target().0.detach();
+    supervisor.stop();
+    bridges.remove();
+    result
+}
+
+fn configuration_status(config: &LoadedConfig) -> ConfigurationStatus {
+    ConfigurationStatus {
+        file: config.file.clone(),
+        loaded_in_generation: 1,
+        loaded_unix_ms: now_unix_ms(),
+        refused: None,
+    }
+}
+
+/// Publishes the first snapshot; from here on VIP traffic is taken.
+fn take_over_first(
+    config: &LoadedConfig,
+    events: &Sender<Event<SteerPrograms>>,
+) -> Result<(), Failure> {
+    let (answer, answered) = bounded(1);
+    let desired = Box::new(config.desired.clone());
+    let gone = |_| anyhow!("the control thread has ended");
+    events.send(Event::Desired(desired, answer)).map_err(|_| gone(()))?;
+    match answered.recv().map_err(|_| gone(()))? {
+        Ok(()) => Ok(()),
+        Err(refusals) => Err(config.refuse(refusals).into()),
+    }
+}
+
+/// Tells the probes and the neighbour watch what is wanted now, and the log what happened.
+fn on_step(controller: &Controller<SteerPrograms>, step: &Step, hooks: &tasks::Hooks) {
+    hooks.update(controller.desired(), controller.topology());
+    if let Some(snapshot) = &step.published {
+        let (services, generation) = (snapshot.services.len(), snapshot.generation);
+        tracing::info!(generation, services, "snapshot published");
+    }
+    step.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    step.steer_refused.iter().for_each(|why| tracing::error!(why, "not steered, tried again"));
+}
+
+/// The veth pairs made into bridges of this machine, to be removed at a clean stop.
+struct BridgePorts(Vec<String>);
+
+impl BridgePorts {
+    fn make(node: &NodeSpec) -> anyhow::Result<BridgePorts> {
+        let mut made = BridgePorts(vec![]);
+        for interface in &node.interfaces {
+            if let Some(bridge) = &interface.bridge {
+                let queues = u32::from(node.workers.count.unwrap_or(1));
+                bridge::make_port(&interface.name, bridge, queues)?;
+                made.0.push(interface.name.clone());
+                tracing::info!(interface = interface.name, bridge, "veth pair into the bridge");
+            }
+        }
+        Ok(made)
+    }
+
+    fn remove(self) {
+        for name in self.0 {
+            if let Err(error) = bridge::remove_port(&name) {
+                tracing::warn!(interface = name, %error, "the veth pair could not be removed");
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What `guideway status` is told, put together from workers, control thread and probes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam::channel::{Sender, bounded};
+
+use super::dataplane::SteerPrograms;
+use crate::admin::{
+    ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus, InterfaceStatus,
+    SnatStatus, StatusReport, WorkerStatus, services_of,
+};
+use crate::control::{NodeSpec, Topology};
+use crate::dataplane::Counters;
+use crate::forwarding::Snapshot;
+use crate::health::HealthEvent;
+use crate::io::QueueStatistics;
+use crate::runtime::{Controller, Event, Publisher, WorkerReport};
+
+/// Longest wait for a worker's or the control thread's answer. Status shows what there is then.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+type SteerCounters = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// Everything status is made from.
+pub struct StatusContext {
+    pub node: NodeSpec,
+    pub publisher: Arc<Publisher>,
+    pub events: Sender<Event<SteerPrograms>>,
+    pub configuration: Mutex<ConfigurationStatus>,
+    pub health: Mutex<HashMap<(Arc<str>, Arc<str>), HealthStatus>>,
+    pub cluster_key_fingerprint: String,
+    pub started_unix_ms: u64,
+}
+
+impl StatusContext {
+    /// Remembers what a probe said.
+    pub fn note_health(&self, event: &HealthEvent) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (event.service.clone(), event.backend.clone());
+        let since = match health.get(&key) {
+            Some(before) if before.health == event.health => before.since_unix_ms,
+            _ => now_unix_ms(),
+        };
+        let reason = event.reason.clone();
+        health.insert(key, HealthStatus { health: event.health, reason, since_unix_ms: since });
+    }
+
+    /// Forgets backends that are not probed any more.
+    pub fn keep_health(&self, is_probed: impl Fn(&str, &str) -> bool) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.retain(|(service, backend), _| is_probed(service, backend));
+    }
+
+    /// The whole report. Takes up to half a second when a worker does not answer.
+    pub fn report(&self) -> StatusReport {
+        let snapshot = self.publisher.current();
+        let (topology, steer) = self.ask_control();
+        let reports = self.ask_workers();
+        let sum = |report: &WorkerReport, total: &mut Vec<u32>| {
+            total.resize(total.len().max(report.live_flows.len()), 0);
+            total.iter_mut().zip(&report.live_flows).for_each(|(sum, flows)| *sum += flows);
+        };
+        let mut live = vec![];
+        reports.iter().for_each(|report| sum(report, &mut live));
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let health_of = |service: &str, backend: &str| {
+            health.get(&(Arc::from(service), Arc::from(backend))).cloned()
+        };
+        let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner);
+        StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            pid: std::process::id(),
+            now_unix_ms: now_unix_ms(),
+            started_unix_ms: self.started_unix_ms,
+            configuration: configuration.clone(),
+            generation: GenerationStatus {
+                published: snapshot.generation,
+                acknowledged: self.publisher.acknowledged(),
+            },
+            cluster_key_fingerprint: self.cluster_key_fingerprint.clone(),
+            interfaces: self.interfaces(&topology, &reports, &steer),
+            workers: self.workers(&reports),
+            services: services_of(&snapshot, &live, health_of),
+            snat: snat_of(&snapshot),
+            counters: counters_of(&reports),
+        }
+    }
+
+    fn ask_workers(&self) -> Vec<WorkerReport> {
+        let workers = self.publisher.workers();
+        let asked: Vec<u64> = workers.iter().map(|worker| worker.ask_report()).collect();
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        workers
+            .iter()
+            .zip(asked)
+            .map(|(worker, number)| {
+                while !worker.has_reported(number) && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                worker.report()
+            })
+            .collect()
+    }
+
+    fn ask_control(&self) -> (Topology, SteerCounters) {
+        let (answer, answered) = bounded(1);
+        let look = Event::Look(Box::new(move |controller: &mut Controller<SteerPrograms>| {
+            let topology = controller.topology().clone();
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send((topology, controller.steer_target().counters()));
+        }));
+        let sent = self.events.send(look);
+        let answer = sent.ok().and_then(|()| answered.recv_timeout(ANSWER_WITHIN).ok());
+        answer.unwrap_or_default()
+    }
+
+    fn interfaces(
+        &self,
+        topology: &Topology,
+        reports: &[WorkerReport],
+        steer: &SteerCounters,
+    ) -> Vec<InterfaceStatus> {
+        let queues_of = |name: &str| {
+            let all = reports.iter().flat_map(|report| &report.device.queues);
+            let mut queues: Vec<QueueStatistics> =
+                all.filter(|queue| queue.interface == name).cloned().collect();
+            queues.sort_by_key(|queue| queue.queue);
+            queues
+        };
+        let specs = self.node.interfaces.iter().enumerate();
+        let status = specs.map(|(place, spec)| {
+            let link = topology.links.get(place);
+            InterfaceStatus {
+                name: spec.name.clone(),
+                bridge: spec.bridge.clone(),
+                mac: link.map(|link| link.mac.to_string()).unwrap_or_default(),
+                mtu_bytes: link.map_or(0, |link| link.mtu_bytes),
+                up: link.is_some_and(|link| link.up),
+                queues: queues_of(&spec.name),
+                steer: steer.get(&spec.name).cloned().unwrap_or_default(),
+            }
+        });
+        status.collect()
+    }
+
+    fn workers(&self, reports: &[WorkerReport]) -> Vec<WorkerStatus> {
+        let workers = self.publisher.workers().iter().zip(reports);
+        let status = workers.map(|(worker, report)| WorkerStatus {
+            worker: worker.number,
+            core: report.core,
+            idle: self.node.workers.idle,
+            generation: report.generation,
+            batches: report.batches,
+            flows: report.live_flows.iter().map(|&flows| u64::from(flows)).sum(),
+            flows_limit: self.node.limits.flows_per_worker as u64,
+            handed_over: report.counters.events.handed_over,
+            restarts: worker.restarts(),
+        });
+        status.collect()
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn counters_of(reports: &[WorkerReport]) -> CountersStatus {
+    let sum = reports.iter().fold(Counters::default(), |sum, report| sum.plus(&report.counters));
+    let waiting = reports.iter().map(|report| report.waiting).sum();
+    let queues = reports.iter().flat_map(|report| &report.device.queues);
+    CountersStatus::new(&sum, queues, waiting, sum.events.announcements)
+}
+
+fn snat_of(snapshot: &Snapshot) -> Vec<SnatStatus> {
+    let status = snapshot.snat.iter().map(|snat| SnatStatus {
+        address: snat.address,
+        first_port: *snat.ports.start(),
+        last_port: *snat.ports.end(),
+        interface: snat.port.and_then(|id| snapshot.port(id)).map(|port| port.name.to_string()),
+        shared_address: snat.shared_address,
+        in_use: None,
+    });
+    status.collect()
+}

@@ -1,0 +1,170 @@
+//! What a reload changes, in lines for the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::net::Ipv4Addr;
+
+use super::{BackendSpec, DesiredState, ServiceSpec, SnatSpec};
+
+/// One line for each thing added, removed or changed, in order of names; empty when nothing is, also
+/// when only the order in the file is another.
+pub fn diff(old: &DesiredState, new: &DesiredState) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, pair) in pairs(&services(old), &services(new)) {
+        let what = format!("service {name}");
+        match pair {
+            (None, Some(new)) => lines.push(format!("{what} added: {}", told(new))),
+            (Some(old), None) => lines
+                .push(format!("{what} removed: its flows end by {}", words(&old.on_service_gone))),
+            (Some(old), Some(new)) => service_changes(&what, old, new, &mut lines),
+            (None, None) => {}
+        }
+    }
+    for ((address, _), pair) in pairs(&pools(old), &pools(new)) {
+        let ports = |spec: &SnatSpec| format!("{}-{}", spec.ports.start(), spec.ports.end());
+        match pair {
+            (None, Some(new)) => lines.push(format!("snat {address} added: ports {}", ports(new))),
+            (Some(old), None) => {
+                lines.push(format!("snat {address} removed: ports {}", ports(old)))
+            }
+            (Some(old), Some(new)) => lines.extend(changes(
+                &format!("snat {address}"),
+                &[
+                    ("ports", ports(old), ports(new)),
+                    ("interface", words(&old.interface), words(&new.interface)),
+                    ("shared_address", words(&old.shared_address), words(&new.shared_address)),
+                ],
+            )),
+            (None, None) => {}
+        }
+    }
+    lines
+}
+
+fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut Vec<String>) {
+    lines.extend(changes(
+        what,
+        &[
+            ("address", old.address.to_string(), new.address.to_string()),
+            ("port", old.port.to_string(), new.port.to_string()),
+            ("protocol", old.protocol.to_string(), new.protocol.to_string()),
+            ("shared_address", words(&old.shared_address), words(&new.shared_address)),
+            ("mode", words(&old.mode), words(&new.mode)),
+            ("table_size", words(&old.table_size), words(&new.table_size)),
+            ("no_backend", words(&old.no_backend), words(&new.no_backend)),
+            ("on_service_gone", words(&old.on_service_gone), words(&new.on_service_gone)),
+            ("timeouts", words(&old.timeouts), words(&new.timeouts)),
+            ("health_check", words(&old.health_check), words(&new.health_check)),
+        ],
+    ));
+    for (name, pair) in pairs(&backends(old), &backends(new)) {
+        let what = format!("{what}, backend {name}");
+        match pair {
+            (None, Some(new)) => {
+                let (address, port, weight) = (new.address, new.port, new.weight);
+                let drains = if new.drain { ", drains" } else { "" };
+                lines.push(format!("{what} added: {address}:{port}, weight {weight}{drains}"));
+            }
+            (Some(_), None) => lines.push(format!("{what} removed: it keeps its flows")),
+            (Some(old), Some(new)) => lines.extend(changes(
+                &what,
+                &[
+                    ("address", old.address.to_string(), new.address.to_string()),
+                    ("port", old.port.to_string(), new.port.to_string()),
+                    ("weight", old.weight.to_string(), new.weight.to_string()),
+                    ("drain", words(&old.drain), words(&new.drain)),
+                ],
+            )),
+            (None, None) => {}
+        }
+    }
+}
+
+fn services(state: &DesiredState) -> BTreeMap<&str, &ServiceSpec> {
+    state.services.iter().map(|spec| (spec.name.as_str(), spec)).collect()
+}
+
+fn backends(service: &ServiceSpec) -> BTreeMap<&str, &BackendSpec> {
+    service.backends.iter().map(|spec| (spec.name.as_str(), spec)).collect()
+}
+
+fn pools(state: &DesiredState) -> BTreeMap<(Ipv4Addr, u16), &SnatSpec> {
+    state.snat.iter().map(|spec| ((spec.address, *spec.ports.start()), spec)).collect()
+}
+
+/// Everything that is in one of the two, in order.
+fn pairs<'a, K: Ord + Copy, V>(
+    old: &BTreeMap<K, &'a V>,
+    new: &BTreeMap<K, &'a V>,
+) -> impl Iterator<Item = (K, (Option<&'a V>, Option<&'a V>))> {
+    let keys: BTreeSet<K> = old.keys().chain(new.keys()).copied().collect();
+    keys.into_iter().map(move |key| (key, (old.get(&key).copied(), new.get(&key).copied())))
+}
+
+/// One line with all fields that are not the same, if there is one.
+fn changes(what: &str, fields: &[(&str, String, String)]) -> Option<String> {
+    let change = |(field, old, new): &(&str, String, String)| format!("{field} {old} -> {new}");
+    let changed: Vec<String> =
+        fields.iter().filter(|(_, old, new)| old != new).map(change).collect();
+    (!changed.is_empty()).then(|| format!("{what}: {}", changed.join(", ")))
+}
+
+fn told(service: &ServiceSpec) -> String {
+    let ServiceSpec { protocol, address, port, .. } = service;
+    let mode = words(&service.mode);
+    let backends = match service.backends.len() {
+        1 => "1 backend".to_string(),
+        count => format!("{count} backends"),
+    };
+    format!("{protocol} {address}:{port}, {mode}, {backends}")
+}
+
+/// A value as a person would say it: lower case, without `Some` around it.
+fn words(value: &impl Debug) -> String {
+    let text = format!("{value:?}").to_lowercase();
+    match text.strip_prefix("some(").and_then(|text| text.strip_suffix(')')) {
+        Some(inner) => inner.to_string(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::testing::{backend, desired, service, snat};
+
+    #[test]
+    fn lines_tell_what_changes() {
+        let mut db = service("db", 2);
+        db.port = 5432;
+        let old = desired(vec![service("web", 3), db]);
+        assert_eq!(diff(&old, &old), Vec::<String>::new());
+        let mut new = old.clone();
+        new.services.reverse();
+        assert_eq!(diff(&old, &new), Vec::<String>::new(), "order has no meaning");
+        let mut new = desired(vec![service("web", 3), service("api", 1)]);
+        let web = &mut new.services[0];
+        web.port = 8080;
+        web.table_size = Some(1_021);
+        web.backends.remove(0);
+        web.backends[0].drain = true;
+        web.backends[1].weight = 5;
+        web.backends.push(backend(4));
+        new.snat[0].interface = Some("eth1".into());
+        new.snat.push(snat("10.1.0.11", None));
+        assert_eq!(
+            diff(&old, &new),
+            [
+                "service api added: tcp 10.1.0.100:80, nat, 1 backend",
+                "service db removed: its flows end by reset",
+                "service web: port 80 -> 8080, table_size 251 -> 1021",
+                "service web, backend b1 removed: it keeps its flows",
+                "service web, backend b2: drain false -> true",
+                "service web, backend b3: weight 1 -> 5",
+                "service web, backend b4 added: 10.2.0.14:80, weight 1",
+                "snat 10.1.0.10: interface none -> \"eth1\"",
+                "snat 10.1.0.11 added: ports 1024-65535",
+            ]
+        );
+    }
+}

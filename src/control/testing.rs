@@ -1,0 +1,204 @@
+//! Small worlds for the tests of this module.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::forwarding::{
+    ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
+};
+use crate::wire::{MacAddress, PortId, Protocol};
+
+pub(super) fn address(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+/// `b1` at 10.2.0.11, `b2` at 10.2.0.12 and so on.
+pub(super) fn backend(number: u8) -> BackendSpec {
+    BackendSpec {
+        name: format!("b{number}"),
+        address: Ipv4Addr::new(10, 2, 0, 10 + number),
+        port: 80,
+        weight: 1,
+        drain: false,
+    }
+}
+
+/// NAT, TCP, 10.1.0.100:80, probed, with backends `b1` to `b<count>`.
+pub(super) fn service(name: &str, count: u8) -> ServiceSpec {
+    ServiceSpec {
+        name: name.to_string(),
+        address: address("10.1.0.100"),
+        port: 80,
+        protocol: Protocol::Tcp,
+        shared_address: false,
+        mode: Mode::Nat,
+        table_size: Some(251),
+        backends: (1..=count).map(backend).collect(),
+        health_check: Some(HealthCheckSpec {
+            kind: HealthCheckKind::Tcp,
+            port: None,
+            interval_ms: 2_000,
+            timeout_ms: 1_000,
+            rise: 2,
+            fall: 3,
+        }),
+        timeouts: FlowTimeouts::default(),
+        no_backend: NoBackendPolicy::Reset,
+        on_service_gone: ServiceGonePolicy::Reset,
+    }
+}
+
+pub(super) fn snat(text: &str, interface: Option<&str>) -> SnatSpec {
+    SnatSpec {
+        address: address(text),
+        ports: 1_024..=65_535,
+        interface: interface.map(str::to_string),
+        shared_address: false,
+    }
+}
+
+pub(super) fn desired(services: Vec<ServiceSpec>) -> DesiredState {
+    DesiredState { services, snat: vec![snat("10.1.0.10", None)] }
+}
+
+/// eth0 to the clients (10.1.0.0/24, default route), eth1 to the backends (10.2.0.0/24).
+pub(super) fn topology() -> Topology {
+    let link = |name: &str, last| LinkState {
+        name: name.to_string(),
+        ifindex: u32::from(last) + 2,
+        bridge_ifindex: None,
+        mac: MacAddress([2, 0, 0, 0, 1, last]),
+        mtu_bytes: 1_500,
+        up: true,
+    };
+    let route = |network, prefix_len, port, gateway: Option<&str>| Route {
+        network: address(network),
+        prefix_len,
+        metric: 0,
+        port: PortId(port),
+        gateway: gateway.map(address),
+    };
+    let neighbour = |text: &str, port, last| Neighbour {
+        address: address(text),
+        port: PortId(port),
+        mac: MacAddress([2, 0, 0, 0, 2, last]),
+        gone: false,
+    };
+    Topology {
+        links: vec![link("eth0", 0), link("eth1", 1)],
+        own_addresses: vec![
+            OwnAddress { address: address("10.1.0.1"), ifindex: 2 },
+            OwnAddress { address: address("10.2.0.1"), ifindex: 3 },
+        ],
+        routes: vec![
+            route("10.1.0.0", 24, 0, None),
+            route("10.2.0.0", 24, 1, None),
+            route("0.0.0.0", 0, 0, Some("10.1.0.254")),
+        ],
+        neighbours: (1..=9)
+            .map(|i| neighbour(&format!("10.2.0.{}", 10 + i), 1, i))
+            .chain([neighbour("10.1.0.254", 0, 254)])
+            .collect(),
+        local_port_range: Some((32_768, 60_999)),
+    }
+}
+
+pub(super) fn limits() -> LimitsSpec {
+    LimitsSpec {
+        flows_per_worker: 1_024,
+        backends: 64,
+        retired_backends: 8,
+        service_gone_linger_ms: 60_000,
+        snat_hold_down_ms: 60_000,
+        snat_blocks_per_worker: 64,
+        replies_per_second: 1_000,
+        frames_per_queue: 4_096,
+        frame_bytes: 2_048,
+        hand_over_ring: 64,
+    }
+}
+
+/// Everything `compile` is given, and the snapshot that came of it last: a control loop in small.
+pub(super) struct World {
+    pub desired: DesiredState,
+    pub health: HealthView,
+    pub topology: Topology,
+    pub live: LiveFlows,
+    pub limits: LimitsSpec,
+    pub key: ClusterKey,
+    pub now_ms: u64,
+    pub snapshot: Snapshot,
+}
+
+impl World {
+    pub fn new(services: Vec<ServiceSpec>) -> World {
+        World {
+            desired: desired(services),
+            health: HealthView::new(),
+            topology: topology(),
+            live: LiveFlows::default(),
+            limits: limits(),
+            key: ClusterKey(*b"sixteen bytes ok"),
+            now_ms: 0,
+            snapshot: Snapshot::empty(),
+        }
+    }
+
+    pub fn try_compile(&self) -> Result<Compiled, Vec<Refusal>> {
+        compile(&CompileInput {
+            desired: &self.desired,
+            health: &self.health,
+            topology: &self.topology,
+            live: &self.live,
+            previous: &self.snapshot,
+            limits: &self.limits,
+            cluster_key: self.key,
+            now_ms: self.now_ms,
+        })
+    }
+
+    /// Compiles and publishes, as if every worker took it up at once.
+    pub fn step(&mut self) -> Vec<Note> {
+        let compiled = self.try_compile().unwrap();
+        self.snapshot = compiled.snapshot;
+        self.live.generation = self.snapshot.generation;
+        compiled.notes
+    }
+
+    /// Sets the live flows of a backend, by id.
+    pub fn flows(&mut self, id: u32, count: u32) {
+        let place = id as usize;
+        self.live.counts.resize(self.live.counts.len().max(place + 1), 0);
+        self.live.counts[place] = count;
+    }
+
+    /// `service/backend id state`, by id, `!` where the service is gone.
+    pub fn backends(&self) -> Vec<String> {
+        let line = |backend: &crate::forwarding::Backend| {
+            let service = self.snapshot.service_of(backend).unwrap();
+            let gone = if service.gone { "!" } else { "" };
+            format!("{}{gone}/{} {} {:?}", service.name, backend.name, backend.id.0, backend.state)
+        };
+        self.snapshot.backends.iter().flatten().map(line).collect()
+    }
+}
+
+/// A machine with the interfaces of [`topology`].
+pub(super) fn node() -> NodeSpec {
+    let interface = |name: &str| InterfaceSpec {
+        name: name.to_string(),
+        bridge: None,
+        xdp_mode: XdpModeChoice::Auto,
+        zero_copy: ZeroCopyChoice::Auto,
+        on_worker_gone: WorkerGonePolicy::Drop,
+    };
+    NodeSpec {
+        interfaces: vec![interface("eth0"), interface("eth1")],
+        workers: WorkersSpec { count: Some(1), cores: None, idle: IdlePolicy::Auto },
+        limits: limits(),
+        admin_socket: "/run/guideway/admin.sock".into(),
+        state_dir: "/var/lib/guideway".into(),
+        bpf_dir: "/sys/fs/bpf/guideway".into(),
+        cluster_key_file: None,
+    }
+}

@@ -1,0 +1,87 @@
+//! Addresses: what each may be, and that no two uses of one contradict each other.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use super::super::{DesiredState, Refusal};
+
+/// Why this address cannot be a station's, if it cannot.
+pub(super) fn not_unicast(address: Ipv4Addr) -> Option<&'static str> {
+    match address.octets()[0] {
+        0 => Some("is in 0.0.0.0/8, \"this network\""),
+        127 => Some("is a loopback address"),
+        224..=239 => Some("is a multicast address"),
+        240..=255 => Some("is a broadcast or reserved address"),
+        _ => None,
+    }
+}
+
+/// Refuses what is not unicast.
+pub(super) fn check_unicast(path: String, address: Ipv4Addr, refusals: &mut Vec<Refusal>) {
+    if let Some(why) = not_unicast(address) {
+        refusals.push(Refusal::new(path, format!("{address} {why}"), "a unicast IPv4 address"));
+    }
+}
+
+/// One use of an address that Guideway answers for.
+struct Use {
+    path: String,
+    what: String,
+    shared: bool,
+}
+
+pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
+    let vips = desired.services.iter().enumerate().map(|(place, service)| {
+        let what = format!("VIP of service {}", service.name);
+        let path = format!("services[{place}]");
+        (service.address, Use { path, what, shared: service.shared_address })
+    });
+    let snat = desired.snat.iter().enumerate().map(|(place, snat)| {
+        let (path, what) = (format!("snat[{place}]"), format!("address of snat[{place}]"));
+        (snat.address, Use { path, what, shared: snat.shared_address })
+    });
+    let mut first: HashMap<Ipv4Addr, Use> = HashMap::new();
+    for (address, this) in vips.chain(snat) {
+        match first.get(&address) {
+            Some(other) if other.shared != this.shared => refusals.push(Refusal::new(
+                format!("{}.shared_address", this.path),
+                format!(
+                    "{address} is {} here and {} as {}",
+                    says(this.shared),
+                    says(other.shared),
+                    other.what
+                ),
+                "the same `shared_address` wherever the address is used",
+            )),
+            Some(_) => {}
+            None => {
+                first.insert(address, this);
+            }
+        }
+    }
+    check_backends(desired, &first, refusals);
+}
+
+fn says(shared: bool) -> &'static str {
+    if shared { "shared with the machine" } else { "Guideway's alone" }
+}
+
+/// A backend at an address of ours: its packets would come straight back.
+fn check_backends(
+    desired: &DesiredState,
+    ours: &HashMap<Ipv4Addr, Use>,
+    refusals: &mut Vec<Refusal>,
+) {
+    for (place, service) in desired.services.iter().enumerate() {
+        for (number, backend) in service.backends.iter().enumerate() {
+            if let Some(used) = ours.get(&backend.address) {
+                refusals.push(Refusal::new(
+                    format!("services[{place}].backends[{number}].address"),
+                    format!("{} is the {}", backend.address, used.what),
+                    "the backend's own address (with l2dsr the VIP stands on the backend's \
+                     loopback, and `address` is the one it has on the link)",
+                ));
+            }
+        }
+    }
+}

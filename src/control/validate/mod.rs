@@ -1,0 +1,21 @@
+//! What a desired state must be, whatever the machine is like.
+
+mod addresses;
+mod health_check;
+mod service;
+mod snat;
+#[cfg(test)]
+mod tests;
+
+use super::{DesiredState, Refusal};
+
+/// Everything that is wrong with it; nothing when it can be compiled.
+///
+/// Paths count services and backends as they stand in the input.
+pub fn validate(desired: &DesiredState) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    service::check(desired, &mut refusals);
+    snat::check(desired, &mut refusals);
+    addresses::check(desired, &mut refusals);
+    refusals
+}

@@ -1,0 +1,151 @@
+//! Services and their backends.
+
+use std::collections::HashMap;
+
+use super::super::{BackendSpec, DesiredState, Refusal, ServiceSpec};
+use super::addresses::check_unicast;
+use super::health_check;
+use crate::forwarding::{FlowTimeouts, Mode};
+use crate::maglev::{MAX_SIZE, is_prime, largest_default_size, next_prime};
+
+/// Longest name of a service or backend.
+const NAME_BYTES: usize = 128;
+
+/// Longest idle time: times are compared modulo 2^32 ms.
+const LONGEST_MS: u32 = i32::MAX as u32;
+
+pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
+    let mut names = HashMap::new();
+    let mut sockets = HashMap::new();
+    for (place, service) in desired.services.iter().enumerate() {
+        let path = format!("services[{place}]");
+        check_name(&path, &service.name, "service", &mut names, place, refusals);
+        let socket = (service.address, service.port, service.protocol);
+        if let Some(other) = sockets.insert(socket, place) {
+            let taken = &desired.services[other].name;
+            refusals.push(Refusal::new(
+                format!("{path}.port"),
+                format!(
+                    "{} {}:{} is taken by service {taken} (services[{other}])",
+                    service.protocol, service.address, service.port
+                ),
+                "another port, protocol or address: each belongs to one service",
+            ));
+        }
+        check_one(&path, service, refusals);
+        if service.mode == Mode::Nat && desired.snat.is_empty() {
+            refusals.push(Refusal::new(
+                format!("{path}.mode"),
+                "nat needs an address to translate to, and there is none in `snat`",
+                "an entry in `snat`, or `mode: l2dsr`",
+            ));
+        }
+    }
+}
+
+fn check_one(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
+    check_unicast(format!("{path}.address"), service.address, refusals);
+    check_port(path, service.port, refusals);
+    check_table_size(path, service, refusals);
+    check_timeouts(path, &service.timeouts, refusals);
+    if let Some(spec) = &service.health_check {
+        health_check::check(&format!("{path}.health_check"), spec, refusals);
+    }
+    let mut names = HashMap::new();
+    for (place, backend) in service.backends.iter().enumerate() {
+        let path = format!("{path}.backends[{place}]");
+        check_name(&path, &backend.name, "backend", &mut names, place, refusals);
+        check_backend(&path, service, backend, refusals);
+    }
+}
+
+fn check_backend(
+    path: &str,
+    service: &ServiceSpec,
+    backend: &BackendSpec,
+    refusals: &mut Vec<Refusal>,
+) {
+    check_unicast(format!("{path}.address"), backend.address, refusals);
+    check_port(path, backend.port, refusals);
+    if service.mode == Mode::L2dsr && backend.port != service.port {
+        refusals.push(Refusal::new(
+            format!("{path}.port"),
+            format!(
+                "{} is not the service's port, and l2dsr leaves ports as they are",
+                backend.port
+            ),
+            format!("{}", service.port),
+        ));
+    }
+}
+
+fn check_name<'a>(
+    path: &str,
+    name: &'a str,
+    what: &str,
+    names: &mut HashMap<&'a str, usize>,
+    place: usize,
+    refusals: &mut Vec<Refusal>,
+) {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > NAME_BYTES || !name.bytes().all(allowed) {
+        refusals.push(Refusal::new(
+            format!("{path}.name"),
+            format!("{name:?} is not a name"),
+            format!("1 to {NAME_BYTES} characters of a-z, 0-9, `.`, `_`, `-`"),
+        ));
+    }
+    if let Some(other) = names.insert(name, place) {
+        refusals.push(Refusal::new(
+            format!("{path}.name"),
+            format!("{name} is the name of {what} number {} already", other + 1),
+            "a name of its own: shares and health go by it",
+        ));
+    }
+}
+
+fn check_port(path: &str, port: u16, refusals: &mut Vec<Refusal>) {
+    if port == 0 {
+        refusals.push(Refusal::new(format!("{path}.port"), "0 is not a port", "1 to 65535"));
+    }
+}
+
+fn check_table_size(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
+    let path = format!("{path}.table_size");
+    let weighted = service.backends.iter().filter(|backend| backend.weight > 0).count();
+    let size = service.table_size.unwrap_or_else(largest_default_size);
+    let prime = |from: usize| {
+        next_prime(u32::try_from(from).unwrap_or(MAX_SIZE).min(MAX_SIZE)).min(MAX_SIZE)
+    };
+    if size > MAX_SIZE || !is_prime(size) {
+        refusals.push(Refusal::new(
+            path,
+            format!("{size} is not a prime up to {MAX_SIZE}"),
+            format!("for example {}", prime((size as usize).max(weighted))),
+        ));
+    } else if weighted > size as usize {
+        refusals.push(Refusal::new(
+            path,
+            format!("{weighted} backends do not fit a table of {size} slots"),
+            format!("{} (100 slots for each backend)", prime(weighted.saturating_mul(100))),
+        ));
+    }
+}
+
+fn check_timeouts(path: &str, timeouts: &FlowTimeouts, refusals: &mut Vec<Refusal>) {
+    let fields = [
+        ("tcp_opening", timeouts.tcp_opening_ms),
+        ("tcp_established", timeouts.tcp_established_ms),
+        ("tcp_closing", timeouts.tcp_closing_ms),
+        ("udp", timeouts.udp_ms),
+    ];
+    for (field, value) in fields {
+        if !(1..=LONGEST_MS).contains(&value) {
+            refusals.push(Refusal::new(
+                format!("{path}.timeouts.{field}"),
+                format!("{value} ms cannot be counted"),
+                format!("more than 0 and at most {LONGEST_MS} ms (24 days)"),
+            ));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Each rule as a row: what is changed, and the refusal's path with a part of what it says.
+
+use super::*;
+use crate::control::testing::{address, desired, service, snat};
+use crate::control::{HealthCheckKind, HealthCheckSpec};
+use crate::forwarding::Mode;
+use crate::wire::Protocol;
+
+type Change = fn(&mut DesiredState);
+type Row = (&'static str, Change, &'static [(&'static str, &'static str)]);
+
+/// Two services: `web` on 10.1.0.100:80, `api` on 10.1.0.101:80.
+fn check(rows: &[Row]) {
+    for (description, change, wanted) in rows {
+        let mut api = service("api", 2);
+        api.address = address("10.1.0.101");
+        let mut state = desired(vec![service("web", 3), api]);
+        change(&mut state);
+        let found = validate(&state);
+        let paths: Vec<&str> = found.iter().map(|refusal| refusal.path.as_str()).collect();
+        let wanted_paths: Vec<&str> = wanted.iter().map(|&(path, _)| path).collect();
+        assert_eq!(paths, wanted_paths, "{description}: {found:?}");
+        for (refusal, (_, part)) in found.iter().zip(*wanted) {
+            assert!(refusal.to_string().contains(part), "{description}: {refusal}");
+            assert!(!refusal.wanted.is_empty(), "{description}");
+        }
+    }
+}
+
+fn http(state: &mut DesiredState) -> &mut HealthCheckSpec {
+    let spec = state.services[0].health_check.as_mut().unwrap();
+    spec.kind = HealthCheckKind::Http { path: "/".into(), host: None, status: 200..=399 };
+    spec
+}
+
+#[test]
+fn names_and_sockets() {
+    check(&[
+        ("as it is", |_| {}, &[]),
+        ("empty", |s| s.services.clear(), &[]),
+        ("no backend", |s| s.services[0].backends.clear(), &[]),
+        (
+            "one name twice",
+            |s| s.services[1].name = "web".into(),
+            &[("services[1].name", "web is the name of service number 1 already")],
+        ),
+        (
+            "one VIP and port twice",
+            |s| s.services[1].address = s.services[0].address,
+            &[("services[1].port", "tcp 10.1.0.100:80 is taken by service web (services[0])")],
+        ),
+        (
+            "another protocol",
+            |s| {
+                s.services[1].address = s.services[0].address;
+                s.services[1].protocol = Protocol::Udp;
+            },
+            &[],
+        ),
+        (
+            "a backend's name twice",
+            |s| s.services[0].backends[2].name = "b1".into(),
+            &[("services[0].backends[2].name", "b1 is the name of backend number 1 already")],
+        ),
+        ("empty name", |s| s.services[0].name.clear(), &[("services[0].name", "not a name")]),
+        (
+            "capitals",
+            |s| s.services[0].backends[0].name = "B 1".into(),
+            &[("services[0].backends[0].name", "\"B 1\" is not a name")],
+        ),
+        ("long", |s| s.services[0].name = "x".repeat(129), &[("services[0].name", "1 to 128")]),
+    ]);
+}
+
+#[test]
+fn ports_sizes_and_times() {
+    check(&[
+        ("port 0", |s| s.services[0].port = 0, &[("services[0].port", "0 is not a port")]),
+        (
+            "a backend's port 0",
+            |s| s.services[0].backends[1].port = 0,
+            &[("services[0].backends[1].port", "0 is not a port")],
+        ),
+        (
+            "l2dsr to another port",
+            |s| {
+                s.services[0].mode = Mode::L2dsr;
+                s.services[0].backends[1].port = 8080;
+            },
+            &[("services[0].backends[1].port", "l2dsr leaves ports as they are; wanted: 80")],
+        ),
+        (
+            "not a prime",
+            |s| s.services[0].table_size = Some(1_000),
+            &[(
+                "services[0].table_size",
+                "1000 is not a prime up to 5000011; wanted: for example 1009",
+            )],
+        ),
+        (
+            "too large",
+            |s| s.services[0].table_size = Some(5_000_077),
+            &[("services[0].table_size", "for example 5000011")],
+        ),
+        (
+            "fewer slots than backends",
+            |s| s.services[0].table_size = Some(2),
+            &[("services[0].table_size", "3 backends do not fit a table of 2 slots; wanted: 307")],
+        ),
+        (
+            "weight 0 needs no slot",
+            |s| {
+                s.services[0].table_size = Some(2);
+                s.services[0].backends[0].weight = 0;
+            },
+            &[],
+        ),
+        (
+            "no time, and more than can be counted",
+            |s| {
+                s.services[0].timeouts.udp_ms = 0;
+                s.services[0].timeouts.tcp_established_ms = u32::MAX;
+            },
+            &[
+                ("services[0].timeouts.tcp_established", "24 days"),
+                ("services[0].timeouts.udp", "0 ms"),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn health_checks() {
+    check(&[
+        ("http", |s| _ = http(s), &[]),
+        (
+            "a timeout longer than the interval",
+            |s| http(s).timeout_ms = 2_001,
+            &[(
+                "services[0].health_check.timeout",
+                "2001 ms is longer than the interval of 2000 ms",
+            )],
+        ),
+        (
+            "all zero",
+            |s| {
+                *http(s) = HealthCheckSpec {
+                    kind: HealthCheckKind::Tcp,
+                    port: Some(0),
+                    interval_ms: 0,
+                    timeout_ms: 0,
+                    rise: 0,
+                    fall: 0,
+                }
+            },
+            &[
+                ("services[0].health_check.interval", "no time"),
+                ("services[0].health_check.timeout", "0 ms"),
+                ("services[0].health_check.rise", "never"),
+                ("services[0].health_check.fall", "never"),
+                ("services[0].health_check.port", "0 is not a port"),
+            ],
+        ),
+        (
+            "not HTTP",
+            |s| {
+                http(s).kind = HealthCheckKind::Http {
+                    path: "x y".into(),
+                    host: Some("a\r\nb".into()),
+                    status: 99..=600,
+                }
+            },
+            &[
+                ("services[0].health_check.path", "\"x y\" is not a request target"),
+                ("services[0].health_check.host", "is not a host name"),
+                ("services[0].health_check.status", "99-600"),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn addresses_and_their_uses() {
+    check(&[
+        (
+            "what no station has",
+            |s| {
+                s.services[0].address = address("224.0.0.1");
+                s.services[1].address = address("127.0.0.1");
+                s.services[1].backends[0].address = address("255.255.255.255");
+                s.services[1].backends[1].address = address("0.0.0.0");
+            },
+            &[
+                ("services[0].address", "224.0.0.1 is a multicast address"),
+                ("services[1].address", "loopback"),
+                ("services[1].backends[0].address", "reserved"),
+                ("services[1].backends[1].address", "this network"),
+            ],
+        ),
+        (
+            "shared here and not there",
+            |s| {
+                s.services[1].address = s.services[0].address;
+                s.services[1].port = 81;
+                s.services[1].shared_address = true;
+            },
+            &[(
+                "services[1].shared_address",
+                "10.1.0.100 is shared with the machine here and Guideway's alone as VIP of service web",
+            )],
+        ),
+        (
+            "VIP and SNAT address in one, shared here and not there",
+            |s| {
+                s.snat[0].address = s.services[0].address;
+                s.snat[0].shared_address = true;
+            },
+            &[("snat[0].shared_address", "as VIP of service web")],
+        ),
+        ("VIP and SNAT address in one", |s| s.snat[0].address = s.services[0].address, &[]),
+        (
+            "a service's port among the SNAT ports of its address",
+            |s| {
+                s.snat[0].address = s.services[0].address;
+                s.services[0].port = 8080;
+            },
+            &[("services[0].port", "10.1.0.100:8080 lies in the ports 1024-65535 of snat[0]")],
+        ),
+        (
+            "a backend at a VIP",
+            |s| {
+                s.services[0].mode = Mode::L2dsr;
+                s.services[0].backends[0].address = s.services[0].address;
+            },
+            &[("services[0].backends[0].address", "10.1.0.100 is the VIP of service web")],
+        ),
+        (
+            "a backend at a SNAT address",
+            |s| s.services[1].backends[0].address = s.snat[0].address,
+            &[("services[1].backends[0].address", "10.1.0.10 is the address of snat[0]")],
+        ),
+    ]);
+}
+
+#[test]
+fn snat_pools() {
+    check(&[
+        (
+            "nat without an address",
+            |s| s.snat.clear(),
+            &[("services[0].mode", "nat needs"), ("services[1].mode", "or `mode: l2dsr`")],
+        ),
+        (
+            "l2dsr needs none",
+            |s| {
+                s.snat.clear();
+                s.services.iter_mut().for_each(|service| service.mode = Mode::L2dsr);
+            },
+            &[],
+        ),
+        ("256 ports", |s| s.snat[0].ports = 1_000..=1_255, &[]),
+        ("all ports", |s| s.snat[0].ports = 1..=65_535, &[]),
+        (
+            "255 ports",
+            |s| s.snat[0].ports = 1_000..=1_254,
+            &[("snat[0].ports", "1000-1254 has port 0 or fewer than 256 ports")],
+        ),
+        ("port 0", |s| s.snat[0].ports = 0..=65_535, &[("snat[0].ports", "0-65535 has port 0")]),
+        (
+            "none",
+            |s| s.snat[0].ports = std::ops::RangeInclusive::new(65_535, 1),
+            &[("snat[0].ports", "65535-1 has")],
+        ),
+        (
+            "overlap",
+            |s| {
+                s.snat.push(snat("10.1.0.10", Some("eth1")));
+                s.snat[0].ports = 1_024..=2_000;
+                s.snat[1].ports = 2_000..=3_000;
+            },
+            &[("snat[1].ports", "2000-3000 overlaps snat[0] of the same address")],
+        ),
+        (
+            "side by side",
+            |s| {
+                s.snat.push(snat("10.1.0.10", None));
+                s.snat[0].ports = 1_024..=1_999;
+                s.snat[1].ports = 2_000..=3_000;
+            },
+            &[],
+        ),
+        (
+            "not a station's",
+            |s| s.snat[0].address = address("240.0.0.1"),
+            &[("snat[0].address", "reserved")],
+        ),
+    ]);
+}

@@ -1,0 +1,64 @@
+//! Answers in the data path: the frame becomes the reply to its sender and leaves where it came in.
+
+use super::engine::Turn;
+use super::{DropReason, Engine, ReplyKind, Verdict};
+use crate::wire::{Arp, FrameView, Ipv4Part, TcpFlags, Transport, reply};
+
+impl Engine {
+    /// Tells a client that its packet was refused.
+    pub(super) fn answer_refused(
+        &mut self,
+        turn: &Turn<'_>,
+        transport: &Transport,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        match transport.tcp {
+            Some(tcp) if tcp.flags.contains(TcpFlags::RST) => {
+                Verdict::Drop(DropReason::ResetNotAnswered)
+            }
+            Some(_) => self
+                .answer(turn, ReplyKind::Reset, frame, |frame| reply::tcp_reset(frame, transport)),
+            None => self.answer(turn, ReplyKind::PortUnreachable, frame, |frame| {
+                reply::icmp_port_unreachable(frame, &transport.ip)
+            }),
+        }
+    }
+
+    pub(super) fn answer_arp(
+        &mut self,
+        turn: &Turn<'_>,
+        request: &Arp,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        let Some(port) = turn.snapshot.port(turn.ingress) else { return Verdict::NotOurs };
+        self.answer(turn, ReplyKind::Arp, frame, |frame| reply::arp_reply(frame, request, port.mac))
+    }
+
+    pub(super) fn answer_echo(
+        &mut self,
+        turn: &Turn<'_>,
+        request: &Ipv4Part,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        self.answer(turn, ReplyKind::EchoReply, frame, |frame| reply::echo_reply(frame, request))
+    }
+
+    fn answer(
+        &mut self,
+        turn: &Turn<'_>,
+        kind: ReplyKind,
+        frame: &mut FrameView<'_>,
+        make: impl FnOnce(&mut FrameView<'_>) -> bool,
+    ) -> Verdict {
+        if !self.replies.take(turn.now) {
+            return Verdict::Drop(DropReason::ReplyRateLimited);
+        }
+        // Classification lets through only what can be answered; what is left is a chunk of memory
+        // without the room that an answer needs.
+        if make(frame) {
+            Verdict::Reply(turn.ingress, kind)
+        } else {
+            Verdict::Drop(DropReason::ReplyNotMade)
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The SNAT ports of one shard towards one backend endpoint by one SNAT address: a queue, in which
+//! the port that has been free longest is first.
+//!
+//! All ports of a shard have the shard as low byte, so a port is known by its high byte here.
+
+use super::flow_hash::FlowHash;
+use crate::wire::FlowKey;
+
+/// Which block: the backend's side of a flow, and the shard.
+///
+/// By endpoint, not by backend id: two backends of two services may be one socket, and then must not
+/// be given one SNAT port twice. And a backend that comes back under a new id finds its ports
+/// resting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct BlockKey {
+    pub(super) backend_address: u32,
+    pub(super) snat_address: u32,
+    pub(super) backend_port: u16,
+    pub(super) protocol: u8,
+    pub(super) shard: u8,
+}
+
+impl BlockKey {
+    /// The block of a flow by its return key (backend -> SNAT address and port).
+    #[inline]
+    pub(super) fn of(return_key: &FlowKey) -> BlockKey {
+        BlockKey {
+            backend_address: return_key.source,
+            snat_address: return_key.destination,
+            backend_port: return_key.source_port,
+            protocol: return_key.protocol as u8,
+            shard: return_key.destination_port as u8,
+        }
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, hash: &FlowHash) -> u64 {
+        let ports = u64::from(self.backend_port) << 16
+            | u64::from(self.protocol) << 8
+            | u64::from(self.shard);
+        hash.mix(u64::from(self.backend_address) << 32 | u64::from(self.snat_address), ports)
+    }
+}
+
+/// First and last high byte of the ports in use.
+pub(super) type Highs = (u8, u8);
+
+/// A port that was free, and whether it had rested for the hold-down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Acquired {
+    pub(super) high: u8,
+    pub(super) rested: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SnatBlock {
+    pub(super) key: BlockKey,
+    /// Next block of the same chain of the pool.
+    pub(super) next: u32,
+    /// Ports that the queue deals in; none until the first is asked for.
+    highs: Option<Highs>,
+    /// Where the queue begins in `queue`, which goes round at its end.
+    head: u8,
+    free: u16,
+    last_release_ms: u32,
+    /// One bit a port, whether or not it is among `highs`.
+    in_use: [u64; 4],
+    queue: [u8; 256],
+    /// When each was given back last.
+    released_ms: [u32; 256],
+}
+
+impl SnatBlock {
+    /// All ports free, and as long as the hold-down asks.
+    pub(super) fn new(key: BlockKey, rested_since_ms: u32) -> SnatBlock {
+        SnatBlock {
+            key,
+            next: u32::MAX,
+            highs: None,
+            head: 0,
+            free: 0,
+            last_release_ms: rested_since_ms,
+            in_use: [0; 4],
+            queue: [0; 256],
+            released_ms: [rested_since_ms; 256],
+        }
+    }
+
+    /// Takes the port that has been free longest; with `must_rest`, only after its hold-down.
+    pub(super) fn acquire(
+        &mut self,
+        now_ms: u32,
+        hold_down_ms: u32,
+        must_rest: bool,
+    ) -> Option<Acquired> {
+        if self.free == 0 {
+            return None;
+        }
+        let high = self.queue[usize::from(self.head)];
+        let rested = now_ms.wrapping_sub(self.released_ms[usize::from(high)]) >= hold_down_ms;
+        if must_rest && !rested {
+            return None;
+        }
+        self.head = self.head.wrapping_add(1);
+        self.free -= 1;
+        self.set_in_use(high, true);
+        Some(Acquired { high, rested })
+    }
+
+    /// Gives a port back: it is now the last of the queue.
+    pub(super) fn release(&mut self, high: u8, now_ms: u32) {
+        if !self.is_in_use(high) {
+            return;
+        }
+        self.set_in_use(high, false);
+        self.released_ms[usize::from(high)] = now_ms;
+        self.last_release_ms = now_ms;
+        if self.highs.is_some_and(|(first, last)| (first..=last).contains(&high)) {
+            self.queue[usize::from(self.head.wrapping_add(self.free as u8))] = high;
+            self.free += 1;
+        }
+    }
+
+    /// Takes this very port, for a flow made elsewhere; `false` when it is in use.
+    pub(super) fn take(&mut self, high: u8) -> bool {
+        let taken = !self.is_in_use(high);
+        self.set_in_use(high, true);
+        // The queue is made anew before a port is next asked for.
+        self.highs = None;
+        self.free = 0;
+        taken
+    }
+
+    /// Makes the queue deal in these ports: those not in use, longest free first.
+    ///
+    /// Ports that were free equally long, as all are at first, come in an order that only the
+    /// secret tells (RFC 6056 section 3.3.3: who knows one port cannot tell the next).
+    #[inline]
+    pub(super) fn set_highs(&mut self, highs: Highs, now_ms: u32, hash: &FlowHash) {
+        if self.highs != Some(highs) {
+            self.sort_queue(highs, now_ms, hash);
+        }
+    }
+
+    #[cold]
+    fn sort_queue(&mut self, (first, last): Highs, now_ms: u32, hash: &FlowHash) {
+        let mut queue = [(0u32, 0u64, 0u8); 256];
+        let mut free = 0;
+        for high in (first..=last).filter(|&high| !self.is_in_use(high)) {
+            let age = now_ms.wrapping_sub(self.released_ms[usize::from(high)]);
+            let chance = hash.mix(self.key.hash(hash), u64::from(high));
+            queue[free] = (u32::MAX - age, chance, high);
+            free += 1;
+        }
+        queue[..free].sort_unstable();
+        for (place, (_, _, high)) in self.queue.iter_mut().zip(queue) {
+            *place = high;
+        }
+        (self.highs, self.head, self.free) = (Some((first, last)), 0, free as u16);
+    }
+
+    /// No port in use, and none that would be missed.
+    pub(super) fn is_idle(&self, now_ms: u32, hold_down_ms: u32) -> bool {
+        self.in_use == [0; 4] && now_ms.wrapping_sub(self.last_release_ms) >= hold_down_ms
+    }
+
+    /// Forgets which ports are in use, and keeps when each was given back.
+    pub(super) fn forget_use(&mut self) {
+        (self.in_use, self.highs, self.head, self.free) = ([0; 4], None, 0, 0);
+    }
+
+    fn is_in_use(&self, high: u8) -> bool {
+        self.in_use[usize::from(high >> 6)] >> (high & 63) & 1 == 1
+    }
+
+    fn set_in_use(&mut self, high: u8, in_use: bool) {
+        let (word, bit) = (&mut self.in_use[usize::from(high >> 6)], 1 << (high & 63));
+        *word = if in_use { *word | bit } else { *word & !bit };
+    }
+}
+
+#[cfg(test)]
+#[path = "snat_block_tests.rs"]
+mod tests;

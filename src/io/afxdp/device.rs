@@ -1,0 +1,374 @@
+//! One worker's device: a UMEM over the sockets of all its (interface, queue) pairs.
+
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
+use xsk_rs::{FrameDesc, Umem};
+
+use super::queue::{Queue, QueuePlan};
+use super::waker::Waker;
+use super::{ETHERNET_LEN, OpenError};
+use crate::io::{BATCH, Batch, Device, DeviceStatistics, Frame, FrameCensus};
+use crate::wire::{FrameView, PortId};
+
+/// The kernel keeps this much of a chunk in front of a received frame for XDP programs.
+const XDP_HEADROOM: u32 = 256;
+/// With frames in a transmit ring that the kernel does not take (interface down), how long a wait
+/// is at most before they are tried again.
+const UNSENT_WAIT: Duration = Duration::from_millis(10);
+
+/// Largest MTU whose frames fit a chunk of `frame_bytes`.
+pub(super) fn largest_mtu(frame_bytes: u32) -> u32 {
+    frame_bytes - XDP_HEADROOM - ETHERNET_LEN
+}
+
+/// Who has a chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Free,
+    Fill,
+    Hand,
+    Transmit,
+}
+
+/// All chunks of the memory. The descriptors' addresses cannot be set, so each chunk keeps its own.
+struct Chunks {
+    descriptors: Vec<FrameDesc>,
+    places: Vec<Place>,
+    free: Vec<u32>,
+    in_hand: u32,
+    frame_bytes: u32,
+}
+
+impl Chunks {
+    fn of(&self, descriptor: &FrameDesc) -> u32 {
+        (descriptor.addr() / self.frame_bytes as usize) as u32
+    }
+
+    /// A chunk changes hands; both sides of the border are checked, since a chunk in two places is
+    /// memory written by two.
+    fn moves(&mut self, chunk: u32, from: Place, to: Place) {
+        let place = &mut self.places[chunk as usize];
+        assert_eq!(*place, from, "chunk {chunk} on its way to {to:?}");
+        *place = to;
+    }
+}
+
+/// The AF_XDP sockets of one worker. Every frame of its memory is in one place at any time:
+/// [`census`](Device::census) tells where, by counters kept apart from each other.
+pub struct AfxdpDevice {
+    // Sockets go before the memory they use.
+    queues: Vec<Queue>,
+    /// By port, the queue its frames leave by: one, so that a flow's packets stay in order.
+    senders: Vec<Option<usize>>,
+    first: usize,
+    chunks: Chunks,
+    umem: Umem,
+    waker: Waker,
+    poll_set: Vec<libc::pollfd>,
+}
+
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<AfxdpDevice>();
+};
+
+impl AfxdpDevice {
+    /// Memory, sockets, full fill rings.
+    pub(super) fn open(
+        plans: &[QueuePlan],
+        ports: usize,
+        frames_per_queue: u32,
+        frame_bytes: u32,
+        zero_copy: bool,
+    ) -> Result<AfxdpDevice, OpenError> {
+        let ring = ring_size(frames_per_queue);
+        let frames = frames_per_queue * plans.len() as u32;
+        let (umem, descriptors) = memory(frames, frame_bytes, ring)?;
+        let mut queues = Vec::with_capacity(plans.len());
+        for plan in plans {
+            queues.push(Queue::open(&umem, plan.clone(), ring, zero_copy)?);
+        }
+        let sender = |port| {
+            queues.iter().position(|queue| queue.plan.port.index() == port && queue.plan.sends)
+        };
+        let waker = Waker::new().map_err(|source| OpenError::Memory { bytes: 8, source })?;
+        let mut device = AfxdpDevice {
+            senders: (0..ports).map(sender).collect(),
+            poll_set: poll_set(&queues, &waker),
+            queues,
+            first: 0,
+            chunks: Chunks {
+                places: vec![Place::Free; descriptors.len()],
+                free: (0..descriptors.len() as u32).rev().collect(),
+                descriptors,
+                in_hand: 0,
+                frame_bytes,
+            },
+            umem,
+            waker,
+        };
+        device.reclaim();
+        Ok(device)
+    }
+
+    /// Wakes this device out of [`Device::wait`].
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Port, queue number and socket of each of its queues.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (PortId, u32, i32)> + '_ {
+        self.queues.iter().map(|queue| (queue.plan.port, queue.plan.number, queue.raw_fd()))
+    }
+
+    /// Takes frames back that nobody has any more: a worker that panicked dropped those it had in
+    /// hand. To be called only when no [`Frame`] of this device is left. Gives how many.
+    pub fn recover_lost_frames(&mut self) -> usize {
+        let mut lost = 0;
+        for (chunk, place) in (0u32..).zip(&mut self.chunks.places) {
+            if *place == Place::Hand {
+                *place = Place::Free;
+                self.chunks.free.push(chunk);
+                lost += 1;
+            }
+        }
+        self.chunks.in_hand = 0;
+        lost
+    }
+
+    /// All bytes of a chunk that a frame can have, through its descriptor, whose length becomes
+    /// that of the bytes.
+    fn bytes(&mut self, chunk: u32) -> &mut [u8] {
+        let descriptor = &mut self.chunks.descriptors[chunk as usize];
+        // SAFETY: the descriptor is of this UMEM, and its chunk is in hand: neither the kernel nor
+        // another view has it (a view borrows the device).
+        let mut data = unsafe { self.umem.data_mut(descriptor) };
+        data.cursor().set_pos(usize::MAX);
+        let all = data.contents_mut();
+        // SAFETY: `all` lives as long as the UMEM, which lives as long as the device; only the
+        // borrow of the helper `data` is shorter.
+        unsafe { std::slice::from_raw_parts_mut(all.as_mut_ptr(), all.len()) }
+    }
+
+    /// Makes a chunk's descriptor say what is to be sent. It begins where the kernel puts received
+    /// frames; one that begins elsewhere is moved there.
+    fn describe(&mut self, frame: &Frame) {
+        let (start, len) = (frame.offset as usize, frame.len as usize);
+        if start != 0 {
+            self.bytes(frame.chunk).copy_within(start..start + len, 0);
+        }
+        let descriptor = &mut self.chunks.descriptors[frame.chunk as usize];
+        // SAFETY: as in `bytes`.
+        unsafe { self.umem.data_mut(descriptor) }.cursor().set_pos(len);
+        descriptor.set_options(0);
+    }
+
+    fn complete(&mut self) {
+        let mut descriptors = [FrameDesc::default(); BATCH];
+        for queue in &mut self.queues {
+            while queue.sending > 0 {
+                let count = queue.complete(&mut descriptors);
+                for descriptor in &descriptors[..count] {
+                    let chunk = self.chunks.of(descriptor);
+                    self.chunks.moves(chunk, Place::Transmit, Place::Free);
+                    self.chunks.free.push(chunk);
+                }
+                if count < BATCH {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn refill(&mut self) {
+        let mut descriptors = [FrameDesc::default(); BATCH];
+        for queue in &mut self.queues {
+            loop {
+                let count = queue.fill_room().min(BATCH).min(self.chunks.free.len());
+                if count == 0 {
+                    break;
+                }
+                let chunks = self.chunks.free.split_off(self.chunks.free.len() - count);
+                for (descriptor, chunk) in descriptors.iter_mut().zip(&chunks) {
+                    *descriptor = self.chunks.descriptors[*chunk as usize];
+                }
+                let taken = queue.fill(&descriptors[..count]);
+                assert_eq!(taken, count, "a fill ring with room takes frames");
+                for chunk in chunks {
+                    self.chunks.moves(chunk, Place::Free, Place::Fill);
+                }
+            }
+            queue.wake_receiver();
+        }
+    }
+}
+
+impl Device for AfxdpDevice {
+    fn ports(&self) -> Vec<PortId> {
+        let port = |(port, sender): (usize, &Option<usize>)| sender.map(|_| PortId(port as u8));
+        self.senders.iter().enumerate().filter_map(port).collect()
+    }
+
+    fn receive(&mut self, batch: &mut Batch) -> usize {
+        let before = batch.len();
+        let mut descriptors = [FrameDesc::default(); BATCH];
+        for turn in 0..self.queues.len() {
+            let at = (self.first + turn) % self.queues.len();
+            let room = batch.capacity() - batch.len();
+            let queue = &mut self.queues[at];
+            let count = queue.receive(&mut descriptors[..room]);
+            for descriptor in &descriptors[..count] {
+                let chunk = self.chunks.of(descriptor);
+                self.chunks.moves(chunk, Place::Fill, Place::Hand);
+                self.chunks.descriptors[chunk as usize] = *descriptor;
+                let len = descriptor.lengths().data() as u32;
+                batch.push(Frame { port: queue.plan.port, chunk, offset: 0, len });
+            }
+            self.chunks.in_hand += count as u32;
+        }
+        self.first = (self.first + 1) % self.queues.len().max(1);
+        batch.len() - before
+    }
+
+    fn view<'a>(&'a mut self, frame: &'a Frame) -> FrameView<'a> {
+        let (start, len) = (frame.offset as usize, frame.len as usize);
+        FrameView::new(self.bytes(frame.chunk), start, len)
+    }
+
+    fn transmit(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
+        let Some(sender) = self.senders.get(port.index()).copied().flatten() else {
+            return Err(frame);
+        };
+        self.describe(&frame);
+        let descriptor = self.chunks.descriptors[frame.chunk as usize];
+        if !self.queues[sender].transmit(&descriptor) {
+            // `describe` moved the bytes to the front.
+            return Err(Frame { offset: 0, ..frame });
+        }
+        self.chunks.moves(frame.chunk, Place::Hand, Place::Transmit);
+        self.chunks.in_hand -= 1;
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.queues.iter_mut().for_each(Queue::wake_sender);
+    }
+
+    fn acquire(&mut self, port: PortId, len: usize) -> Option<Frame> {
+        if len > (self.chunks.frame_bytes - XDP_HEADROOM) as usize {
+            return None;
+        }
+        let chunk = self.chunks.free.pop()?;
+        self.chunks.moves(chunk, Place::Free, Place::Hand);
+        self.chunks.in_hand += 1;
+        Some(Frame { port, chunk, offset: 0, len: len as u32 })
+    }
+
+    fn release(&mut self, frame: Frame) {
+        self.chunks.moves(frame.chunk, Place::Hand, Place::Free);
+        self.chunks.free.push(frame.chunk);
+        self.chunks.in_hand -= 1;
+    }
+
+    fn reclaim(&mut self) {
+        self.complete();
+        self.refill();
+    }
+
+    fn census(&self) -> FrameCensus {
+        FrameCensus {
+            total: self.chunks.descriptors.len() as u32,
+            fill: self.queues.iter().map(|queue| queue.filled).sum(),
+            in_hand: self.chunks.in_hand,
+            transmit: self.queues.iter().map(|queue| queue.sending).sum(),
+            free: self.chunks.free.len() as u32,
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let mut timeout = timeout;
+        for (queue, polled) in self.queues.iter_mut().zip(&mut self.poll_set) {
+            // Room for sending matters only to who was refused; asking always would never sleep.
+            polled.events = libc::POLLIN | if queue.was_full { libc::POLLOUT } else { 0 };
+            queue.was_full = false;
+            if queue.unsent() > 0 {
+                timeout = timeout.min(UNSENT_WAIT);
+            }
+        }
+        let timeout = libc::timespec {
+            tv_sec: timeout.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32),
+        };
+        let set = &mut self.poll_set;
+        // SAFETY: `set` is an array of that many pollfds, `timeout` lives over the call.
+        let ready = unsafe {
+            libc::ppoll(set.as_mut_ptr(), set.len() as libc::nfds_t, &timeout, std::ptr::null())
+        };
+        if ready > 0 {
+            self.waker.clear();
+        }
+        // Frames that waited for the interface to come up are tried again here.
+        self.flush();
+    }
+
+    fn statistics(&self) -> DeviceStatistics {
+        DeviceStatistics { queues: self.queues.iter().map(Queue::statistics).collect() }
+    }
+}
+
+/// Half of a queue's frames for receiving; the rest is sent, in hand, or in another queue's rings.
+fn ring_size(frames_per_queue: u32) -> u32 {
+    1 << (frames_per_queue / 2).max(1).ilog2()
+}
+
+fn memory(
+    frames: u32,
+    frame_bytes: u32,
+    ring: u32,
+) -> Result<(Umem, Vec<FrameDesc>), OpenError> {
+    let problem = |text: String| OpenError::Options(text);
+    let size = QueueSize::new(ring).map_err(|error| problem(error.to_string()))?;
+    let config = UmemConfig::builder()
+        .frame_size(FrameSize::new(frame_bytes).map_err(|error| problem(error.to_string()))?)
+        .frame_headroom(0)
+        .fill_queue_size(size)
+        .comp_queue_size(size)
+        .build()
+        .map_err(|error| problem(error.to_string()))?;
+    let count = frames
+        .try_into()
+        .map_err(|_| problem("a worker without a queue: use fewer workers".to_string()))?;
+    Umem::new(config, count, false).map_err(|error| match super::error::os_error(&error) {
+        Some(libc::EPERM | libc::EACCES) => {
+            OpenError::Permission { action: "open an AF_XDP socket".to_string() }
+        }
+        number => OpenError::Memory {
+            bytes: u64::from(frames) * u64::from(frame_bytes),
+            source: number.map_or_else(
+                || std::io::Error::other(error.to_string()),
+                std::io::Error::from_raw_os_error,
+            ),
+        },
+    })
+}
+
+fn poll_set(queues: &[Queue], waker: &Waker) -> Vec<libc::pollfd> {
+    let fds = queues.iter().map(Queue::raw_fd).chain([waker.raw_fd()]);
+    fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_fit() {
+        assert_eq!((largest_mtu(2048), largest_mtu(4096)), (1778, 3826));
+        for (frames, ring) in [(4096, 2048), (4000, 1024), (128, 64), (1, 1)] {
+            assert_eq!(ring_size(frames), ring, "{frames}");
+        }
+    }
+}

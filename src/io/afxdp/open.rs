@@ -1,0 +1,274 @@
+//! Takes the interfaces: asks what they are, loads programs, gives every queue to a worker.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::device::{AfxdpDevice, largest_mtu};
+use super::layout::STEER_QUEUES;
+use super::netlink::{self, Link};
+use super::program::InterfaceProgram;
+use super::queue::QueuePlan;
+use super::waker::Waker;
+use super::{OpenError, Steer, bpffs, ethtool};
+use crate::wire::{MacAddress, PortId};
+
+/// Where the XDP program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum XdpMode {
+    /// In the driver if it can, else in the stack.
+    #[default]
+    Auto,
+    /// In the driver, or opening fails.
+    Native,
+    /// In the stack: works on every interface, slow.
+    Generic,
+}
+
+/// How frames get into the worker's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ZeroCopy {
+    /// Without copy if the driver can.
+    #[default]
+    Auto,
+    /// Without copy, or opening fails.
+    Required,
+    /// By copy.
+    Off,
+}
+
+/// One interface to take.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InterfaceOptions {
+    /// Interface name; its place in the list is its [`PortId`].
+    pub name: String,
+    /// XDP mode.
+    pub mode: XdpMode,
+    /// Zero copy or copy.
+    pub zero_copy: ZeroCopy,
+    /// What is ours and comes to a queue without a socket is dropped, not passed to the kernel.
+    pub drop_without_worker: bool,
+}
+
+/// What to open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenOptions {
+    /// The interfaces, in the order of their port ids.
+    pub interfaces: Vec<InterfaceOptions>,
+    /// Workers; worker w gets every queue q with q modulo workers = w.
+    pub workers: usize,
+    /// Frames of memory for each (interface, queue).
+    pub frames_per_queue: u32,
+    /// Bytes of a frame's chunk: 2048 or 4096.
+    pub frame_bytes: u32,
+    /// A directory on a bpffs, or one that can be made or mounted there.
+    pub bpf_dir: PathBuf,
+}
+
+/// What was opened.
+pub struct Opened {
+    /// One for each worker.
+    pub devices: Vec<AfxdpDevice>,
+    /// One for each device.
+    pub wakers: Vec<Waker>,
+    /// The XDP programs. Passes everything to the kernel until rules are added.
+    pub steer: Steer,
+    /// What could not be had and what was taken instead, for the log.
+    pub notes: Vec<String>,
+}
+
+/// What is known of an interface before anything is done to it.
+struct Interface {
+    link: Link,
+    rx: u32,
+    tx: u32,
+}
+
+/// Receive queues of an interface, each of which gets a socket.
+///
+/// # Errors
+/// When there is no such interface, or the kernel does not tell.
+pub fn queue_count(interface: &str) -> Result<u32, OpenError> {
+    look_at(interface).map(|known| known.rx)
+}
+
+/// An interface's MAC address now.
+///
+/// # Errors
+/// When there is no such interface, or the kernel does not tell.
+pub fn mac_address(interface: &str) -> Result<MacAddress, OpenError> {
+    look_at(interface).map(|known| known.link.mac)
+}
+
+/// Takes the interfaces. When it fails, nothing of it is left behind; a program of an earlier run
+/// stays as it was.
+///
+/// # Errors
+/// Each says what to do.
+pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
+    check(options)?;
+    let mut interfaces = Vec::new();
+    for interface in &options.interfaces {
+        let known = look_at(&interface.name)?;
+        check_interface(&interface.name, &known, options.frame_bytes)?;
+        interfaces.push(known);
+    }
+    bpffs::prepare(&options.bpf_dir)?;
+    let mut programs = Vec::new();
+    match take(options, &interfaces, &mut programs) {
+        Ok((devices, mut notes)) => {
+            notes.extend(programs.iter().flat_map(|program| program.notes.clone()));
+            let wakers = devices.iter().map(AfxdpDevice::waker).collect();
+            Ok(Opened { devices, wakers, steer: Steer::new(programs), notes })
+        }
+        Err(error) => {
+            programs.into_iter().filter(InterfaceProgram::is_new).for_each(|new| new.detach());
+            Err(error)
+        }
+    }
+}
+
+fn check(options: &OpenOptions) -> Result<(), OpenError> {
+    let problem = if options.interfaces.is_empty() || options.interfaces.len() > 256 {
+        "between 1 and 256 interfaces are needed".to_string()
+    } else if options.workers == 0 {
+        "at least one worker is needed".to_string()
+    } else if ![2048, 4096].contains(&options.frame_bytes) {
+        format!("frame_bytes is {}, has to be 2048 or 4096", options.frame_bytes)
+    } else if !(128..=1 << 20).contains(&options.frames_per_queue) {
+        format!("frames_per_queue is {}, has to be 128 to 1048576", options.frames_per_queue)
+    } else {
+        return Ok(());
+    };
+    Err(OpenError::Options(problem))
+}
+
+fn look_at(name: &str) -> Result<Interface, OpenError> {
+    let link = netlink::link(name).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => OpenError::NoSuchInterface { interface: name.to_string() },
+        _ => OpenError::Query { interface: name.to_string(), source },
+    })?;
+    // A driver that does not tell has the queues it was made with.
+    let (rx, tx) = match ethtool::channels(name) {
+        Ok(channels) => (channels.rx, channels.tx),
+        Err(_) => (link.rx_queues, link.rx_queues),
+    };
+    Ok(Interface { link, rx: rx.max(1), tx: tx.max(1) })
+}
+
+fn check_interface(name: &str, known: &Interface, frame_bytes: u32) -> Result<(), OpenError> {
+    let interface = name.to_string();
+    if known.rx > STEER_QUEUES {
+        return Err(OpenError::TooManyQueues { interface, queues: known.rx });
+    }
+    let fits = largest_mtu(frame_bytes);
+    if known.link.mtu > fits {
+        return Err(OpenError::Mtu { interface, mtu: known.link.mtu, fits, frame_bytes });
+    }
+    let named = ethtool::rss(name).ok().and_then(|rss| rss.indirection.into_iter().max());
+    match named {
+        Some(queue) if queue >= known.rx => {
+            Err(OpenError::RssQueue { interface, queue, queues: known.rx })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Programs first, since a driver may rearrange its queues for them; then sockets, and at last the
+/// sockets into the programs.
+fn take(
+    options: &OpenOptions,
+    interfaces: &[Interface],
+    programs: &mut Vec<InterfaceProgram>,
+) -> Result<(Vec<AfxdpDevice>, Vec<String>), OpenError> {
+    for (wanted, known) in options.interfaces.iter().zip(interfaces) {
+        programs.push(InterfaceProgram::open(wanted, &known.link, &options.bpf_dir)?);
+    }
+    let mut notes = Vec::new();
+    let mut devices = Vec::new();
+    for worker in 0..options.workers {
+        let plans = plans_of(worker, options, interfaces, programs);
+        if plans.is_empty() {
+            return Err(OpenError::Options(format!(
+                "worker {worker} has no queue: the interfaces have fewer queues than there are \
+                 workers ({}); lower `workers.count`, or raise the queues: `ethtool -L IF combined N`",
+                options.workers
+            )));
+        }
+        devices.push(open_device(&plans, options, &mut notes)?);
+    }
+    for device in &devices {
+        for (port, queue, socket) in device.sockets() {
+            if let Some(program) = programs.get_mut(port.index()) {
+                program.set_socket(queue, socket)?;
+            }
+        }
+    }
+    notes.dedup();
+    Ok((devices, notes))
+}
+
+fn plans_of(
+    worker: usize,
+    options: &OpenOptions,
+    interfaces: &[Interface],
+    programs: &[InterfaceProgram],
+) -> Vec<QueuePlan> {
+    let mut plans = Vec::new();
+    for (port, (known, program)) in interfaces.iter().zip(programs).enumerate() {
+        for number in (worker..known.rx as usize).step_by(options.workers) {
+            plans.push(QueuePlan {
+                port: PortId(port as u8),
+                interface: program.name.clone(),
+                number: number as u32,
+                sends: (number as u32) < known.tx,
+                generic: program.generic,
+            });
+        }
+    }
+    plans
+}
+
+/// Without copy if it is allowed and works on all of the worker's sockets: they share one memory,
+/// and the kernel takes it in one way.
+fn open_device(
+    plans: &[QueuePlan],
+    options: &OpenOptions,
+    notes: &mut Vec<String>,
+) -> Result<AfxdpDevice, OpenError> {
+    let of = |plan: &QueuePlan| &options.interfaces[plan.port.index()];
+    let required = plans.iter().find(|plan| of(plan).zero_copy == ZeroCopy::Required);
+    let reason = if let Some(off) = plans.iter().find(|plan| of(plan).zero_copy == ZeroCopy::Off) {
+        format!("copy mode is configured for {}, with which it shares memory", off.interface)
+    } else if let Some(generic) = plans.iter().find(|plan| plan.generic) {
+        format!("{} is in generic XDP mode", generic.interface)
+    } else {
+        match open_with(plans, options, true) {
+            Ok(device) => return Ok(device),
+            Err(OpenError::Socket { interface, source, .. }) => {
+                format!("the driver of {interface} refuses it ({source})")
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    if let Some(plan) = required {
+        return Err(OpenError::ZeroCopy { interface: plan.interface.clone(), reason });
+    }
+    if plans.iter().all(|plan| of(plan).zero_copy == ZeroCopy::Auto) {
+        notes.push(format!("copy mode, since {reason}"));
+    }
+    open_with(plans, options, false)
+}
+
+fn open_with(
+    plans: &[QueuePlan],
+    options: &OpenOptions,
+    zero_copy: bool,
+) -> Result<AfxdpDevice, OpenError> {
+    AfxdpDevice::open(
+        plans,
+        options.interfaces.len(),
+        options.frames_per_queue,
+        options.frame_bytes,
+        zero_copy,
+    )
+}

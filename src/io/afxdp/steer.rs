@@ -1,0 +1,145 @@
+//! What the XDP programs of all interfaces take off them.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::error::SteerError;
+use super::layout::{self, STEER_COUNTERS};
+use super::program::InterfaceProgram;
+use crate::wire::MacAddress;
+
+/// One thing that is taken off the interfaces.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SteerRule {
+    /// Everything to an address that is ours alone: every protocol, fragments, ARP for it.
+    Whole(Ipv4Addr),
+    /// One protocol (IANA number) and destination port of an address the machine has too.
+    Port(Ipv4Addr, u8, u16),
+    /// TCP and UDP to these ports, both ends included, of an address the machine has too.
+    PortRange(Ipv4Addr, u16, u16),
+}
+
+impl SteerRule {
+    fn address(&self) -> Ipv4Addr {
+        let (SteerRule::Whole(address)
+        | SteerRule::Port(address, ..)
+        | SteerRule::PortRange(address, ..)) = self;
+        *address
+    }
+}
+
+/// What one interface's XDP program counted. Every frame is in exactly one counter.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct InterfaceSteerCounters {
+    /// Interface name.
+    pub interface: String,
+    /// Name and count, in a fixed order.
+    pub counters: Vec<(String, u64)>,
+}
+
+impl InterfaceSteerCounters {
+    /// A counter by name; 0 when there is none.
+    pub fn get(&self, name: &str) -> u64 {
+        self.counters.iter().find(|(known, _)| known == name).map_or(0, |(_, count)| *count)
+    }
+}
+
+/// The XDP programs. Dropped without [`detach`](Steer::detach), as in a crash, they stay on their
+/// interfaces, drop what is ours, and a new start takes them over.
+pub struct Steer {
+    programs: Vec<InterfaceProgram>,
+    rules: BTreeSet<SteerRule>,
+}
+
+impl Steer {
+    pub(super) fn new(programs: Vec<InterfaceProgram>) -> Steer {
+        Steer { programs, rules: BTreeSet::new() }
+    }
+
+    /// Takes something more. What was added before is fine.
+    ///
+    /// # Errors
+    /// The kernel's; the rule is then taken on no interface.
+    pub fn add(&mut self, rule: &SteerRule) -> Result<(), SteerError> {
+        if !self.rules.insert(*rule) {
+            return Ok(());
+        }
+        self.apply(rule).inspect_err(|_| {
+            self.rules.remove(rule);
+            // The maps go back to what they were as far as they can; the first error is the one
+            // that tells why.
+            let _ = self.apply(rule);
+        })
+    }
+
+    /// Takes something no longer: it passes to the kernel from now on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove(&mut self, rule: &SteerRule) -> Result<(), SteerError> {
+        if self.rules.remove(rule) { self.apply(rule) } else { Ok(()) }
+    }
+
+    /// Makes the maps say of a rule and its address what `rules` says.
+    fn apply(&mut self, rule: &SteerRule) -> Result<(), SteerError> {
+        let address = rule.address();
+        let of_address = self.rules.iter().filter(|other| other.address() == address);
+        let value = layout::address(of_address)
+            .map_err(|ranges| SteerError::TooManyRanges { address, ranges })?;
+        let taken = self.rules.contains(rule);
+        for program in &mut self.programs {
+            if let SteerRule::Port(address, protocol, port) = *rule {
+                program.set_port(layout::port(address, protocol, port), taken)?;
+            }
+            program.set_address(address, value)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the programs replace those of an earlier run that still hold the interfaces. To be
+    /// called when the first rules have been added; until then VIP traffic is dropped by the old
+    /// ones, never passed to the kernel. Does nothing on interfaces that had none.
+    ///
+    /// # Errors
+    /// The kernel's, for example when the interface was removed meanwhile.
+    pub fn activate(&mut self) -> Result<(), SteerError> {
+        self.programs.iter_mut().try_for_each(InterfaceProgram::activate)
+    }
+
+    /// An interface has a new MAC address.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_mac(&mut self, interface: &str, mac: MacAddress) -> Result<(), SteerError> {
+        let mut named = self.programs.iter_mut().filter(|program| program.name == interface);
+        named.try_for_each(|program| program.set_mac(mac))
+    }
+
+    /// What the programs counted; goes on over a crash and a new start.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn counters(&self) -> Result<Vec<InterfaceSteerCounters>, SteerError> {
+        let of = |program: &InterfaceProgram| {
+            let names = STEER_COUNTERS.iter().map(|name| name.to_string());
+            Ok(InterfaceSteerCounters {
+                interface: program.name.clone(),
+                counters: names.zip(program.counters()?).collect(),
+            })
+        };
+        self.programs.iter().map(of).collect()
+    }
+
+    /// Interface and XDP mode (`native`, `generic`), in the order of the options.
+    pub fn modes(&self) -> Vec<(String, &'static str)> {
+        let mode = |program: &InterfaceProgram| if program.generic { "generic" } else { "native" };
+        self.programs.iter().map(|program| (program.name.clone(), mode(program))).collect()
+    }
+
+    /// A clean stop: the programs leave the interfaces, and everything goes to the kernel.
+    pub fn detach(self) {
+        for program in self.programs {
+            program.detach();
+        }
+    }
+}

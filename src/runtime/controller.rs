@@ -1,0 +1,229 @@
+//! The control loop's heart: events in, snapshots out, in the order that loses no packet.
+//!
+//! What leaves the snapshot leaves the XDP programs' tables first; what is new enters them only
+//! after every worker runs the snapshot that knows it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Message, Publisher, SteerTarget, Steering};
+use crate::announce::Announcer;
+use crate::control::{
+    CompileInput, DesiredState, Health, HealthView, LimitsSpec, LiveFlows, Note, Refusal,
+    Topology, compile,
+};
+use crate::forwarding::{ClusterKey, Snapshot, SteerTable};
+
+/// How long a publication waits for the workers before the control loop goes on with other things.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What happened in one step.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// The new snapshot, when one was published.
+    pub published: Option<Arc<Snapshot>>,
+    /// Things an operator wants to know about it.
+    pub notes: Vec<Note>,
+    /// What the XDP programs' tables refused; tried again at the next step.
+    pub steer_refused: Vec<String>,
+}
+
+/// Desired state, health and topology as they are now, and the way from them to the workers.
+pub struct Controller<T> {
+    publisher: Arc<Publisher>,
+    steering: Steering<T>,
+    announcer: Announcer,
+    limits: LimitsSpec,
+    cluster_key: ClusterKey,
+    desired: DesiredState,
+    health: HealthView,
+    topology: Topology,
+    live: LiveFlows,
+    /// Something changed since the last compile.
+    dirty: bool,
+    /// A publication that not every worker has acknowledged yet: its new steer entries wait.
+    unacknowledged: bool,
+}
+
+impl<T: SteerTarget> Controller<T> {
+    /// Begins with no service.
+    pub fn new(
+        publisher: Arc<Publisher>,
+        target: T,
+        limits: LimitsSpec,
+        cluster_key: ClusterKey,
+        topology: Topology,
+    ) -> Controller<T> {
+        Controller {
+            publisher,
+            steering: Steering::new(target),
+            announcer: Announcer::default(),
+            limits,
+            cluster_key,
+            desired: DesiredState::default(),
+            health: HealthView::default(),
+            topology,
+            live: LiveFlows::default(),
+            dirty: true,
+            unacknowledged: false,
+        }
+    }
+
+    /// Takes a new desired state over if it compiles; what is refused changes nothing.
+    ///
+    /// # Errors
+    /// Why `compile` refuses it.
+    pub fn set_desired(&mut self, desired: DesiredState, now_ms: u64) -> Result<Step, Vec<Refusal>> {
+        let before = std::mem::replace(&mut self.desired, desired);
+        self.dirty = true;
+        let step = self.step(now_ms).inspect_err(|_| self.desired = before)?;
+        self.forget_unprobed();
+        Ok(step)
+    }
+
+    /// What a probe said that is no longer made must not count for ever.
+    fn forget_unprobed(&mut self) {
+        let probed: HashSet<(&str, &str)> = (self.desired.services.iter())
+            .filter(|service| service.health_check.is_some())
+            .flat_map(|s| s.backends.iter().map(|b| (s.name.as_str(), b.name.as_str())))
+            .collect();
+        let before = self.health.clone();
+        self.health.retain(|service, backend| probed.contains(&(service, backend)));
+        self.dirty |= self.health != before;
+    }
+
+    /// A backend came up or went down.
+    pub fn set_health(&mut self, service: &str, backend: &str, health: Health) {
+        self.dirty |= self.health.set(service, backend, health) != health;
+    }
+
+    /// Links, routes or neighbours changed.
+    pub fn set_topology(&mut self, topology: Topology) {
+        for (link, before) in topology.links.iter().zip(&self.topology.links) {
+            let is_new = link.mac != before.mac && link.mac.is_station();
+            if is_new && let Err(why) = self.steering.target().set_mac(&link.name, link.mac) {
+                tracing::error!(interface = link.name, why, "the new MAC is not steered");
+            }
+        }
+        self.dirty |= topology != self.topology;
+        self.topology = topology;
+    }
+
+    /// Compiles and publishes if anything changed, and does what time brings.
+    ///
+    /// # Errors
+    /// Why `compile` refuses; the running snapshot stays.
+    pub fn step(&mut self, now_ms: u64) -> Result<Step, Vec<Refusal>> {
+        let mut step = Step::default();
+        let previous = self.publisher.current();
+        if self.unacknowledged {
+            self.finish_publication(&mut step);
+        }
+        if previous.has_leavers() {
+            self.read_live_flows();
+            self.dirty = true;
+        }
+        if std::mem::take(&mut self.dirty) {
+            let compiled = compile(&CompileInput {
+                desired: &self.desired,
+                health: &self.health,
+                topology: &self.topology,
+                live: &self.live,
+                previous: &previous,
+                limits: &self.limits,
+                cluster_key: self.cluster_key,
+                now_ms,
+            })?;
+            if previous.generation == 0 || !compiled.snapshot.same_as(&previous) {
+                step.notes = compiled.notes;
+                self.publish(Arc::new(compiled.snapshot), &mut step);
+            }
+        }
+        self.announce(now_ms);
+        self.publisher.free_old();
+        Ok(step)
+    }
+
+    fn publish(&mut self, new: Arc<Snapshot>, step: &mut Step) {
+        step.steer_refused = self.steering.shrink_to(&SteerTable::of(&new));
+        self.publisher.publish(new.clone());
+        self.unacknowledged = true;
+        let deadline = Instant::now() + ACKNOWLEDGE_WITHIN;
+        while self.publisher.acknowledged() < new.generation && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.finish_publication(step);
+        step.published = Some(new);
+    }
+
+    /// Takes new traffic from the kernel, once every worker knows what to do with it.
+    fn finish_publication(&mut self, step: &mut Step) {
+        let newest = self.publisher.current();
+        if self.publisher.acknowledged() >= newest.generation {
+            let refused = self.steering.grow_to(&SteerTable::of(&newest));
+            self.unacknowledged = !refused.is_empty();
+            step.steer_refused.extend(refused);
+        }
+    }
+
+    /// Sends what the announcer wants sent by now, through worker 0, which has a queue of every
+    /// port. Not before the VIPs are taken, so that nobody is called too early.
+    fn announce(&mut self, now_ms: u64) {
+        let Some(worker) = self.publisher.workers().first() else { return };
+        if self.unacknowledged {
+            return;
+        }
+        self.announcer.follow(&self.publisher.current(), now_ms);
+        for (port, frame) in self.announcer.due(now_ms).frames {
+            // A full queue is not bad: each announcement is repeated.
+            let _ = worker.send(Message::Transmit(port, Box::from(frame)));
+        }
+    }
+
+    /// Flows by backend over all workers, from reports no older than this call.
+    fn read_live_flows(&mut self) {
+        let workers = self.publisher.workers();
+        let asked: Vec<u64> = workers.iter().map(|worker| worker.ask_report()).collect();
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let mut live = LiveFlows { generation: u64::MAX, counts: vec![] };
+        for (worker, number) in workers.iter().zip(asked) {
+            while !worker.has_reported(number) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            // A worker that does not answer reports an old generation: nothing is retired by it.
+            worker.with_report(|report| {
+                live.generation = live.generation.min(report.generation);
+                live.counts.resize(live.counts.len().max(report.live_flows.len()), 0);
+                let counts = live.counts.iter_mut().zip(&report.live_flows);
+                counts.for_each(|(sum, flows)| *sum += flows);
+            });
+        }
+        self.live = live;
+    }
+
+    /// What the operator wants, as taken over last.
+    pub fn desired(&self) -> &DesiredState {
+        &self.desired
+    }
+
+    /// Health as known now.
+    pub fn health(&self) -> &HealthView {
+        &self.health
+    }
+
+    /// Links, routes and neighbours as known now.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The XDP programs, for their counters.
+    pub fn steer_target(&mut self) -> &mut T {
+        self.steering.target()
+    }
+
+    /// Ends: gives the XDP programs back, to be detached or left as they are.
+    pub fn into_steer_target(self) -> T {
+        self.steering.into_target()
+    }
+}

@@ -1,0 +1,169 @@
+//! One route message -> the next hops it has, as the kernel would use them.
+
+use std::net::Ipv4Addr;
+
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
+    RouteNextHopFlags, RouteType,
+};
+
+/// A route by its interface, before it is known whether that is ours.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct KernelRoute {
+    pub network: Ipv4Addr,
+    pub prefix_len: u8,
+    pub metric: u32,
+    pub ifindex: u32,
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// The main table's unicast IPv4 routes in this message: one for each next hop that is alive.
+///
+/// The local table is what the machine itself has, and other tables need rules that a packet of
+/// ours does not match. Routes for one type of service are left out: ours has none.
+pub fn routes_of(message: &RouteMessage) -> Vec<KernelRoute> {
+    let header = &message.header;
+    let table = find(&message.attributes, |a| match a {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    let is_main = table.unwrap_or(header.table.into()) == u32::from(RouteHeader::RT_TABLE_MAIN);
+    let is_dead = header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown);
+    if header.address_family != AddressFamily::Inet
+        || header.kind != RouteType::Unicast
+        || header.tos != 0
+        || !is_main
+        || is_dead
+    {
+        return vec![];
+    }
+    let network = find(&message.attributes, |a| match a {
+        RouteAttribute::Destination(RouteAddress::Inet(network)) => Some(*network),
+        _ => None,
+    });
+    let metric = find(&message.attributes, |a| match a {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    let route = |(ifindex, gateway)| KernelRoute {
+        network: network.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        prefix_len: header.destination_prefix_length,
+        metric: metric.unwrap_or(0),
+        ifindex,
+        gateway,
+    };
+    let many = find(&message.attributes, |a| match a {
+        RouteAttribute::MultiPath(hops) => Some(hops.as_slice()),
+        _ => None,
+    });
+    match many {
+        Some(hops) => hops.iter().filter_map(hop_of).map(route).collect(),
+        None => {
+            let ifindex = find(&message.attributes, |a| match a {
+                RouteAttribute::Oif(ifindex) => Some(*ifindex),
+                _ => None,
+            });
+            let gateway = gateway_of(&message.attributes);
+            ifindex.zip(gateway).map(route).into_iter().collect()
+        }
+    }
+}
+
+fn hop_of(hop: &RouteNextHop) -> Option<(u32, Option<Ipv4Addr>)> {
+    let is_dead = hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown);
+    let gateway = gateway_of(&hop.attributes)?;
+    (!is_dead).then_some((hop.interface_index, gateway))
+}
+
+/// The gateway, if there is one; none at all for a gateway that is not IPv4 (RFC 5549), which is
+/// not done yet.
+fn gateway_of(attributes: &[RouteAttribute]) -> Option<Option<Ipv4Addr>> {
+    let found = find(attributes, |a| match a {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(Some(*gateway)),
+        RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => Some(None),
+        _ => None,
+    });
+    match found {
+        None => Some(None),
+        Some(gateway) => gateway.map(Some),
+    }
+}
+
+fn find<'a, T>(
+    attributes: &'a [RouteAttribute],
+    pick: impl Fn(&'a RouteAttribute) -> Option<T>,
+) -> Option<T> {
+    attributes.iter().find_map(pick)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn message(network: [u8; 4], prefix_len: u8, rest: &[RouteAttribute]) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = prefix_len;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(network.into()))];
+        message.attributes.extend_from_slice(rest);
+        message
+    }
+
+    pub fn gateway(last: u8) -> RouteAttribute {
+        RouteAttribute::Gateway(RouteAddress::Inet([10, 0, 0, last].into()))
+    }
+
+    fn hop(
+        ifindex: u32,
+        flags: RouteNextHopFlags,
+        attributes: Vec<RouteAttribute>,
+    ) -> RouteNextHop {
+        let mut hop = RouteNextHop::default();
+        (hop.interface_index, hop.flags, hop.attributes) = (ifindex, flags, attributes);
+        hop
+    }
+
+    #[test]
+    fn messages_by_row() {
+        let oif = RouteAttribute::Oif;
+        let changed = |change: fn(&mut RouteMessage)| {
+            let mut message = message([10, 3, 0, 0], 16, &[oif(2)]);
+            change(&mut message);
+            message
+        };
+        let via_ipv6 = RouteAttribute::Gateway(RouteAddress::Inet6("fe80::1".parse().unwrap()));
+        let many = RouteAttribute::MultiPath(vec![
+            hop(2, RouteNextHopFlags::empty(), vec![gateway(1)]),
+            hop(3, RouteNextHopFlags::Dead, vec![gateway(2)]),
+            hop(3, RouteNextHopFlags::empty(), vec![gateway(3)]),
+        ]);
+        let metric = RouteAttribute::Priority(100);
+        // Description, message, then (interface, metric, last octet of the gateway).
+        type Row = (&'static str, RouteMessage, &'static [(u32, u32, Option<u8>)]);
+        let rows: Vec<Row> = vec![
+            ("on the link", message([10, 3, 0, 0], 16, &[oif(2)]), &[(2, 0, None)]),
+            (
+                "by a gateway",
+                message([0; 4], 0, &[oif(2), gateway(9), metric]),
+                &[(2, 100, Some(9))],
+            ),
+            ("live hops", message([0; 4], 0, &[many]), &[(2, 0, Some(1)), (3, 0, Some(3))]),
+            ("by an IPv6 gateway", message([0; 4], 0, &[oif(2), via_ipv6]), &[]),
+            ("local table", changed(|m| m.header.table = 255), &[]),
+            ("a big table", changed(|m| m.attributes.push(RouteAttribute::Table(1000))), &[]),
+            ("black hole", changed(|m| m.header.kind = RouteType::BlackHole), &[]),
+            ("link down", changed(|m| m.header.flags = RouteFlags::Linkdown), &[]),
+            ("one type of service", changed(|m| m.header.tos = 8), &[]),
+            ("IPv6", changed(|m| m.header.address_family = AddressFamily::Inet6), &[]),
+            ("no interface", message([10, 3, 0, 0], 16, &[]), &[]),
+        ];
+        for (description, message, wanted) in rows {
+            let got = routes_of(&message);
+            let short = |r: &KernelRoute| (r.ifindex, r.metric, r.gateway.map(|g| g.octets()[3]));
+            assert_eq!(got.iter().map(short).collect::<Vec<_>>(), wanted, "{description}");
+        }
+    }
+}

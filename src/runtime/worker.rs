@@ -1,0 +1,270 @@
+//! The worker loop: one thread, one device, one engine, run to completion.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{HandOver, Message, Publisher, Reader, WorkerShared, clock};
+use crate::dataplane::{Arrival, DropReason, Engine, Outcome, Ticks, Verdict};
+use crate::forwarding::Snapshot;
+use crate::io::{BATCH, Batch, Device, Frame};
+
+/// Longest sleep while flows live: bounds how late an entry is expired.
+const SLEEP_WITH_FLOWS: Duration = Duration::from_millis(20);
+/// Longest sleep otherwise: the waker ends it when there is something to do.
+const SLEEP_IDLE: Duration = Duration::from_millis(200);
+/// How long an idle worker on a core of its own polls before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// What a worker does when a batch was empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Looks again at once, for ever.
+    Busy,
+    /// Looks again for a moment, then sleeps: for a core that is the worker's alone.
+    SpinThenSleep,
+    /// Sleeps at once: for cores that others need too.
+    Sleep,
+}
+
+/// One worker: everything it needs for its whole life.
+#[derive(Debug)]
+pub struct Worker<D> {
+    snapshots: Reader,
+    bench: Bench<D>,
+    publisher: Arc<Publisher>,
+    shared: Arc<WorkerShared>,
+    idle: Idle,
+    core: Option<usize>,
+    batches: u64,
+    last_work: Instant,
+    /// Frames a panic inside the device has lost for good.
+    lost_frames: u32,
+}
+
+/// The worker's bench: what it handles frames with, apart from the snapshot it reads.
+#[derive(Debug)]
+struct Bench<D> {
+    device: D,
+    engine: Engine,
+    hand_over: HandOver,
+    /// Frames received and not yet decided about, last first. Here and not on the stack, so that
+    /// a panic loses none of them.
+    batch: Batch,
+    /// The frame the engine has in hand.
+    current: Option<Frame>,
+}
+
+impl<D: Device> Worker<D> {
+    /// Puts a worker together; `core` is where its thread is pinned, for reports.
+    pub fn new(
+        device: D,
+        engine: Engine,
+        hand_over: HandOver,
+        (publisher, shared): (Arc<Publisher>, Arc<WorkerShared>),
+        idle: Idle,
+        core: Option<usize>,
+    ) -> Worker<D> {
+        Worker {
+            snapshots: Reader::new(publisher.clone(), shared.clone()),
+            bench: Bench { device, engine, hand_over, batch: Batch::new(), current: None },
+            publisher,
+            shared,
+            idle,
+            core,
+            batches: 0,
+            last_work: Instant::now(),
+            lost_frames: 0,
+        }
+    }
+
+    /// Runs until `stop`.
+    pub fn run(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            if self.turn(clock::now()) {
+                self.last_work = Instant::now();
+            } else {
+                self.rest();
+            }
+        }
+    }
+
+    /// One batch: receive, decide, send, house-keeping. Says whether there was any work.
+    pub fn turn(&mut self, now: Ticks) -> bool {
+        let Worker { snapshots, bench, publisher, shared, .. } = self;
+        let snapshot: &Snapshot = snapshots.refresh();
+        bench.device.reclaim();
+        let worked =
+            bench.receive(snapshot, now) + bench.take_over(snapshot, now) + bench.messages(shared);
+        bench.hand_over.wake_receivers(|worker| publisher.workers()[worker].wake_if_sleeping());
+        bench.engine.tick(snapshot, now);
+        bench.device.flush();
+        self.check_conservation();
+        self.batches += u64::from(worked > 0);
+        self.report();
+        worked > 0
+    }
+
+    /// Every frame is somewhere.
+    ///
+    /// # Panics
+    /// When one is not: a programmer's mistake, which the supervisor turns into a restart.
+    fn check_conservation(&self) {
+        let census = self.bench.device.census();
+        let found = census.fill + census.in_hand + census.transmit + census.free;
+        assert!(
+            found + self.lost_frames == census.total && census.in_hand == 0,
+            "frames are not conserved: {census:?}, {} known to be lost",
+            self.lost_frames
+        );
+    }
+
+    fn report(&self) {
+        let Worker { shared, bench, snapshots, .. } = self;
+        shared.report_if_wanted(|report| {
+            report.generation = snapshots.running().generation;
+            report.counters = bench.engine.counters().clone();
+            report.live_flows.clear();
+            report.live_flows.extend_from_slice(bench.engine.live_flows());
+            report.device = bench.device.statistics();
+            report.census = bench.device.census();
+            report.batches = self.batches;
+            report.waiting = bench.hand_over.waiting() as u64;
+            report.core = self.core;
+        });
+    }
+
+    /// Nothing to do: sleep, or look again.
+    fn rest(&mut self) {
+        let spin = match self.idle {
+            Idle::Busy => true,
+            Idle::SpinThenSleep => self.last_work.elapsed() < SPIN,
+            Idle::Sleep => false,
+        };
+        if spin {
+            std::hint::spin_loop();
+            return;
+        }
+        self.shared.fall_asleep();
+        // What was pushed before `fall_asleep` is seen here; what comes after wakes us.
+        if self.bench.hand_over.waiting() == 0 {
+            let flows = self.bench.engine.has_flows();
+            self.bench.device.wait(if flows { SLEEP_WITH_FLOWS } else { SLEEP_IDLE });
+        }
+        self.shared.awake();
+    }
+
+    /// Makes the worker whole again after a panic: frames in hand go back to the device and are
+    /// counted, the engine rebuilds its look-ups from the flow entries.
+    pub fn recover(mut self) -> Worker<D> {
+        let Bench { mut device, engine, hand_over, mut batch, mut current } = self.bench;
+        let mut engine = engine.recover();
+        for frame in current.take().into_iter().chain(batch.drain(..)) {
+            device.release(frame);
+            engine.counters_mut().count(Verdict::Drop(DropReason::WorkerRestarted));
+        }
+        let census = device.census();
+        self.lost_frames = census.total.saturating_sub(census.fill + census.transmit + census.free);
+        self.bench = Bench { device, engine, hand_over, batch, current };
+        self
+    }
+
+    /// The device, for tests that look at the far end.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.bench.device
+    }
+
+    /// The engine, for tests that look at counters and flows.
+    pub fn engine(&self) -> &Engine {
+        &self.bench.engine
+    }
+}
+
+impl<D: Device> Bench<D> {
+    /// A batch from the device, each frame run to its verdict.
+    fn receive(&mut self, snapshot: &Snapshot, now: Ticks) -> usize {
+        let received = self.device.receive(&mut self.batch);
+        // The batch is emptied from its end; turned round, that is the order of arrival.
+        self.batch.reverse();
+        while let Some(frame) = self.batch.pop() {
+            self.current = Some(frame);
+            self.decide(snapshot, now, Arrival::Received);
+        }
+        received
+    }
+
+    /// Gives the current frame its one verdict and does what the verdict says.
+    fn decide(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Ticks,
+        arrival: impl FnOnce(crate::wire::PortId) -> Arrival,
+    ) {
+        let Some(frame) = &mut self.current else { return };
+        let port = frame.port;
+        let mut view = self.device.view(frame);
+        let outcome = self.engine.process(snapshot, now, arrival(port), &mut view);
+        let (start, len) = (view.start(), view.len());
+        if let Outcome::HandOver { worker } = outcome {
+            let sent = self.hand_over.send(worker, port, view.bytes());
+            let counters = self.engine.counters_mut();
+            match sent {
+                true => counters.events.handed_over += 1,
+                false => counters.count(Verdict::Drop(DropReason::HandOverFull)),
+            }
+        }
+        self.device.keep(frame, start, len);
+        let Some(frame) = self.current.take() else { return };
+        match outcome {
+            Outcome::Verdict(Verdict::Forward(out) | Verdict::Reply(out, _)) => {
+                // The device counts `transmit_full`.
+                if let Err(frame) = self.device.transmit(out, frame) {
+                    self.device.release(frame);
+                }
+            }
+            _ => self.device.release(frame),
+        }
+    }
+
+    /// Takes frames from other workers' rings into this device's memory, at most a batch.
+    fn take_over(&mut self, snapshot: &Snapshot, now: Ticks) -> usize {
+        for taken in 0..BATCH {
+            let (device, current) = (&mut self.device, &mut self.current);
+            let waiting = self.hand_over.receive(|parcel| {
+                *current = device.acquire(parcel.port(), parcel.bytes().len());
+                if let Some(frame) = current {
+                    device.view(frame).bytes_mut().copy_from_slice(parcel.bytes());
+                }
+            });
+            if !waiting {
+                return taken;
+            }
+            if self.current.is_some() {
+                self.decide(snapshot, now, Arrival::TakenOver);
+            } else {
+                let counters = self.engine.counters_mut();
+                counters.events.taken_over += 1;
+                counters.count(Verdict::Drop(DropReason::HandOverNoFrame));
+            }
+        }
+        BATCH
+    }
+
+    /// Does what the control thread asked for, at most a batch.
+    fn messages(&mut self, shared: &WorkerShared) -> usize {
+        for done in 0..BATCH {
+            match shared.next_message() {
+                None => return done,
+                Some(Message::Transmit(port, bytes)) => {
+                    let Some(frame) = self.device.acquire(port, bytes.len()) else { continue };
+                    self.device.view(&frame).bytes_mut().copy_from_slice(&bytes);
+                    self.engine.counters_mut().events.announcements += 1;
+                    if let Err(frame) = self.device.transmit(port, frame) {
+                        self.device.release(frame);
+                    }
+                }
+            }
+        }
+        BATCH
+    }
+}

@@ -1,0 +1,132 @@
+//! The part of a file that may change while running -> [`DesiredState`].
+
+use super::reader::Section;
+use super::scalar::{address, boolean, choice, duration_ms, interface_name, number, range, text};
+use super::schema;
+use crate::control::{
+    BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
+};
+use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
+use crate::wire::Protocol;
+
+// Readers here take whatever the type can hold: what it may mean is for `control::validate`.
+const PORT: std::ops::RangeInclusive<u64> = 0..=65_535;
+
+pub(super) fn read(root: &Section<'_>) -> Option<DesiredState> {
+    let snat = root.maps("snat", &schema::SNAT, snat);
+    let services = root.maps("services", &schema::SERVICE, service);
+    Some(DesiredState { services: services?, snat: snat? })
+}
+
+fn snat(section: &Section<'_>) -> Option<SnatSpec> {
+    let address = section.get("address", address);
+    let ports = section.get("ports", range);
+    let interface = section.optional("interface", interface_name);
+    let shared_address = section.get("shared_address", boolean);
+    Some(SnatSpec {
+        address: address?,
+        ports: ports?,
+        interface: interface?,
+        shared_address: shared_address?,
+    })
+}
+
+fn service(section: &Section<'_>) -> Option<ServiceSpec> {
+    const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    const MODES: &[(&str, Mode)] = &[("nat", Mode::Nat), ("l2dsr", Mode::L2dsr)];
+    const NO_BACKEND: &[(&str, NoBackendPolicy)] =
+        &[("reset", NoBackendPolicy::Reset), ("drop", NoBackendPolicy::Drop)];
+    const SERVICE_GONE: &[(&str, ServiceGonePolicy)] =
+        &[("reset", ServiceGonePolicy::Reset), ("drop", ServiceGonePolicy::Drop)];
+    let name = section.get("name", text);
+    let address = section.get("address", address);
+    let port: Option<u16> = section.get("port", number(PORT));
+    let protocol = section.get("protocol", choice(PROTOCOLS));
+    let shared_address = section.get("shared_address", boolean);
+    let mode = section.get("mode", choice(MODES));
+    let table_size = section.optional("table_size", number(0..=u64::from(u32::MAX)));
+    let no_backend = section.get("no_backend", choice(NO_BACKEND));
+    let on_service_gone = section.get("on_service_gone", choice(SERVICE_GONE));
+    let timeouts = section.section("timeouts", &schema::TIMEOUTS).and_then(|s| timeouts(&s));
+    let health_check = if section.has("health_check") {
+        section.section("health_check", &schema::HEALTH_CHECK).and_then(|s| check(&s)).map(Some)
+    } else {
+        Some(None)
+    };
+    // A port that was refused already must not be refused again for each backend.
+    let backends = section.maps("backends", &schema::BACKEND, |s| backend(s, port.unwrap_or(0)));
+    Some(ServiceSpec {
+        name: name?,
+        address: address?,
+        port: port?,
+        protocol: protocol?,
+        shared_address: shared_address?,
+        mode: mode?,
+        table_size: table_size?,
+        backends: backends?,
+        health_check: health_check?,
+        timeouts: timeouts?,
+        no_backend: no_backend?,
+        on_service_gone: on_service_gone?,
+    })
+}
+
+fn timeouts(section: &Section<'_>) -> Option<FlowTimeouts> {
+    let read = |key| section.get(key, duration_ms(0, u32::MAX));
+    let tcp_opening_ms = read("tcp_opening");
+    let tcp_established_ms = read("tcp_established");
+    let tcp_closing_ms = read("tcp_closing");
+    let udp_ms = read("udp");
+    Some(FlowTimeouts {
+        tcp_opening_ms: tcp_opening_ms?,
+        tcp_established_ms: tcp_established_ms?,
+        tcp_closing_ms: tcp_closing_ms?,
+        udp_ms: udp_ms?,
+    })
+}
+
+fn check(section: &Section<'_>) -> Option<HealthCheckSpec> {
+    // true: HTTP
+    const TYPES: &[(&str, bool)] = &[("tcp", false), ("http", true)];
+    let http = section.get("type", choice(TYPES));
+    let path = section.get("path", text);
+    let host = section.optional("host", text);
+    let status = section.get("status", range);
+    let port = section.optional("port", number(PORT));
+    let interval_ms = section.get("interval", duration_ms(0, u32::MAX));
+    let timeout_ms = section.get("timeout", duration_ms(0, u32::MAX));
+    let rise = section.get("rise", number(0..=u64::from(u32::MAX)));
+    let fall = section.get("fall", number(0..=u64::from(u32::MAX)));
+    if http == Some(false) {
+        for key in ["path", "host", "status"].into_iter().filter(|key| section.has(key)) {
+            section.refuse(key, "a TCP check has none", "`type: http`, or no such key");
+        }
+    }
+    let kind = match http? {
+        true => HealthCheckKind::Http { path: path?, host: host?, status: status? },
+        false => HealthCheckKind::Tcp,
+    };
+    Some(HealthCheckSpec {
+        kind,
+        port: port?,
+        interval_ms: interval_ms?,
+        timeout_ms: timeout_ms?,
+        rise: rise?,
+        fall: fall?,
+    })
+}
+
+fn backend(section: &Section<'_>, service_port: u16) -> Option<BackendSpec> {
+    let name = section.get("name", text);
+    let address = section.get("address", address);
+    let port = section.optional("port", number(PORT));
+    let weight = section.get("weight", number(0..=65_535));
+    let drain = section.get("drain", boolean);
+    Some(BackendSpec {
+        name: name?,
+        address: address?,
+        port: port?.unwrap_or(service_port),
+        weight: weight?,
+        drain: drain?,
+    })
+}

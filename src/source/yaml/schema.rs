@@ -1,0 +1,222 @@
+//! Every key there is, and what it means when it is absent: the one table that the reader takes
+//! names and defaults from, and that the reference file and the documentation are checked against.
+
+/// What the absence of a key means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Absent {
+    /// The file is refused.
+    Refused,
+    /// As if this stood there.
+    Is(&'static str),
+    /// Something that no value says.
+    Means(&'static str),
+}
+
+/// A key of a map.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub key: &'static str,
+    pub absent: Absent,
+}
+
+/// A map: its keys, and where it stands, with `[]` for "each of a list".
+#[derive(Debug)]
+pub(super) struct Schema {
+    // The tests that hold the documents against this table read it.
+    #[cfg_attr(not(test), expect(dead_code))]
+    pub path: &'static str,
+    pub fields: &'static [Field],
+}
+
+impl Schema {
+    pub fn field(&self, key: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.key == key)
+    }
+}
+
+const fn required(key: &'static str) -> Field {
+    Field { key, absent: Absent::Refused }
+}
+
+const fn or(key: &'static str, value: &'static str) -> Field {
+    Field { key, absent: Absent::Is(value) }
+}
+
+const fn optional(key: &'static str, meaning: &'static str) -> Field {
+    Field { key, absent: Absent::Means(meaning) }
+}
+
+pub(super) static ROOT: Schema = Schema {
+    path: "",
+    fields: &[
+        required("version"),
+        required("interfaces"),
+        optional("workers", "the defaults of its keys"),
+        optional("snat", "no address, so no service may use NAT"),
+        optional("limits", "the defaults of its keys"),
+        optional("admin", "the defaults of its keys"),
+        or("state_dir", "/var/lib/guideway"),
+        or("bpf_dir", "/sys/fs/bpf/guideway"),
+        optional("cluster_key_file", "a random key, made once and kept in state_dir"),
+        required("services"),
+        optional("replay", "nothing is known of the world"),
+    ],
+};
+
+pub(super) static INTERFACE: Schema = Schema {
+    path: "interfaces[]",
+    fields: &[
+        required("name"),
+        optional("bridge", "the interface exists already"),
+        or("xdp_mode", "auto"),
+        or("zero_copy", "auto"),
+        or("on_worker_gone", "drop"),
+    ],
+};
+
+pub(super) static WORKERS: Schema = Schema {
+    path: "workers",
+    fields: &[
+        optional("count", "the largest number of queues of any interface"),
+        optional("cores", "worker w on core w, modulo the cores there are"),
+        or("idle", "auto"),
+    ],
+};
+
+pub(super) static SNAT: Schema = Schema {
+    path: "snat[]",
+    fields: &[
+        required("address"),
+        or("ports", "1024-65535"),
+        optional("interface", "towards backends behind any interface"),
+        or("shared_address", "false"),
+    ],
+};
+
+pub(super) static LIMITS: Schema = Schema {
+    path: "limits",
+    fields: &[
+        or("flows_per_worker", "1048576"),
+        or("backends", "65536"),
+        or("retired_backends", "4096"),
+        or("service_gone_linger", "60s"),
+        or("snat_hold_down", "60s"),
+        or("snat_blocks_per_worker", "65536"),
+        or("replies_per_second", "10000"),
+        or("frames_per_queue", "4096"),
+        or("frame_bytes", "2048"),
+        or("hand_over_ring", "1024"),
+    ],
+};
+
+pub(super) static ADMIN: Schema =
+    Schema { path: "admin", fields: &[or("socket", "/run/guideway/admin.sock")] };
+
+pub(super) static SERVICE: Schema = Schema {
+    path: "services[]",
+    fields: &[
+        required("name"),
+        required("address"),
+        required("port"),
+        or("protocol", "tcp"),
+        or("shared_address", "false"),
+        or("mode", "nat"),
+        optional("table_size", "a prime chosen from the number of backends"),
+        or("no_backend", "reset"),
+        or("on_service_gone", "reset"),
+        optional("timeouts", "the defaults of its keys"),
+        optional("health_check", "backends are always healthy"),
+        required("backends"),
+    ],
+};
+
+pub(super) static TIMEOUTS: Schema = Schema {
+    path: "services[].timeouts",
+    fields: &[
+        or("tcp_opening", "60s"),
+        or("tcp_established", "2h4m"),
+        or("tcp_closing", "60s"),
+        or("udp", "5m"),
+    ],
+};
+
+pub(super) static HEALTH_CHECK: Schema = Schema {
+    path: "services[].health_check",
+    fields: &[
+        required("type"),
+        or("path", "/"),
+        optional("host", "the backend's address"),
+        or("status", "200-399"),
+        optional("port", "the backend's port"),
+        or("interval", "2s"),
+        or("timeout", "1s"),
+        or("rise", "2"),
+        or("fall", "3"),
+    ],
+};
+
+pub(super) static BACKEND: Schema = Schema {
+    path: "services[].backends[]",
+    fields: &[
+        required("name"),
+        required("address"),
+        optional("port", "the service's port"),
+        or("weight", "1"),
+        or("drain", "false"),
+    ],
+};
+
+pub(super) static REPLAY: Schema = Schema {
+    path: "replay",
+    fields: &[
+        optional("links", "every interface has a made-up MAC and an MTU of 1500"),
+        optional("own_addresses", "the machine has no address"),
+        optional("routes", "there is no route"),
+        optional("neighbours", "no station is known"),
+        optional("down", "every backend is healthy"),
+    ],
+};
+
+pub(super) static REPLAY_LINK: Schema = Schema {
+    path: "replay.links[]",
+    fields: &[required("name"), required("mac"), or("mtu", "1500")],
+};
+
+pub(super) static REPLAY_OWN_ADDRESS: Schema = Schema {
+    path: "replay.own_addresses[]",
+    fields: &[required("address"), required("interface")],
+};
+
+pub(super) static REPLAY_ROUTE: Schema = Schema {
+    path: "replay.routes[]",
+    fields: &[
+        required("to"),
+        optional("via", "the destination is on the link"),
+        required("interface"),
+    ],
+};
+
+pub(super) static REPLAY_NEIGHBOUR: Schema = Schema {
+    path: "replay.neighbours[]",
+    fields: &[required("address"), required("mac"), required("interface")],
+};
+
+/// All of them, in the order of the reference file.
+#[cfg(test)]
+pub(super) static ALL: [&Schema; 15] = [
+    &ROOT,
+    &INTERFACE,
+    &WORKERS,
+    &SNAT,
+    &LIMITS,
+    &ADMIN,
+    &SERVICE,
+    &TIMEOUTS,
+    &HEALTH_CHECK,
+    &BACKEND,
+    &REPLAY,
+    &REPLAY_LINK,
+    &REPLAY_OWN_ADDRESS,
+    &REPLAY_ROUTE,
+    &REPLAY_NEIGHBOUR,
+];

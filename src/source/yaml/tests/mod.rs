@@ -1,0 +1,155 @@
+//! Whole files: what is read, and what each mistake is answered with.
+
+mod hostile;
+mod mistakes;
+
+use super::schema::{ALL, Absent, Field};
+use super::*;
+use crate::control::{
+    HealthCheckKind, IdlePolicy, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice,
+};
+use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
+use crate::wire::{PortId, Protocol};
+
+const REFERENCE: &str = include_str!("../../../../config/guideway.yaml");
+const DOCUMENT: &str = include_str!("../../../../docs/reference/configuration.md");
+
+const SMALL: &str = "\
+version: 1
+interfaces:
+  - name: eth1
+snat:
+  - address: 10.1.0.10
+services:
+  - name: web
+    address: 10.1.0.100
+    port: 80
+    health_check: { type: tcp }
+    backends:
+      - { name: b1, address: 10.2.0.11 }
+";
+
+#[test]
+fn what_is_left_out_is_what_the_types_call_default() {
+    let config = parse("f", SMALL).unwrap();
+    let interface = &config.node.interfaces[0];
+    assert_eq!(interface.bridge, None);
+    assert_eq!(interface.xdp_mode, XdpModeChoice::default());
+    assert_eq!(interface.zero_copy, ZeroCopyChoice::default());
+    assert_eq!(interface.on_worker_gone, WorkerGonePolicy::default());
+    assert_eq!(config.node.workers.idle, IdlePolicy::default());
+    assert_eq!((config.node.workers.count, &config.node.workers.cores), (None, &None));
+    assert_eq!(config.desired.snat[0].ports, 1024..=65535);
+    let service = &config.desired.services[0];
+    assert_eq!((service.protocol, service.mode), (Protocol::Tcp, Mode::Nat));
+    assert_eq!(service.timeouts, FlowTimeouts::default());
+    assert_eq!(service.no_backend, NoBackendPolicy::default());
+    assert_eq!(service.on_service_gone, ServiceGonePolicy::default());
+    let backend = &service.backends[0];
+    assert_eq!((backend.port, backend.weight, backend.drain), (80, 1, false));
+    let check = service.health_check.as_ref().unwrap();
+    assert_eq!(check.kind, HealthCheckKind::Tcp);
+    assert_eq!((check.interval_ms, check.timeout_ms), (2_000, 1_000));
+    assert_eq!((check.rise, check.fall, check.port), (2, 3, None));
+    assert_eq!(config.replay, None);
+}
+
+#[test]
+fn each_key_of_the_reference_file_is_read() {
+    let config = parse("config/guideway.yaml", REFERENCE).unwrap_or_else(|e| panic!("{e}"));
+    let node = &config.node;
+    assert_eq!(node.interfaces[1].bridge.as_deref(), Some("br0"));
+    assert_eq!((node.workers.count, node.workers.cores.as_deref()), (Some(2), Some(&[0, 1][..])));
+    assert_eq!(node.cluster_key_file.as_deref(), Some(Path::new("/etc/guideway/cluster.key")));
+    let web = &config.desired.services[0];
+    assert_eq!(web.table_size, Some(65_537));
+    let check = web.health_check.as_ref().unwrap();
+    assert_eq!(check.port, Some(8080));
+    let host = Some("example.org".to_string());
+    let http = HealthCheckKind::Http { path: "/".to_string(), host, status: 200..=399 };
+    assert_eq!(check.kind, http);
+    assert_eq!(config.desired.services[1].protocol, Protocol::Udp);
+    assert_eq!(config.desired.services[1].backends[1].port, 53);
+    let replay = config.replay.as_ref().unwrap();
+    assert_eq!(replay.down, [("web".to_string(), "b2".to_string())]);
+    let topology = replay.topology(node);
+    assert_eq!(topology.links[0].mac.to_string(), "02:00:00:00:00:01");
+    assert_eq!(topology.links[1].mac.to_string(), "02:00:00:00:01:01");
+    assert!(topology.is_own("10.1.0.1".parse().unwrap()));
+    assert_eq!(topology.routes[1].port, PortId(1));
+    assert_eq!(topology.neighbours.len(), 2);
+}
+
+/// The comment lines right above a line.
+fn comment_above(text: &str, line: u32) -> String {
+    let before: Vec<&str> = text.lines().take(line as usize - 1).collect();
+    let comment = before.iter().rev().take_while(|line| line.trim_start().starts_with('#'));
+    let words: Vec<&str> = comment.map(|line| line.trim_start().trim_start_matches('#')).collect();
+    let words: Vec<&str> = words.iter().rev().flat_map(|line| line.split_whitespace()).collect();
+    words.join(" ")
+}
+
+/// The line of the first `path.key` in a file, where `[]` is any item of a list.
+fn line_of(tree: &Node, path: &str, key: &str) -> Option<u32> {
+    fn walk(node: &Node, steps: &[&str], key: &str) -> Option<u32> {
+        match (&node.kind, steps.split_first()) {
+            (Kind::Map(entries), None) => entries
+                .iter()
+                .find(|(entry, _)| entry.text == key)
+                .map(|(entry, _)| entry.place.line),
+            (Kind::Map(entries), Some((step, rest))) => {
+                let (_, value) = entries.iter().find(|(entry, _)| entry.text == *step)?;
+                walk(value, rest, key)
+            }
+            (Kind::List(items), Some((&"[]", rest))) => {
+                items.iter().find_map(|item| walk(item, rest, key))
+            }
+            _ => None,
+        }
+    }
+    let path = path.replace("[]", ".[]");
+    let steps: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
+    walk(tree, &steps, key)
+}
+
+#[test]
+fn the_reference_file_documents_every_key_and_its_default() {
+    let (tree, _) = tree::read(REFERENCE);
+    let tree = tree.unwrap();
+    for schema in ALL {
+        for Field { key, absent } in schema.fields {
+            let line = line_of(&tree, schema.path, key);
+            let line = line.unwrap_or_else(|| panic!("{}.{key} is not there", schema.path));
+            let comment = comment_above(REFERENCE, line);
+            let wanted = match absent {
+                Absent::Refused => "Required.".to_string(),
+                Absent::Is(text) | Absent::Means(text) => format!("Default: {text}."),
+            };
+            assert!(comment.contains(&wanted), "{}.{key}, `{wanted}`: {comment}", schema.path);
+        }
+    }
+}
+
+#[test]
+fn the_document_has_a_row_for_every_key_with_its_default() {
+    let mut rows = DOCUMENT.lines().filter(|line| line.starts_with("| `"));
+    for schema in ALL {
+        for Field { key, absent } in schema.fields {
+            let path = join(schema.path, key);
+            let row = rows.next().unwrap_or_default();
+            let cells: Vec<&str> = row.split(" | ").collect();
+            assert_eq!(cells.first(), Some(&format!("| `{path}`").as_str()), "{row}");
+            let wanted = match absent {
+                Absent::Refused => "required".to_string(),
+                Absent::Is(text) => format!("`{text}`"),
+                Absent::Means(text) => text.to_string(),
+            };
+            assert_eq!(cells.get(2), Some(&wanted.as_str()), "{row}");
+        }
+    }
+    assert_eq!(rows.next(), None, "a row for a key that is not there");
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_string() } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,142 @@
+//! The Internet checksum (RFC 1071): full sums, and changes to one (RFC 1624).
+
+use std::net::Ipv4Addr;
+
+use super::Protocol;
+
+/// Adds up big-endian 16-bit words without folding the carries; an odd last byte is the high half
+/// of a word (RFC 1071 section 4.1). Sums of parts of even length may be added.
+#[inline]
+pub fn sum(bytes: &[u8]) -> u64 {
+    let (quads, rest) = bytes.as_chunks::<4>();
+    let quads: u64 = quads.iter().map(|&quad| u64::from(u32::from_be_bytes(quad))).sum();
+    let mut last = [0u8; 4];
+    last.iter_mut().zip(rest).for_each(|(place, &byte)| *place = byte);
+    quads + u64::from(u32::from_be_bytes(last))
+}
+
+/// Folds a sum into 16 bits with end-around carry.
+#[inline]
+pub fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// Does a range that holds its own checksum add up (to all ones)?
+#[inline]
+pub fn adds_up(sum: u64) -> bool {
+    fold(sum) == 0xffff
+}
+
+/// Sum of the pseudo header that TCP and UDP include (RFC 9293 section 3.1, RFC 768).
+#[inline]
+pub fn pseudo_header_sum(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: Protocol,
+    segment_len: u16,
+) -> u64 {
+    u64::from(source.to_bits())
+        + u64::from(destination.to_bits())
+        + u64::from(protocol.number())
+        + u64::from(segment_len)
+}
+
+/// What a checksum has to take in since words under it changed (RFC 1624 equation 3:
+/// HC' = ~(~HC + ~m + m')).
+///
+/// Says nothing about the rest of the data, so a checksum that was wrong stays wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Change(u64);
+
+impl Change {
+    /// No change.
+    pub const NONE: Change = Change(0);
+
+    /// A 16-bit word became another.
+    #[inline]
+    #[must_use]
+    pub fn word(self, old: u16, new: u16) -> Change {
+        Change(self.0 + u64::from(!old) + u64::from(new))
+    }
+
+    /// Two neighbouring words, such as an IPv4 address, became others.
+    #[inline]
+    #[must_use]
+    pub fn double_word(self, old: u32, new: u32) -> Change {
+        // Both halves of the complement: fold() brings the high half down.
+        Change(self.0 + u64::from(!old) + u64::from(new))
+    }
+
+    /// The checksum after the change.
+    #[inline]
+    pub fn applied_to(self, checksum: u16) -> u16 {
+        !fold(self.0 + u64::from(!checksum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 section 4.1, word by word with the carry brought round each time.
+    fn slow_sum(bytes: &[u8]) -> u16 {
+        let mut total = 0u16;
+        for pair in bytes.chunks(2) {
+            let word = u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]);
+            let (sum, carried) = total.overflowing_add(word);
+            total = sum + u16::from(carried);
+        }
+        total
+    }
+
+    #[test]
+    fn known_sums() {
+        let rows: &[(&str, &[u8], u16)] = &[
+            ("nothing", &[], 0),
+            ("one byte is a high half", &[0x12], 0x1200),
+            ("RFC 1071 section 3", &[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7], 0xddf2),
+            ("all ones stay", &[0xff; 20], 0xffff),
+            ("end-around carry", &[0xff, 0xff, 0x00, 0x01], 0x0001),
+        ];
+        for (what, bytes, wanted) in rows {
+            assert_eq!(fold(sum(bytes)), *wanted, "{what}");
+        }
+        assert_eq!(fold(u64::MAX), 0xffff, "the longest carry");
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624_section_4() {
+        // HC = 0xdd2f, a word goes from 0x5555 to 0x3285: the result is 0x0000, not 0xffff.
+        assert_eq!(Change::NONE.word(0x5555, 0x3285).applied_to(0xdd2f), 0x0000);
+    }
+
+    proptest! {
+        #[test]
+        fn sum_is_the_slow_sum(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            prop_assert_eq!(fold(sum(&bytes)), slow_sum(&bytes));
+        }
+
+        #[test]
+        fn fold_is_the_remainder(total in 1u64..) {
+            // Ones' complement arithmetic is arithmetic modulo 0xffff, zero written as all ones.
+            let wanted = match total % 0xffff { 0 => 0xffff, rest => rest as u16 };
+            prop_assert_eq!(fold(total), wanted);
+        }
+
+        #[test]
+        fn a_change_is_a_full_sum_again(
+            mut bytes in proptest::array::uniform20(any::<u8>()), new in any::<u32>(),
+        ) {
+            bytes[0] = 0x45; // Never all zero: a zero sum has two names.
+            let before = !fold(sum(&bytes));
+            let old = u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
+            bytes[12..16].copy_from_slice(&new.to_be_bytes());
+            let change = Change::NONE.double_word(old, new);
+            prop_assert_eq!(change.applied_to(before), !fold(sum(&bytes)));
+        }
+    }
+}

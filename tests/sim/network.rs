@@ -1,0 +1,108 @@
+//! The switches between hosts and balancer: one segment for each of the balancer's ports.
+//!
+//! Frames take a millisecond or a few, so some overtake others. Which of the balancer's queues a
+//! frame comes in by is a hash of its addresses and ports, and now and then another one, as after a
+//! change of a real NIC's table.
+
+use std::collections::BTreeMap;
+
+use guideway::wire::{MacAddress, PortId};
+
+use super::chance::{CHECKSUM_START, Chance, checksum, scramble};
+
+/// Where a frame arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// A host.
+    Host(usize),
+    /// A worker's queue of a port.
+    Queue(usize, PortId),
+}
+
+/// A frame on its way.
+pub struct Flight {
+    pub to: End,
+    pub frame: Vec<u8>,
+}
+
+/// All segments.
+pub struct Network {
+    chance: Chance,
+    hosts: BTreeMap<(PortId, MacAddress), usize>,
+    balancer: Vec<MacAddress>,
+    workers: usize,
+    /// One frame in so many comes in by any queue.
+    wander: u64,
+    in_flight: BTreeMap<(u64, u64), Flight>,
+    sent: u64,
+    /// Frames to nobody: their MAC was damaged on the way.
+    pub astray: u64,
+}
+
+impl Network {
+    /// A network of a balancer with these MACs, by port, and as many queues a port as workers.
+    pub fn new(balancer: Vec<MacAddress>, workers: usize, wander: u64, chance: Chance) -> Network {
+        Network {
+            chance,
+            hosts: BTreeMap::new(),
+            balancer,
+            workers,
+            wander,
+            in_flight: BTreeMap::new(),
+            sent: 0,
+            astray: 0,
+        }
+    }
+
+    /// Connects a host.
+    pub fn attach(&mut self, segment: PortId, mac: MacAddress, host: usize) {
+        self.hosts.insert((segment, mac), host);
+    }
+
+    /// Takes a frame from a host, or from the balancer (`from_host` none), for its segment.
+    pub fn send(&mut self, now_ms: u64, segment: PortId, from_host: Option<usize>, frame: &[u8]) {
+        let Some(&mac) = frame.first_chunk() else { return };
+        let mac = MacAddress(mac);
+        if mac.is_group() {
+            let segment_hosts = (segment, MacAddress::ZERO)..=(segment, MacAddress::BROADCAST);
+            let hosts = self.hosts.range(segment_hosts).map(|(_, &host)| host);
+            let others: Vec<usize> = hosts.filter(|&host| Some(host) != from_host).collect();
+            others.into_iter().for_each(|host| self.fly(now_ms, End::Host(host), frame));
+            if from_host.is_some() {
+                self.fly_to_balancer(now_ms, segment, frame);
+            }
+        } else if self.balancer.get(segment.index()) == Some(&mac) {
+            self.fly_to_balancer(now_ms, segment, frame);
+        } else if let Some(&host) = self.hosts.get(&(segment, mac)) {
+            self.fly(now_ms, End::Host(host), frame);
+        } else {
+            self.astray += 1;
+        }
+    }
+
+    /// When the next frame arrives.
+    pub fn next_ms(&self) -> Option<u64> {
+        self.in_flight.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    /// The next frame that has arrived by now.
+    pub fn arrived(&mut self, now_ms: u64) -> Option<Flight> {
+        let first = self.in_flight.first_entry()?;
+        (first.key().0 <= now_ms).then(|| first.remove())
+    }
+
+    fn fly_to_balancer(&mut self, now_ms: u64, segment: PortId, frame: &[u8]) {
+        let addresses_and_ports = frame.get(26..38).unwrap_or(frame);
+        let hash = scramble(checksum(CHECKSUM_START, addresses_and_ports) ^ u64::from(segment.0));
+        let by_hash = (hash % self.workers as u64) as usize;
+        let wanders = self.chance.one_in(self.wander);
+        let worker = if wanders { self.chance.place(self.workers) } else { by_hash };
+        self.fly(now_ms, End::Queue(worker, segment), frame);
+    }
+
+    fn fly(&mut self, now_ms: u64, to: End, frame: &[u8]) {
+        let delay = if self.chance.one_in(10) { self.chance.between(2, 4) } else { 1 };
+        self.sent += 1;
+        self.in_flight.insert((now_ms + delay, self.sent), Flight { to, frame: frame.to_vec() });
+    }
+}

@@ -1,0 +1,161 @@
+//! What happens in a run: all of it drawn from the seed before the run begins.
+
+use guideway::io::fault::FaultRates;
+
+use super::chance::Chance;
+use super::server::Request;
+
+/// How packets get to the backends of a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pool {
+    Nat,
+    L2dsr,
+}
+
+/// One flow of a client.
+#[derive(Clone, Debug)]
+pub struct FlowPlan {
+    pub at_ms: u64,
+    pub client: usize,
+    pub pool: Pool,
+    pub kind: FlowKind,
+}
+
+#[derive(Clone, Debug)]
+pub enum FlowKind {
+    Stream(Request),
+    Datagrams { id: u64, count: u32 },
+}
+
+/// Something that happens to the balancer. Which backend it happens to is drawn when it does, so
+/// that each service keeps one that can be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A backend that is not configured comes in.
+    Add(Pool),
+    /// One leaves the configuration.
+    Remove(Pool),
+    /// One begins to drain, or ends it.
+    Drain(Pool),
+    /// One gets another weight.
+    Weigh(Pool),
+    /// A health check fails, or is well again.
+    Health(Pool),
+    /// A worker panics and is made whole again.
+    Restart,
+    /// The file is read again and says the same.
+    Reload,
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub workers: usize,
+    /// NAT backends behind a port of their own.
+    pub two_arms: bool,
+    pub clients: usize,
+    /// Backends there are, configured or not.
+    pub nat_backends: usize,
+    pub dsr_backends: usize,
+    pub receive_faults: FaultRates,
+    pub transmit_faults: FaultRates,
+    pub reorder_span: u32,
+    pub wander: u64,
+    pub hand_over_ring: usize,
+    pub flows: Vec<FlowPlan>,
+    pub changes: Vec<(u64, Change)>,
+}
+
+/// Flows begin and changes happen within this time.
+const BUSY_MS: u64 = 8_000;
+
+impl Plan {
+    pub fn draw(chance: &mut Chance) -> Plan {
+        let clients = chance.between(1, 4) as usize;
+        // A third of all links is good, a third is bad, a third damages bits too.
+        let badness = chance.between(0, 2);
+        Plan {
+            workers: chance.between(1, 3) as usize,
+            two_arms: chance.one_in(2),
+            clients,
+            nat_backends: chance.between(2, 5) as usize,
+            dsr_backends: chance.between(2, 4) as usize,
+            receive_faults: faults(chance, badness),
+            transmit_faults: faults(chance, badness),
+            reorder_span: chance.between(1, 6) as u32,
+            wander: chance.between(2, 60),
+            hand_over_ring: if chance.one_in(4) { 2 } else { 64 },
+            flows: flows(chance, clients),
+            changes: changes(chance),
+        }
+    }
+}
+
+fn faults(chance: &mut Chance, badness: u64) -> FaultRates {
+    let mut upto = |percent: u64| chance.between(0, percent * 10) as f64 / 1000.0;
+    let mut rates = FaultRates::default();
+    if badness >= 1 {
+        rates.loss = upto(4);
+        rates.duplication = upto(4);
+        rates.reordering = upto(10);
+    }
+    if badness >= 2 {
+        rates.truncation = upto(1);
+        rates.bit_flips = upto(2);
+    }
+    rates
+}
+
+fn flows(chance: &mut Chance, clients: usize) -> Vec<FlowPlan> {
+    let count = chance.between(5, 30);
+    let mut flows: Vec<FlowPlan> = (0..count).map(|_| flow(chance, clients)).collect();
+    flows.sort_by_key(|flow| flow.at_ms);
+    flows
+}
+
+fn flow(chance: &mut Chance, clients: usize) -> FlowPlan {
+    let id = chance.bits();
+    let kind = if chance.one_in(3) {
+        FlowKind::Datagrams { id, count: chance.between(1, 40) as u32 }
+    } else {
+        // Mostly short, some of many windows, some of nothing but their end.
+        let largest = [0, 300, 5_000, 60_000][chance.place(4)];
+        FlowKind::Stream(Request {
+            id,
+            up_len: chance.between(0, largest) as u32,
+            down_len: chance.between(0, largest * 2) as u32,
+            server_closes: chance.one_in(2),
+        })
+    };
+    FlowPlan {
+        at_ms: chance.between(0, BUSY_MS),
+        client: chance.place(clients),
+        pool: pool(chance),
+        kind,
+    }
+}
+
+fn changes(chance: &mut Chance) -> Vec<(u64, Change)> {
+    let count = chance.between(0, 12);
+    let mut changes: Vec<(u64, Change)> = (0..count)
+        .map(|_| {
+            let pool = pool(chance);
+            let change = match chance.between(0, 10) {
+                0..=1 => Change::Add(pool),
+                2..=3 => Change::Remove(pool),
+                4..=5 => Change::Drain(pool),
+                6 => Change::Weigh(pool),
+                7..=8 => Change::Health(pool),
+                9 => Change::Restart,
+                _ => Change::Reload,
+            };
+            (chance.between(1, BUSY_MS + 2_000), change)
+        })
+        .collect();
+    changes.sort_by_key(|&(at, _)| at);
+    changes
+}
+
+fn pool(chance: &mut Chance) -> Pool {
+    if chance.one_in(3) { Pool::L2dsr } else { Pool::Nat }
+}

@@ -1,0 +1,122 @@
+//! A device around the worker's device that looks at every frame the engine gets and gives.
+
+use std::time::Duration;
+
+use guideway::io::{Batch, Device, DeviceStatistics, Frame, FrameCensus};
+use guideway::wire::{FrameView, PortId};
+use smoltcp::wire::{
+    ArpPacket, EthernetFrame, EthernetProtocol, Icmpv4Packet, IpProtocol, Ipv4Packet, TcpPacket,
+    UdpPacket,
+};
+
+/// What was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Seen {
+    /// Frames to the engine with a wrong checksum or length.
+    pub bad_received: u64,
+    /// Frames from the engine with a wrong checksum or length.
+    pub bad_sent: u64,
+    /// Frames to the engine.
+    pub received: u64,
+    /// Frames from the engine, also those that the device did not take.
+    pub sent: u64,
+}
+
+/// The device and what was seen.
+pub struct Tap<D> {
+    pub device: D,
+    pub seen: Seen,
+}
+
+impl<D> Tap<D> {
+    pub fn new(device: D) -> Tap<D> {
+        Tap { device, seen: Seen::default() }
+    }
+}
+
+impl<D: Device> Device for Tap<D> {
+    fn ports(&self) -> Vec<PortId> {
+        self.device.ports()
+    }
+
+    fn receive(&mut self, batch: &mut Batch) -> usize {
+        let before = batch.len();
+        let count = self.device.receive(batch);
+        for frame in &batch[before..] {
+            self.seen.received += 1;
+            self.seen.bad_received += u64::from(!is_sound(self.device.view(frame).bytes()));
+        }
+        count
+    }
+
+    fn view<'a>(&'a mut self, frame: &'a Frame) -> FrameView<'a> {
+        self.device.view(frame)
+    }
+
+    fn keep(&mut self, frame: &mut Frame, start: usize, len: usize) {
+        self.device.keep(frame, start, len);
+    }
+
+    fn transmit(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
+        self.seen.sent += 1;
+        self.seen.bad_sent += u64::from(!is_sound(self.device.view(&frame).bytes()));
+        self.device.transmit(port, frame)
+    }
+
+    fn flush(&mut self) {
+        self.device.flush();
+    }
+
+    fn acquire(&mut self, port: PortId, len: usize) -> Option<Frame> {
+        self.device.acquire(port, len)
+    }
+
+    fn release(&mut self, frame: Frame) {
+        self.device.release(frame);
+    }
+
+    fn reclaim(&mut self) {
+        self.device.reclaim();
+    }
+
+    fn census(&self) -> FrameCensus {
+        self.device.census()
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        self.device.wait(timeout);
+    }
+
+    fn statistics(&self) -> DeviceStatistics {
+        self.device.statistics()
+    }
+}
+
+/// Are all lengths and checksums right, as smoltcp judges?
+pub fn is_sound(frame: &[u8]) -> bool {
+    let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return false };
+    match ethernet.ethertype() {
+        EthernetProtocol::Arp => ArpPacket::new_checked(ethernet.payload()).is_ok(),
+        EthernetProtocol::Ipv4 => is_sound_ipv4(ethernet.payload()),
+        _ => false,
+    }
+}
+
+fn is_sound_ipv4(bytes: &[u8]) -> bool {
+    let Ok(ip) = Ipv4Packet::new_checked(bytes) else { return false };
+    if !ip.verify_checksum() {
+        return false;
+    }
+    let (source, destination) = (ip.src_addr().into(), ip.dst_addr().into());
+    let transport = ip.payload();
+    match ip.next_header() {
+        IpProtocol::Tcp => TcpPacket::new_checked(transport)
+            .is_ok_and(|tcp| tcp.verify_checksum(&source, &destination)),
+        IpProtocol::Udp => UdpPacket::new_checked(transport)
+            .is_ok_and(|udp| udp.verify_checksum(&source, &destination)),
+        IpProtocol::Icmp => {
+            Icmpv4Packet::new_checked(transport).is_ok_and(|icmp| icmp.verify_checksum())
+        }
+        _ => false,
+    }
+}
