@@ -159,7 +159,10 @@ impl Bench {
 fn may_run() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        assert!(std::env::var_os("CI").is_none(), "loading an XDP program needs root, and CI has it");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "loading an XDP program needs root, and CI has it"
+        );
         println!("skipped: loading an XDP program needs root; run with sudo, or in CI");
     }
     root

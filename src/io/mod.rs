@@ -2,12 +2,12 @@
 //!
 //! Knows frames, never services or snapshots.
 
+#[cfg(feature = "afxdp")]
+pub mod afxdp;
 mod capture;
 #[cfg(test)]
 mod check;
 mod chunks;
-#[cfg(feature = "afxdp")]
-pub mod afxdp;
 mod device;
 pub mod fault;
 pub mod memory;

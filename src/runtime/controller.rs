@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use super::{Message, Publisher, SteerTarget, Steering};
 use crate::announce::Announcer;
 use crate::control::{
-    CompileInput, DesiredState, Health, HealthView, LimitsSpec, LiveFlows, Note, Refusal,
-    Topology, compile,
+    CompileInput, DesiredState, Health, HealthView, LimitsSpec, LiveFlows, Note, Refusal, Topology,
+    compile,
 };
 use crate::forwarding::{ClusterKey, Snapshot, SteerTable};
 
@@ -74,7 +74,11 @@ impl<T: SteerTarget> Controller<T> {
     ///
     /// # Errors
     /// Why `compile` refuses it.
-    pub fn set_desired(&mut self, desired: DesiredState, now_ms: u64) -> Result<Step, Vec<Refusal>> {
+    pub fn set_desired(
+        &mut self,
+        desired: DesiredState,
+        now_ms: u64,
+    ) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
         let step = self.step(now_ms).inspect_err(|_| self.desired = before)?;

@@ -13,8 +13,8 @@ use guideway::forwarding::{
     ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
     SteerEntry, SteerTable,
 };
-use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::io::Device;
+use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{
     Controller, HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
 };
@@ -111,8 +111,7 @@ impl Plane {
         let supervisor = Supervisor::start(made.collect()).unwrap();
         let recorder = Recorder { publisher: publisher.clone(), log: vec![] };
         let key = ClusterKey([7; 16]);
-        let controller =
-            Controller::new(publisher.clone(), recorder, limits(), key, topology());
+        let controller = Controller::new(publisher.clone(), recorder, limits(), key, topology());
         Plane { publisher, controller, supervisor, shared, far_ends }
     }
 

@@ -12,9 +12,7 @@ use smoltcp::wire::IpEndpoint;
 
 use super::chance::{CHECKSUM_START, Chance, checksum};
 use super::client::{Datagrams, End, Stream};
-use super::control::{
-    Control, DSR_VIP, MAX_BACKENDS, Machine, NAT_VIP, SERVICE_PORT, TIMEOUTS,
-};
+use super::control::{Control, DSR_VIP, MAX_BACKENDS, Machine, NAT_VIP, SERVICE_PORT, TIMEOUTS};
 use super::host::Host;
 use super::model::Model;
 use super::network::{self, Network};
@@ -86,8 +84,7 @@ impl World {
         let balancer: Vec<MacAddress> =
             (0..ports).map(|port| MacAddress([2, 0, 0, 0, port, 0xfe])).collect();
         let machines = machines(&plan);
-        let mut network =
-            Network::new(balancer.clone(), plan.workers, plan.wander, chance.fork());
+        let mut network = Network::new(balancer.clone(), plan.workers, plan.wander, chance.fork());
         let stations = stations(&plan, &machines, &mut chance, &mut network);
 
         let shared: Vec<Arc<WorkerShared>> = (0..plan.workers)
@@ -238,8 +235,9 @@ impl World {
             }
             network::End::Host(station) => {
                 let Station { host, server, .. } = &mut self.stations[station];
-                let is_repeated =
-                    server.as_ref().is_some_and(|s| s.is_repeated_syn(&host.sockets, &flight.frame));
+                let is_repeated = server
+                    .as_ref()
+                    .is_some_and(|s| s.is_repeated_syn(&host.sockets, &flight.frame));
                 if !is_repeated {
                     host.deliver(flight.frame);
                     self.work(station);
@@ -445,23 +443,20 @@ fn stations(
     };
     let backend = |machine: &Machine| (machine.mac, machine.address, machine.port, Some(*machine));
     let all = (0..plan.clients).map(client).chain(machines.iter().map(backend));
-    let station = |(place, (mac, address, segment, machine)): (usize, (_, _, _, Option<Machine>))| {
-        let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr).map(|_| DSR_VIP);
-        let mut host = Host::new(mac, address, hidden, chance.bits());
-        network.attach(segment, mac, place);
-        let server = machine.map(|m| Server::new(&m, &mut host.sockets));
-        // Ports of their own for every client and run.
-        let next_port = 30_000 + chance.between(0, 20_000) as u16;
-        Station { host, segment, server, flows: vec![], next_port }
-    };
+    let station =
+        |(place, (mac, address, segment, machine)): (usize, (_, _, _, Option<Machine>))| {
+            let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr).map(|_| DSR_VIP);
+            let mut host = Host::new(mac, address, hidden, chance.bits());
+            network.attach(segment, mac, place);
+            let server = machine.map(|m| Server::new(&m, &mut host.sockets));
+            // Ports of their own for every client and run.
+            let next_port = 30_000 + chance.between(0, 20_000) as u16;
+            Station { host, segment, server, flows: vec![], next_port }
+        };
     all.enumerate().map(station).collect()
 }
 
-fn device(
-    plan: &Plan,
-    ports: usize,
-    seed: u64,
-) -> (Tap<FaultInjector<MemoryDevice>>, Vec<FarEnd>) {
+fn device(plan: &Plan, ports: usize, seed: u64) -> (Tap<FaultInjector<MemoryDevice>>, Vec<FarEnd>) {
     let ports = (0..ports).map(|port| format!("port{port}")).collect();
     let (memory, far_ends) = MemoryDevice::new(MemoryOptions { ports, ..Default::default() });
     let options = FaultOptions {

@@ -65,7 +65,8 @@ fn make(file: &Path) -> anyhow::Result<ClusterKey> {
             fs::create_dir_all(directory)?;
         }
         let mut options = OpenOptions::new();
-        let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut out =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         writeln!(out, "{:032x}", u128::from_be_bytes(key.0))?;
         out.sync_all()?;
         fs::rename(&temporary, file)
@@ -94,7 +95,9 @@ mod tests {
 
     #[test]
     fn a_file_that_holds_no_key_is_refused() {
-        for text in ["", "12", "zz000000000000000000000000000000", "+0000000000000000000000000000000"] {
+        for text in
+            ["", "12", "zz000000000000000000000000000000", "+0000000000000000000000000000000"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

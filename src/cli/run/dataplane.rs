@@ -8,11 +8,13 @@ use anyhow::Context;
 use crate::control::{IdlePolicy, NodeSpec, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice};
 use crate::dataplane::{Engine, EngineConfig, ShardMap};
 use crate::forwarding::SteerEntry;
-use crate::io::afxdp::{self, InterfaceOptions, OpenOptions, Opened, Steer, SteerRule, XdpMode, ZeroCopy};
-use crate::wire::MacAddress;
+use crate::io::afxdp::{
+    self, InterfaceOptions, OpenOptions, Opened, Steer, SteerRule, XdpMode, ZeroCopy,
+};
 use crate::runtime::{
     HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
 };
+use crate::wire::MacAddress;
 
 /// Running workers and what they were given.
 pub struct DataPlane {
@@ -33,10 +35,13 @@ pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let opened = afxdp::open(&open_options(node, workers))?;
     let Opened { devices, wakers, steer, notes } = opened;
     notes.iter().for_each(|note| tracing::info!("{note}"));
-    let shared: Vec<Arc<WorkerShared>> = (0..).zip(wakers).map(|(number, waker)| {
-        let waker: Waker = Arc::new(move || waker.wake());
-        Arc::new(WorkerShared::new(number, waker))
-    }).collect();
+    let shared: Vec<Arc<WorkerShared>> = (0..)
+        .zip(wakers)
+        .map(|(number, waker)| {
+            let waker: Waker = Arc::new(move || waker.wake());
+            Arc::new(WorkerShared::new(number, waker))
+        })
+        .collect();
     let publisher = Arc::new(Publisher::new(shared.clone()));
     let limits = &node.limits;
     let rings = HandOver::mesh(workers, limits.hand_over_ring, limits.frame_bytes as usize);

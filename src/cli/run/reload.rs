@@ -31,8 +31,7 @@ impl Reloader {
             let is_new = config.text != self.running;
             if is_new { self.take_over(config, topology).map(|()| true) } else { Ok(false) }
         });
-        let mut status =
-            self.context.configuration.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = self.context.configuration.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(true) => {
                 tracing::info!(file = %self.file.display(), why, "configuration taken over");

@@ -38,7 +38,8 @@ pub struct Outside {
 
 /// Channels between control thread and tasks.
 pub fn channels(topology: &Topology, context: Arc<StatusContext>) -> (Outside, Hooks) {
-    let (wanted, wanted_seen) = watch::channel(wanted_neighbours(&DesiredState::default(), topology));
+    let (wanted, wanted_seen) =
+        watch::channel(wanted_neighbours(&DesiredState::default(), topology));
     let (targets, targets_seen) = watch::channel(Arc::default());
     let outside = Outside { wanted: wanted_seen, targets: targets_seen };
     (outside, Hooks { wanted, targets, context })
@@ -48,7 +49,12 @@ impl Hooks {
     /// Which stations have to be known and which backends probed, by what is wanted now.
     pub fn update(&self, desired: &DesiredState, topology: &Topology) {
         let wanted = wanted_neighbours(desired, topology);
-        self.wanted.send_if_modified(|now| *now != wanted && { *now = wanted; true });
+        self.wanted.send_if_modified(|now| {
+            *now != wanted && {
+                *now = wanted;
+                true
+            }
+        });
         let targets = targets_of(desired);
         self.targets.send_if_modified(|now| {
             let is_new = **now != targets;
@@ -112,7 +118,10 @@ pub fn run_until_signal(
         let prober = Prober::new(rand::random(), PROBES_AT_ONCE);
         tokio::spawn(prober.run(outside.targets, health));
         tokio::spawn(forward_health(health_seen, context.clone()));
-        let report = { let context = context.clone(); Arc::new(move || context.report()) };
+        let report = {
+            let context = context.clone();
+            Arc::new(move || context.report())
+        };
         tokio::spawn(async move {
             if let Err(error) = admin.serve(report).await {
                 tracing::error!(%error, "the admin socket is closed");

@@ -131,10 +131,9 @@ fn set_up(name: &str, peer: &str, bridge: u32, mtu: u32) -> Result<BridgePort, B
     let refused = ethtool::offloads_off(peer)
         .map_err(|source| kernel("turn off checksum offload (tx) of", peer, source))?;
     let controller = LinkAttribute::Controller(bridge);
-    for (end, attributes) in [
-        (peer, vec![LinkAttribute::Mtu(mtu), controller]),
-        (name, vec![LinkAttribute::Mtu(mtu)]),
-    ] {
+    for (end, attributes) in
+        [(peer, vec![LinkAttribute::Mtu(mtu), controller]), (name, vec![LinkAttribute::Mtu(mtu)])]
+    {
         change(end, attributes).map_err(|source| kernel("set up", end, source))?;
     }
     Ok(BridgePort { peer: peer.to_string(), refused })

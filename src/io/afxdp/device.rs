@@ -324,11 +324,7 @@ fn ring_size(frames_per_queue: u32) -> u32 {
     1 << (frames_per_queue / 2).max(1).ilog2()
 }
 
-fn memory(
-    frames: u32,
-    frame_bytes: u32,
-    ring: u32,
-) -> Result<(Umem, Vec<FrameDesc>), OpenError> {
+fn memory(frames: u32, frame_bytes: u32, ring: u32) -> Result<(Umem, Vec<FrameDesc>), OpenError> {
     let problem = |text: String| OpenError::Options(text);
     let size = QueueSize::new(ring).map_err(|error| problem(error.to_string()))?;
     let config = UmemConfig::builder()

@@ -76,11 +76,8 @@ fn call(interface: &str, words: &mut [u32]) -> io::Result<()> {
     if interface.len() >= libc::IFNAMSIZ {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
     }
-    let mut request = Request {
-        name: [0; libc::IFNAMSIZ],
-        data: words.as_mut_ptr().cast(),
-        padding: [0; 16],
-    };
+    let mut request =
+        Request { name: [0; libc::IFNAMSIZ], data: words.as_mut_ptr().cast(), padding: [0; 16] };
     for (place, byte) in request.name.iter_mut().zip(interface.bytes()) {
         *place = byte;
     }

@@ -77,9 +77,10 @@ impl Queue {
     ) -> Result<Queue, OpenError> {
         let options = |problem: String| OpenError::Options(problem);
         let size = QueueSize::new(ring).map_err(|error| options(error.to_string()))?;
-        let name: Interface = plan.interface.parse().map_err(|_| {
-            options(format!("`{}` cannot be an interface's name", plan.interface))
-        })?;
+        let name: Interface = plan
+            .interface
+            .parse()
+            .map_err(|_| options(format!("`{}` cannot be an interface's name", plan.interface)))?;
         let copying = if zero_copy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
         let config = SocketConfig::builder()
             .rx_queue_size(size)
@@ -221,9 +222,9 @@ fn socket_error(plan: &QueuePlan, error: &(dyn std::error::Error + 'static)) -> 
     };
     match number {
         Some(libc::EBUSY) => OpenError::QueueBusy { interface, queue: plan.number },
-        Some(libc::EPERM | libc::EACCES) => OpenError::Permission {
-            action: format!("open an AF_XDP socket on {interface}"),
-        },
+        Some(libc::EPERM | libc::EACCES) => {
+            OpenError::Permission { action: format!("open an AF_XDP socket on {interface}") }
+        }
         _ => OpenError::Socket {
             interface,
             queue: plan.number,
