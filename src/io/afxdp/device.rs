@@ -94,12 +94,6 @@ impl AfxdpDevice {
         self.queues.iter().map(|queue| (queue.plan.port, queue.plan.number, queue.raw_fd()))
     }
 
-    /// Takes frames back that nobody has any more: a worker that panicked dropped those it had in
-    /// hand. To be called only when no [`Frame`] of this device is left. Gives how many.
-    pub fn recover_lost_frames(&mut self) -> usize {
-        self.chunks.recover()
-    }
-
     /// All bytes of a chunk that a frame can have, through its descriptor, whose length becomes
     /// that of the bytes.
     fn bytes(&mut self, chunk: u32) -> &mut [u8] {
@@ -195,6 +189,10 @@ impl AfxdpDevice {
 }
 
 impl Device for AfxdpDevice {
+    fn recover_lost_frames(&mut self) -> usize {
+        self.chunks.recover()
+    }
+
     fn ports(&self) -> Vec<PortId> {
         (0..self.senders.len()).map(|port| PortId(port as u8)).collect()
     }
