@@ -8,47 +8,14 @@ mod frames;
 #[allow(dead_code)]
 mod world;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use guideway::dataplane::{Arrival, EngineConfig, Outcome};
 use guideway::wire::FrameView;
 
 use frames::*;
 use world::*;
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, and a count by thread.
-struct Counting;
-
-// SAFETY: every call goes to `System` as it is; the count is a thread's own cell without a
-// destructor, so it is there at all times.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
-
-/// All frames once, then a tick; the answer is how often memory was asked for.
-fn run(world: &mut World, chunk: &mut [u8], frames: &[Vec<u8>], step_ms: u64) -> u64 {
-    let before = allocations();
+/// All frames once by each port, each with a tick after it.
+fn run(world: &mut World, chunk: &mut [u8], frames: &[Vec<u8>], step_ms: u64) {
     for frame in frames {
         chunk[256..256 + frame.len()].copy_from_slice(frame);
         for port in [CLIENTS, BACKENDS] {
@@ -61,7 +28,6 @@ fn run(world: &mut World, chunk: &mut [u8], frames: &[Vec<u8>], step_ms: u64) ->
         world.engine.tick(&world.snapshot, world.now);
         while world.engine.take_flow_event().is_some() {}
     }
-    allocations() - before
 }
 
 #[test]
@@ -75,6 +41,8 @@ fn the_packet_path_asks_for_no_memory() {
     };
     let mut world = World::with(limits, |_| ());
     let mut chunk = vec![0; 2048];
+    let seen = allocation_counter::measure(|| drop(std::hint::black_box(vec![0u8; 9])));
+    assert_eq!(seen.count_total, 1, "the count sees nothing");
     let mut frames = Vec::new();
     for port in 1000..2000u16 {
         let web = Head::new(0xc1, 1, &format!("192.0.2.1:{port}"), "10.1.0.100:80");
@@ -87,7 +55,8 @@ fn the_packet_path_asks_for_no_memory() {
         frames.push(Head::new(0xb0, 2, "10.2.0.10:8080", &format!("10.1.0.10:{port}")).tcp(ACK));
     }
     for step_ms in [0, 1, 40, 7000] {
-        assert_eq!(run(&mut world, &mut chunk, &frames, step_ms), 0, "{step_ms} ms a frame");
+        let asked = allocation_counter::measure(|| run(&mut world, &mut chunk, &frames, step_ms));
+        assert_eq!(asked.count_total, 0, "{step_ms} ms a frame");
     }
     let reached = named(world.engine.counters());
     for name in [

@@ -4,6 +4,7 @@ mod cut;
 mod direct;
 mod frames;
 mod hand_over;
+mod hostile;
 mod model;
 mod nat;
 mod pressure;
