@@ -24,6 +24,15 @@ fn read_sources(folders: &[&str]) -> Vec<Source> {
             sources.push(Source::new(&inside, &std::fs::read_to_string(&path).unwrap()));
         }
     }
+    let tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
+    for source in &mut sources {
+        let is_test = |test: &String| {
+            source.path.strip_prefix(test.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']))
+        };
+        if tests.iter().any(is_test) {
+            source.mark_as_test();
+        }
+    }
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     sources
 }
@@ -95,6 +104,15 @@ fn checkers_find_what_breaks_a_rule() {
     let long = format!("fn f() {{\n{}}}\n", "g();\n".repeat(500));
     let found = rules::lengths(&[Source::new("src/a.rs", &long)]);
     assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
+fn test_modules_in_files_of_their_own_are_known() {
+    let text = "mod a;\n#[cfg(test)]\npub(crate) mod samples;\n#[cfg(test)]\nmod tests {}\n";
+    let found = Source::new("src/wire/mod.rs", text).test_modules();
+    assert_eq!(found, ["src/wire/samples", "src/wire/tests"]);
+    assert_eq!(Source::new("src/wire/arp.rs", text).test_modules()[0], "src/wire/arp/samples");
+    assert_eq!(Source::new("src/lib.rs", text).test_modules()[0], "src/samples");
 }
 
 #[test]

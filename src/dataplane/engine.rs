@@ -115,8 +115,8 @@ impl Turn<'_> {
 /// One worker's packet engine with its flow table, NAT bindings and counters.
 #[derive(Debug)]
 pub struct Engine {
-    worker: u8,
-    shards: ShardMap,
+    pub(super) worker: u8,
+    pub(super) shards: ShardMap,
     pub(super) flows: Flows,
     pub(super) sweep: Sweep,
     pub(super) replies: ReplyLimit,

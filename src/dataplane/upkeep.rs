@@ -79,7 +79,8 @@ impl Engine {
     }
 
     /// Takes entries that were exported, and gives how many it refused: those of another layout
-    /// version, of flows or SNAT ports it has already, and those that do not fit.
+    /// version, of flows or SNAT ports it has already, those that do not fit, and those that this
+    /// worker's packets would never find: of another worker's shard, or made with another secret.
     pub fn import(&mut self, now: Ticks, entries: &[FlowEntry]) -> usize {
         entries.iter().filter(|entry| !self.import_one(now.0 as u32, **entry)).count()
     }
@@ -87,6 +88,11 @@ impl Engine {
     fn import_one(&mut self, now_ms: u32, mut entry: FlowEntry) -> bool {
         let flows = &mut self.flows;
         if !entry.is_in_use() || flows.table.is_full() || !flows.table.is_new_and_sound(&entry) {
+            return false;
+        }
+        let shard = Shard::of_hash(flows.hash.of(&entry.key));
+        let meets = !entry.is_nat() || Shard::of_snat_port(entry.snat_port) == shard;
+        if !meets || self.shards.owner(shard) != self.worker {
             return false;
         }
         if entry.is_nat() {

@@ -20,6 +20,28 @@ impl Source {
         Source { path: path.to_owned(), raw: raw.to_owned(), code, product }
     }
 
+    /// Files (without `.rs`) of modules that this one declares under `#[cfg(test)]`.
+    pub fn test_modules(&self) -> Vec<String> {
+        let beside = match self.path.strip_suffix("/mod.rs") {
+            Some(folder) => folder,
+            None => self.path.trim_end_matches(".rs"),
+        };
+        let beside = if self.path == "src/lib.rs" { "src" } else { beside };
+        let mut found = Vec::new();
+        for (at, _) in self.code.match_indices("#[cfg(test)]") {
+            let item = self.code[at..].split(['{', ';']).next().unwrap_or_default();
+            if let Some((_, name)) = item.rsplit_once("mod ") {
+                found.push(format!("{beside}/{}", name.trim()));
+            }
+        }
+        found
+    }
+
+    /// All of it is test code.
+    pub fn mark_as_test(&mut self) {
+        self.product = blank(&self.code);
+    }
+
     /// The top-level module the file belongs to: `wire` for `src/wire/mac.rs`.
     pub fn module(&self) -> &str {
         let inside = self.path.strip_prefix("src/").unwrap_or(&self.path);
@@ -87,7 +109,10 @@ fn is_word(c: char) -> bool {
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.ends_with("/tests.rs") || path.ends_with("_tests.rs") || path.contains("/tests/")
+    path.starts_with("tests/")
+        || path.ends_with("/tests.rs")
+        || path.ends_with("_tests.rs")
+        || path.contains("/tests/")
 }
 
 /// `a::b` gives a; `{a::b, c::{d, e}}` gives a and c.

@@ -33,7 +33,7 @@ pub struct DataPlane {
 pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let workers = worker_count(node)?;
     let opened = afxdp::open(&open_options(node, workers))?;
-    let Opened { devices, wakers, steer, notes } = opened;
+    let Opened { devices, wakers, steer, notes, rss: _ } = opened;
     notes.iter().for_each(|note| tracing::info!("{note}"));
     let shared: Vec<Arc<WorkerShared>> = (0..)
         .zip(wakers)
