@@ -63,6 +63,7 @@ fn every_seed_keeps_the_promises() {
                     all.handed_over += summary.handed_over;
                     all.lost += summary.lost;
                     all.moved += summary.moved;
+                    all.restarts += summary.restarts;
                     all.ended_ms += summary.ended_ms;
                 }
             });
@@ -72,7 +73,10 @@ fn every_seed_keeps_the_promises() {
     println!("{seeds:?}: {all:?}");
     // A simulation in which nothing happens proves nothing.
     if seeds.clone().count() > 50 {
-        assert!(all.flows > 0 && all.handed_over > 0 && all.lost > 0, "{all:?}");
+        assert!(
+            all.flows > 0 && all.handed_over > 0 && all.lost > 0 && all.restarts > 0,
+            "{all:?}"
+        );
         assert!(all.moved * 1000 <= all.flows, "the exception is rare: {all:?}");
         assert!(all.generations > 2 * seeds.count() as u64, "{all:?}");
     }

@@ -51,7 +51,7 @@ pub enum Change {
     Weigh(Pool),
     /// A health check fails, or is well again.
     Health(Pool),
-    /// A worker panics and is made whole again.
+    /// A worker panics in its next batch and is made whole again.
     Restart,
     /// The file is read again and says the same.
     Reload,

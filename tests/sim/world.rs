@@ -1,5 +1,6 @@
 //! One run: hosts, network, workers and control side in one thread, on a clock that is a number.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use guideway::control::LiveFlows;
@@ -18,7 +19,7 @@ use super::model::Model;
 use super::network::{self, Network};
 use super::plan::{Change, Fate, FlowKind, FlowPlan, Plan, Pool};
 use super::server::Server;
-use super::tap::Tap;
+use super::tap::{OnPurpose, Tap};
 
 /// Flows that have not ended by then never will.
 const END_MS: u64 = 1_200_000;
@@ -55,6 +56,8 @@ pub struct Summary {
     pub generations: u64,
     pub handed_over: u64,
     pub lost: u64,
+    /// Panics of workers.
+    pub restarts: u64,
     /// Streams reset by the exception that [`World::may_have_moved`] tells of.
     pub moved: u64,
 }
@@ -214,8 +217,7 @@ impl World {
             self.network.note(self.now_ms, &format_args!("{change:?}"));
             if change == Change::Restart {
                 let place = self.chance.place(self.workers.len());
-                let worker = self.workers.remove(place).recover();
-                self.workers.insert(place, worker);
+                self.workers[place].device_mut().will_panic = true;
             } else {
                 self.control.change(change, &mut self.chance);
                 self.publish();
@@ -275,8 +277,7 @@ impl World {
         while has_worked {
             has_worked = false;
             for place in 0..self.workers.len() {
-                // Conservation of frames is asserted in it, after each batch.
-                has_worked |= self.workers[place].turn(Ticks(self.now_ms));
+                has_worked |= self.turn(place);
                 self.check_verdicts();
                 self.take_from(place);
                 self.rounds += 1;
@@ -285,6 +286,23 @@ impl World {
         if self.rounds >= MODEL_EVERY && !self.links_hold_frames() {
             self.rounds = 0;
             self.check_quiet();
+        }
+    }
+
+    /// One turn, and what the supervisor does when the worker panics in it. Conservation of frames is
+    /// asserted in each turn.
+    fn turn(&mut self, place: usize) -> bool {
+        let now = Ticks(self.now_ms);
+        match catch_unwind(AssertUnwindSafe(|| self.workers[place].turn(now))) {
+            Ok(has_worked) => has_worked,
+            Err(panic) if panic.is::<OnPurpose>() => {
+                self.network.note(self.now_ms, &format_args!("worker {place} panics"));
+                let worker = self.workers.remove(place).recover();
+                self.workers.insert(place, worker);
+                self.summary.restarts += 1;
+                true
+            }
+            Err(panic) => resume_unwind(panic),
         }
     }
 
