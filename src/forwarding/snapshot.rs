@@ -266,12 +266,6 @@ impl Snapshot {
         self.backends.get(id.index())?.as_ref()
     }
 
-    /// Are there backends or services that only wait for their flows to end?
-    pub fn has_leavers(&self) -> bool {
-        self.services.iter().any(|service| service.gone)
-            || self.backends.iter().flatten().any(|b| b.state == BackendState::Retired)
-    }
-
     /// A backend's service.
     #[inline]
     pub fn service_of(&self, backend: &Backend) -> Option<&Service> {
