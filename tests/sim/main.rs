@@ -101,6 +101,7 @@ fn quiet_plan(flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>) -> Plan {
         transmit_faults: FaultRates::default(),
         reorder_span: 1,
         wander: 5,
+        nic_hash: false,
         hand_over_ring: 64,
         flows,
         changes,

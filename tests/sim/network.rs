@@ -68,7 +68,7 @@ impl Network {
         }
         let Some(&mac) = frame.first_chunk() else { return };
         let mac = MacAddress(mac);
-        if mac.is_group() {
+        if mac == MacAddress::BROADCAST {
             let segment_hosts = (segment, MacAddress::ZERO)..=(segment, MacAddress::BROADCAST);
             let hosts = self.hosts.range(segment_hosts).map(|(_, &host)| host);
             let others: Vec<usize> = hosts.filter(|&host| Some(host) != from_host).collect();
@@ -81,7 +81,7 @@ impl Network {
         } else if let Some(&host) = self.hosts.get(&(segment, mac)) {
             self.fly(now_ms, End::Host(host), frame);
         }
-        // A frame to nobody: its MAC was damaged on the way.
+        // Else its MAC was damaged on the way: a station that is not there, or a group nobody is in.
     }
 
     /// Shows what happens besides frames.

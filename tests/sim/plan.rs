@@ -75,6 +75,8 @@ pub struct Plan {
     pub transmit_faults: FaultRates,
     pub reorder_span: u32,
     pub wander: u64,
+    /// A flow's owner is found as a NIC does, not by the flow table's hash.
+    pub nic_hash: bool,
     pub hand_over_ring: usize,
     pub flows: Vec<FlowPlan>,
     pub changes: Vec<(u64, Change)>,
@@ -103,6 +105,7 @@ impl Plan {
             transmit_faults,
             reorder_span: chance.between(1, 6) as u32,
             wander: chance.between(2, 60),
+            nic_hash: chance.one_in(3),
             hand_over_ring: if chance.one_in(4) { 2 } else { 64 },
             flows: flows(chance, clients),
             changes: changes(chance),

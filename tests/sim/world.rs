@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use guideway::control::LiveFlows;
-use guideway::dataplane::{Engine, EngineConfig, ShardMap, Ticks};
+use guideway::dataplane::{Engine, EngineConfig, NicHash, ShardMap, Ticks};
 use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
+use guideway::wire::toeplitz::Toeplitz;
 use guideway::wire::{MacAddress, PortId};
 use smoltcp::wire::IpEndpoint;
 
@@ -510,10 +511,21 @@ fn device(plan: &Plan, ports: usize, seed: u64) -> (Tap<FaultInjector<MemoryDevi
     (Tap::new(FaultInjector::new(memory, options)), far_ends)
 }
 
+/// Owners by the keyed hash, or by that of a NIC with an indirection table of 128 places.
+fn shards(plan: &Plan) -> ShardMap {
+    if !plan.nic_hash {
+        return ShardMap::even(plan.workers);
+    }
+    let toeplitz = Toeplitz::new(&std::array::from_fn(|place| (place * 37 + 11) as u8));
+    let indirection: Vec<u32> = (0..128).map(|place| place % plan.workers as u32).collect();
+    let nic = NicHash { toeplitz, tcp_ports: true, udp_ports: false };
+    ShardMap::of_nic(nic, &indirection, plan.workers).expect("128 divides 256")
+}
+
 fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
     EngineConfig {
         worker,
-        shards: ShardMap::even(plan.workers),
+        shards: shards(plan),
         max_flows: 4096,
         max_backends: MAX_BACKENDS,
         snat_hold_down_ms: 60_000,
