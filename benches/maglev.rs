@@ -1,5 +1,5 @@
-//! Time to build a Maglev table. The paper (section 5.3) has 1.8 ms for 65,537 slots and 22.9 ms for
-//! 655,373, on a machine of 2016.
+//! Time to build a Maglev table. The paper (section 5.3) has 1.8 ms for 65,537 slots and 22.9 ms
+//! for 655,373, on a machine of 2016.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use guideway::maglev::{Candidate, build};

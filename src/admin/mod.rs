@@ -1,15 +1,17 @@
 //! Status over a unix socket: one API, used by the command line. Must never know devices.
 
 mod client;
+#[cfg(test)]
+mod sample;
 mod server;
 mod services;
 mod status;
 
 pub use client::{FetchError, fetch};
+#[cfg(test)]
+pub(crate) use sample::sample_report;
 pub use server::{AdminError, AdminSocket, StatusSource, serve};
 pub use services::services_of;
-#[cfg(test)]
-pub(crate) use status::tests::sample as sample_report;
 pub use status::{
     BackendStatus, ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus,
     InterfaceStatus, NextHopStatus, RefusedReload, ServiceState, ServiceStatus, SnatStatus,

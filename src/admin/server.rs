@@ -146,7 +146,7 @@ async fn report(State(status): State<StatusSource>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{fetch, status::tests::sample};
+    use super::super::{fetch, sample_report};
     use super::*;
 
     #[tokio::test]
@@ -155,10 +155,10 @@ mod tests {
         let path = directory.path().join("run/admin.sock");
         let socket = AdminSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        let task = tokio::spawn(socket.serve(Arc::new(sample)));
+        let task = tokio::spawn(socket.serve(Arc::new(sample_report)));
         let limit = std::time::Duration::from_secs(30);
-        assert_eq!(fetch(&path, limit).await.unwrap(), sample());
-        let error = serve(&path, Arc::new(sample)).await.unwrap_err().to_string();
+        assert_eq!(fetch(&path, limit).await.unwrap(), sample_report());
+        let error = serve(&path, Arc::new(sample_report)).await.unwrap_err().to_string();
         let wanted = format!("another guideway is running (pid {}) on ", std::process::id());
         assert!(error.starts_with(&wanted), "{error}");
         task.abort();

@@ -3,7 +3,7 @@
 //! Exit codes: 0 fine, 1 failed while running, 2 usage or a refused configuration.
 
 pub mod check;
-//REPLAY
+pub mod replay;
 #[cfg(feature = "afxdp")]
 pub mod run;
 pub mod status;
@@ -25,9 +25,10 @@ enum Command {
     /// Balance: take VIP traffic off the configured interfaces until told to stop.
     #[cfg(feature = "afxdp")]
     Run(run::RunArgs),
+    /// Say whether a configuration is fine, without running it.
     Check(check::CheckArgs),
     Status(status::StatusArgs),
-    //Replay(replay::ReplayArgs),
+    Replay(replay::ReplayArgs),
 }
 
 /// Runs the command that was given.
@@ -37,6 +38,6 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(args),
         Command::Status(args) => status::run(&args),
-        //Command::Replay(args) => replay::run(&args),
+        Command::Replay(args) => replay::run(&args),
     }
 }

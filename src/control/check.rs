@@ -143,19 +143,28 @@ mod tests {
     use super::*;
     use crate::control::testing::{address, desired, node, service, topology};
 
+    type Change = fn(&mut DesiredState);
+
+    fn check(rows: &[(&str, Change, &[&str])]) {
+        for (description, change, wanted) in rows {
+            let mut state = desired(vec![service("web", 3)]);
+            change(&mut state);
+            let found = check_against(&state, &node(), &topology());
+            let found: Vec<String> = found.iter().map(Refusal::to_string).collect();
+            assert_eq!(found, *wanted, "{description}");
+        }
+    }
+
     #[test]
-    fn each_clash_is_told_with_what_to_do() {
-        type Change = fn(&mut DesiredState);
-        let rows: [(&str, Change, &[&str]); 8] = [
+    fn addresses_the_machine_has() {
+        check(&[
             ("fits", |_| {}, &[]),
             (
                 "the VIP is the machine's",
                 |s| s.services[0].address = address("10.1.0.1"),
-                &[
-                    "services[0].address: 10.1.0.1 is in use by the machine itself (on eth0); wanted: \
-                 an address of its own, or `shared_address: true`: then only tcp port 80 is taken \
-                 and everything else to it stays the machine's",
-                ],
+                &["services[0].address: 10.1.0.1 is in use by the machine itself (on eth0); \
+                   wanted: an address of its own, or `shared_address: true`: then only tcp port \
+                   80 is taken and everything else to it stays the machine's"],
             ),
             (
                 "marked as shared",
@@ -169,21 +178,28 @@ mod tests {
                 "shared with nobody",
                 |s| s.services[0].shared_address = true,
                 &["services[0].shared_address: 10.1.0.100 is not an address of this machine, so \
-                 nobody would answer ARP for it; wanted: `shared_address: false`, or an address \
-                 that `ip address` shows"],
+                   nobody would answer ARP for it; wanted: `shared_address: false`, or an \
+                   address that `ip address` shows"],
             ),
+        ]);
+    }
+
+    #[test]
+    fn snat_pools_beside_the_machine() {
+        check(&[
             (
-                "shared SNAT ports the machine uses",
+                "shared ports the machine uses",
                 |s| {
                     s.snat[0].address = address("10.1.0.1");
                     s.snat[0].shared_address = true;
                 },
                 &["snat[0].ports: 1024-65535 overlaps 32768-60999, from which the machine's own \
-                 connections take theirs (net.ipv4.ip_local_port_range); wanted: ports 1024-32767, \
-                 an address that is not shared, or another net.ipv4.ip_local_port_range"],
+                   connections take theirs (net.ipv4.ip_local_port_range); wanted: ports \
+                   1024-32767, an address that is not shared, or another \
+                   net.ipv4.ip_local_port_range"],
             ),
             (
-                "shared SNAT ports beside them",
+                "shared ports beside them",
                 |s| {
                     s.snat[0].address = address("10.1.0.1");
                     s.snat[0].shared_address = true;
@@ -194,37 +210,38 @@ mod tests {
             (
                 "unknown interface",
                 |s| s.snat[0].interface = Some("eth7".into()),
-                &[
-                    "snat[0].interface: there is no interface `eth7` in `interfaces`; wanted: one of \
-                 eth0, eth1",
-                ],
+                &["snat[0].interface: there is no interface `eth7` in `interfaces`; wanted: one \
+                   of eth0, eth1"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn backends_that_cannot_be_reached() {
+        check(&[
+            (
+                "the machine itself",
+                |s| s.services[0].backends[0].address = address("10.2.0.1"),
+                &["services[0].backends[0].address: 10.2.0.1 is this machine itself (on eth1); \
+                   wanted: a machine or container behind one of the interfaces: frames go out \
+                   there, and never to the machine's own sockets"],
             ),
             (
-                "backends that cannot be reached",
+                "l2dsr by a router",
                 |s| {
                     s.services[0].mode = Mode::L2dsr;
-                    s.services[0].backends[0].address = address("10.2.0.1");
                     s.services[0].backends[1].address = address("198.51.100.1");
                 },
-                &[
-                    "services[0].backends[0].address: 10.2.0.1 is this machine itself (on eth1); \
-                 wanted: a machine or container behind one of the interfaces: frames go out \
-                 there, and never to the machine's own sockets",
-                    "services[0].backends[1].address: 198.51.100.1 is behind the router 10.1.0.254, \
-                 which would send the VIP back; wanted: for l2dsr a backend on a link of this \
-                 machine, else `mode: nat`",
-                ],
+                &["services[0].backends[1].address: 198.51.100.1 is behind the router \
+                   10.1.0.254, which would send the VIP back; wanted: for l2dsr a backend on a \
+                   link of this machine, else `mode: nat`"],
             ),
-        ];
-        for (description, change, wanted) in rows {
-            let mut state = desired(vec![service("web", 3)]);
-            change(&mut state);
-            let found: Vec<String> = check_against(&state, &node(), &topology())
-                .iter()
-                .map(Refusal::to_string)
-                .collect();
-            assert_eq!(found, wanted, "{description}");
-        }
+            (
+                "nat by a router",
+                |s| s.services[0].backends[1].address = address("198.51.100.1"),
+                &[],
+            ),
+        ]);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 
 use super::{BackendSpec, DesiredState, ServiceSpec, SnatSpec};
 
-/// One line for each thing added, removed or changed, in order of names; empty when nothing is, also
-/// when only the order in the file is another.
+/// One line for each thing added, removed or changed, in order of names; empty when nothing is,
+/// also when only the order in the file is another.
 pub fn diff(old: &DesiredState, new: &DesiredState) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, pair) in pairs(&services(old), &services(new)) {

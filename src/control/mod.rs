@@ -1,4 +1,4 @@
-//! Desired state, its validation, and `compile`: desired + health + topology + previous -> snapshot.
+//! Desired state, its validation, and `compile`: desired, health, topology, previous -> snapshot.
 //!
 //! Pure; time is an argument. Must never know YAML, protobuf, devices or threads.
 

@@ -93,7 +93,7 @@ pub struct LimitsSpec {
     pub service_gone_linger_ms: u32,
     /// Rest of a SNAT port after its flow closed, in milliseconds.
     pub snat_hold_down_ms: u32,
-    /// Blocks of 256 SNAT ports of each worker, one for each backend, SNAT address and shard in use.
+    /// Blocks of 256 SNAT ports of each worker: one for each backend, SNAT address and shard used.
     pub snat_blocks_per_worker: usize,
     /// ARP, echo, reset and unreachable answers of each worker a second.
     pub replies_per_second: u32,

@@ -31,7 +31,7 @@ pub struct OwnAddress {
     pub ifindex: u32,
 }
 
-/// The world `compile` and the engine's next hops depend on. Sorted, so that equal worlds are equal.
+/// The world `compile` and the engine's next hops depend on. Sorted: equal worlds are equal.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Topology {
     /// By port id, in the configuration's order.

@@ -51,8 +51,8 @@ fn small_table(service: &ServiceSpec) -> Option<String> {
         None => format!("use {MAX_SIZE}, the largest, or weights closer together"),
     };
     Some(format!(
-        "{size} slots are few for these {} backends and their weights, shares will be coarse: {cure} \
-         (it moves nearly all slots once)",
+        "{size} slots are few for these {} backends and their weights, shares will be coarse: \
+         {cure} (it moves nearly all slots once)",
         service.backends.len()
     ))
 }
@@ -95,10 +95,8 @@ mod tests {
             (
                 "few slots",
                 |s| s.table_size = Some(101),
-                &[
-                    "services[0].table_size: 101 slots are few for these 3 backends and their weights, \
-                 shares will be coarse: use 307 (it moves nearly all slots once)",
-                ],
+                &["services[0].table_size: 101 slots are few for these 3 backends and their \
+                   weights, shares will be coarse: use 307 (it moves nearly all slots once)"],
             ),
             (
                 "weights far apart",
@@ -108,7 +106,7 @@ mod tests {
                     s.backends[1].weight = 65_535;
                 },
                 &["services[0].table_size: 65537 slots are few for these 3 backends and their \
-                 weights, shares will be coarse: use 131071 (it moves nearly all slots once)"],
+                   weights, shares will be coarse: use 131071 (it moves nearly all slots once)"],
             ),
             (
                 "no backend",
@@ -129,10 +127,8 @@ mod tests {
                     s.table_size = None;
                     s.backends[2].address = s.backends[0].address;
                 },
-                &[
-                    "services[0].backends[2].address: 10.2.0.11:80 is backend b1 too, and gets both \
-                 shares",
-                ],
+                &["services[0].backends[2].address: 10.2.0.11:80 is backend b1 too, and gets \
+                   both shares"],
             ),
         ];
         for (description, change, wanted) in rows {

@@ -88,6 +88,19 @@ impl Counters {
         }
     }
 
+    /// Frames this engine has begun with, from its device or from other workers.
+    pub fn arrived(&self) -> u64 {
+        self.received + self.events.taken_over
+    }
+
+    /// Counts a frame that the engine never saw, since the worker was restarted.
+    pub fn count_arrival(&mut self, is_taken_over: bool) {
+        match is_taken_over {
+            true => self.events.taken_over += 1,
+            false => self.received += 1,
+        }
+    }
+
     /// Frames that have a verdict.
     pub fn verdicts(&self) -> u64 {
         let replied: u64 = self.replied.iter().sum();

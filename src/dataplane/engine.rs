@@ -115,8 +115,8 @@ impl Turn<'_> {
 /// One worker's packet engine with its flow table, NAT bindings and counters.
 #[derive(Debug)]
 pub struct Engine {
-    worker: u8,
-    shards: ShardMap,
+    pub(super) worker: u8,
+    pub(super) shards: ShardMap,
     pub(super) flows: Flows,
     pub(super) sweep: Sweep,
     pub(super) replies: ReplyLimit,
@@ -155,7 +155,7 @@ impl Engine {
         let (hash, shard) = match &class {
             Class::Forward(_, transport) => {
                 let hash = self.flows.hash.of(&transport.key);
-                (hash, Some(Shard::of_hash(hash)))
+                (hash, Some(self.shards.shard_of(&transport.key, hash)))
             }
             Class::Back(transport) => {
                 let shard = Shard::of_snat_port(transport.key.destination_port);

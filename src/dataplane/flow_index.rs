@@ -112,7 +112,7 @@ impl FlowIndex {
     /// has only some. Multiply-shift keeps it below the number of buckets, whatever that is.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        ((hash >> 32) * self.buckets.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
     #[inline]

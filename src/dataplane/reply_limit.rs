@@ -40,7 +40,9 @@ mod tests {
 
     #[test]
     fn a_second_has_so_many_and_no_more() {
-        let rows: [(&str, u32, &[(u64, usize)]); 4] = [
+        /// Answers a second, then how many are granted at which times.
+        type Row = (&'static str, u32, &'static [(u64, usize)]);
+        let rows: [Row; 4] = [
             ("none at all", 0, &[(0, 0), (5000, 0)]),
             ("all at once, then by time", 10, &[(5000, 10), (5099, 0), (5100, 1), (5350, 2)]),
             ("a pause fills no more than one second", 3, &[(1, 3), (1_000_000, 3)]),

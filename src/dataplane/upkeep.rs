@@ -68,7 +68,7 @@ impl Engine {
         let mut copied = 0;
         for at in cursor..until {
             let Some(entry) = self.flows.table.get(FlowPlace(at)) else { continue };
-            if Shard::of_hash(self.flows.hash.of(&entry.key)) != shard {
+            if self.shards.shard_of(&entry.key, self.flows.hash.of(&entry.key)) != shard {
                 continue;
             }
             let Some(place) = out.get_mut(copied) else { return (copied, Some(at)) };
@@ -79,7 +79,8 @@ impl Engine {
     }
 
     /// Takes entries that were exported, and gives how many it refused: those of another layout
-    /// version, of flows or SNAT ports it has already, and those that do not fit.
+    /// version, of flows or SNAT ports it has already, those that do not fit, and those that this
+    /// worker's packets would never find: of another worker's shard, or made with another secret.
     pub fn import(&mut self, now: Ticks, entries: &[FlowEntry]) -> usize {
         entries.iter().filter(|entry| !self.import_one(now.0 as u32, **entry)).count()
     }
@@ -87,6 +88,11 @@ impl Engine {
     fn import_one(&mut self, now_ms: u32, mut entry: FlowEntry) -> bool {
         let flows = &mut self.flows;
         if !entry.is_in_use() || flows.table.is_full() || !flows.table.is_new_and_sound(&entry) {
+            return false;
+        }
+        let shard = self.shards.shard_of(&entry.key, flows.hash.of(&entry.key));
+        let meets = !entry.is_nat() || Shard::of_snat_port(entry.snat_port) == shard;
+        if !meets || self.shards.owner(shard) != self.worker {
             return false;
         }
         if entry.is_nat() {

@@ -1,4 +1,4 @@
-//! The immutable snapshot workers forward by: services, backends, Maglev slots, next hops, look-ups.
+//! The immutable snapshot workers forward by: services, backends, slots, next hops, look-ups.
 //!
 //! Must never know where it came from.
 

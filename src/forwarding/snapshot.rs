@@ -194,6 +194,14 @@ impl Snapshot {
             && self.cluster_key == other.cluster_key
     }
 
+    /// No retired backend and no removed service: the end of flows and the passing of time alone
+    /// change nothing, so there is no need to compile again for them.
+    pub fn is_settled(&self) -> bool {
+        let retired = |backend: &Backend| backend.state == BackendState::Retired;
+        !self.services.iter().any(|service| service.gone)
+            && !self.backends.iter().flatten().any(retired)
+    }
+
     /// How many slots each backend has, by [`BackendId`]: its share of new flows, for status.
     pub fn slot_counts(&self) -> Vec<u32> {
         let mut counts = vec![0; self.backends.len()];
@@ -256,12 +264,6 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.index())?.as_ref()
-    }
-
-    /// Are there backends or services that only wait for their flows to end?
-    pub fn has_leavers(&self) -> bool {
-        self.services.iter().any(|service| service.gone)
-            || self.backends.iter().flatten().any(|b| b.state == BackendState::Retired)
     }
 
     /// A backend's service.

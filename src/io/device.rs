@@ -134,6 +134,12 @@ pub trait Device {
     /// Where the frames are.
     fn census(&self) -> FrameCensus;
 
+    /// After a panic of whoever used the device, with no frame in hand any more: takes back frames
+    /// that were lost between two of its lists. Gives how many; most devices cannot lose any.
+    fn recover_lost_frames(&mut self) -> usize {
+        0
+    }
+
     /// Sleeps until a frame arrives, a transmit ring that had work has room, the worker is woken by
     /// its waker, or the time is over.
     fn wait(&mut self, timeout: Duration);

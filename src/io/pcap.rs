@@ -2,8 +2,9 @@
 //!
 //! Knows no clock: a capture carries its own. [`PcapDevice::next_tick`] tells when the next frame
 //! was captured, and [`Device::receive`] never gives frames of two milliseconds in one batch, so that
-//! one reading of the clock is right for all of a batch. A frame that is sent on bears the time at
-//! which it was captured, to the nanosecond.
+//! one reading of the clock is right for all of a batch; [`PcapDevice::give_until`] lets the user's
+//! clock tick between two frames. A frame that is sent on bears the time at which it was captured, to
+//! the nanosecond.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -64,8 +65,11 @@ struct PortCounts {
 /// A capture that is received and one that is written.
 pub struct PcapDevice<R: Read, W: Write> {
     reader: CaptureReader<R>,
-    writer: PcapWriter<W>,
+    /// None after the end.
+    writer: Option<PcapWriter<W>>,
     next: Option<Record>,
+    /// Frames captured after this millisecond are not given yet; none: no frame is.
+    give_until: Option<u128>,
     /// The first problem there was; nothing is read after it.
     problem: Option<PcapError>,
     ports: Vec<PortCounts>,
@@ -103,8 +107,9 @@ impl<R: Read, W: Write> PcapDevice<R, W> {
             |port| PortCounts { port, received: 0, transmitted: 0, transmit_full: 0, too_long: 0 };
         let mut device = PcapDevice {
             reader,
-            writer,
+            writer: Some(writer),
             next: None,
+            give_until: Some(u128::MAX),
             problem: None,
             ports: options.ports.into_iter().map(counts).collect(),
             arrival: options.arrival,
@@ -123,6 +128,11 @@ impl<R: Read, W: Write> PcapDevice<R, W> {
         self.next.as_ref().map(|record| record.time.as_millis())
     }
 
+    /// Frames captured after this millisecond (or all) are held back, until it is set anew.
+    pub fn give_until(&mut self, tick: Option<u128>) {
+        self.give_until = tick;
+    }
+
     /// Records that hold less than was on the wire, since the capture was made with a snap length.
     pub fn truncated(&self) -> u64 {
         self.truncated
@@ -133,17 +143,19 @@ impl<R: Read, W: Write> PcapDevice<R, W> {
         self.reader.resolution()
     }
 
-    /// Ends the output.
+    /// Ends the output; frames that are transmitted after this are not written.
     ///
     /// # Errors
     /// The first problem there was in reading or writing.
-    pub fn finish(mut self) -> Result<W, PcapError> {
+    pub fn finish(&mut self) -> Result<Option<W>, PcapError> {
         self.flush();
-        if let Some(problem) = self.problem {
+        if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
-        let mut output = self.writer.into_writer();
-        output.flush().map_err(PcapError::Output)?;
+        let mut output = self.writer.take().map(PcapWriter::into_writer);
+        if let Some(output) = &mut output {
+            output.flush().map_err(PcapError::Output)?;
+        }
         Ok(output)
     }
 
@@ -177,7 +189,9 @@ impl<R: Read, W: Write> Device for PcapDevice<R, W> {
     /// Frames of the next millisecond only; frames whose time goes back count to it too.
     fn receive(&mut self, batch: &mut Batch) -> usize {
         let before = batch.len();
-        let Some(tick) = self.next_tick() else { return 0 };
+        let Some(tick) = self.next_tick().filter(|&tick| Some(tick) <= self.give_until) else {
+            return 0;
+        };
         while !batch.is_full() && self.chunks.has_fill() {
             let Some(record) = self.next.take_if(|record| record.time.as_millis() <= tick) else {
                 break;
@@ -220,9 +234,9 @@ impl<R: Read, W: Write> Device for PcapDevice<R, W> {
         while let Some((chunk, bytes)) = self.chunks.oldest(0) {
             let time = self.captured.get(chunk as usize).copied().unwrap_or(self.now);
             let packet = PcapPacket::new(time, bytes.len() as u32, bytes);
-            let written = self.writer.write_packet(&packet);
+            let written = self.writer.as_mut().map(|writer| writer.write_packet(&packet));
             self.chunks.complete(0);
-            if let Err(error) = written {
+            if let Some(Err(error)) = written {
                 self.problem.get_or_insert(PcapError::of_output(error));
             }
         }
@@ -246,6 +260,10 @@ impl<R: Read, W: Write> Device for PcapDevice<R, W> {
 
     fn census(&self) -> FrameCensus {
         self.chunks.census()
+    }
+
+    fn recover_lost_frames(&mut self) -> usize {
+        self.chunks.recover_lost()
     }
 
     /// Returns at once: all frames there will ever be are there.

@@ -56,7 +56,7 @@ fn frames_leave_with_the_time_they_came_in_both_resolutions() {
             assert_eq!(device.receive(&mut batch), 1, "one millisecond a batch");
             batch.into_iter().for_each(|frame| device.transmit(PortId(0), frame).unwrap());
         }
-        let output = device.finish().unwrap();
+        let output = device.finish().unwrap().unwrap();
         assert_eq!(
             output[..4],
             if nanoseconds % 1000 == 0 { 0xa1b2_c3d4u32 } else { 0xa1b2_3c4d }.to_le_bytes()
@@ -98,6 +98,20 @@ fn time_that_goes_back_stays_in_its_batch() {
         batch.into_iter().for_each(|frame| device.release(frame));
     }
     assert_eq!(sizes, [(7000, 3), (7001, 1)]);
+}
+
+#[test]
+fn frames_of_later_are_held_back() {
+    let micro = TsResolution::MicroSecond;
+    let input = capture(micro, &[(7, 0, b"a", 1), (8, 0, b"b", 1)]);
+    let mut device = open(&input).unwrap();
+    let mut batch = Batch::new();
+    let rows = [(None, 0), (Some(6999), 0), (Some(7000), 1), (Some(7999), 0), (Some(8000), 1)];
+    for (until, wanted) in rows {
+        device.give_until(until);
+        assert_eq!(device.receive(&mut batch), wanted, "until {until:?}");
+    }
+    batch.into_iter().for_each(|frame| device.release(frame));
 }
 
 #[test]

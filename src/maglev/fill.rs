@@ -81,8 +81,8 @@ fn groups_of(permutations: &[Permutation], weights: &[u16], quotas: &[u32]) -> V
         .collect()
 }
 
-/// Slots and who has them. Whether a slot is free stands in a bitmap too: it stays in the first-level
-/// cache, where the walk over taken slots spends its time (about size * ln size steps).
+/// Slots and who has them. Whether a slot is free stands in a bitmap too: it stays in the
+/// first-level cache, where the walk over taken slots spends its time (size * ln size steps).
 struct Table {
     size: u32,
     taken: Vec<u64>,

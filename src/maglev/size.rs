@@ -18,8 +18,8 @@ pub fn largest_default_size() -> u32 {
     DEFAULT_SIZES[DEFAULT_SIZES.len() - 1]
 }
 
-/// The slots these backends need: [`SLOTS_PER_BACKEND`] for each, and a whole slot for the one of the
-/// smallest weight. Backends of weight 0 count too, so that draining one does not change the size.
+/// The slots these backends need: [`SLOTS_PER_BACKEND`] for each, and a whole slot for the one of
+/// the smallest weight. Backends of weight 0 count too, so that draining one leaves the size.
 pub fn size_needed<'a>(candidates: impl IntoIterator<Item = Candidate<'a>>) -> u64 {
     let (mut count, mut sum, mut smallest) = (0u64, 0u64, u64::from(u16::MAX));
     for candidate in candidates {

@@ -18,6 +18,9 @@ use crate::forwarding::{ClusterKey, Snapshot, SteerTable};
 /// How long a publication waits for the workers before the control loop goes on with other things.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
 
+/// How often backends and services that leave are looked at: each look compiles.
+const LEAVERS_EVERY_MS: u64 = 1_000;
+
 /// What happened in one step.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -44,6 +47,8 @@ pub struct Controller<T> {
     dirty: bool,
     /// A publication that not every worker has acknowledged yet: its new steer entries wait.
     unacknowledged: bool,
+    /// When backends and services that leave are looked at next.
+    look_at_leavers_ms: u64,
 }
 
 impl<T: SteerTarget> Controller<T> {
@@ -67,6 +72,7 @@ impl<T: SteerTarget> Controller<T> {
             live: LiveFlows::default(),
             dirty: true,
             unacknowledged: false,
+            look_at_leavers_ms: 0,
         }
     }
 
@@ -124,7 +130,9 @@ impl<T: SteerTarget> Controller<T> {
         if self.unacknowledged {
             self.finish_publication(&mut step);
         }
-        if previous.has_leavers() {
+        // Backends and services that only wait for their flows to end.
+        if !previous.is_settled() && now_ms >= self.look_at_leavers_ms {
+            self.look_at_leavers_ms = now_ms + LEAVERS_EVERY_MS;
             self.read_live_flows();
             self.dirty = true;
         }
@@ -204,6 +212,11 @@ impl<T: SteerTarget> Controller<T> {
             });
         }
         self.live = live;
+    }
+
+    /// The snapshot that was published last.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.publisher.current()
     }
 
     /// What the operator wants, as taken over last.

@@ -6,6 +6,7 @@ mod controller;
 mod hand_over;
 pub mod netlink;
 mod publish;
+pub mod replay;
 mod shared;
 mod steering;
 mod supervisor;

@@ -53,6 +53,10 @@ struct Bench<D> {
     batch: Batch,
     /// The frame the engine has in hand.
     current: Option<Frame>,
+    /// What the engine had counted as arrived before `current`, and how that arrived: for a frame
+    /// over which there was a panic.
+    arrived_before: u64,
+    is_taken_over: bool,
 }
 
 impl<D: Device> Worker<D> {
@@ -67,7 +71,15 @@ impl<D: Device> Worker<D> {
     ) -> Worker<D> {
         Worker {
             snapshots: Reader::new(publisher.clone(), shared.clone()),
-            bench: Bench { device, engine, hand_over, batch: Batch::new(), current: None },
+            bench: Bench {
+                device,
+                engine,
+                hand_over,
+                batch: Batch::new(),
+                current: None,
+                arrived_before: 0,
+                is_taken_over: false,
+            },
             publisher,
             shared,
             idle,
@@ -157,15 +169,25 @@ impl<D: Device> Worker<D> {
     /// Makes the worker whole again after a panic: frames in hand go back to the device and are
     /// counted, the engine rebuilds its look-ups from the flow entries.
     pub fn recover(mut self) -> Worker<D> {
-        let Bench { mut device, engine, hand_over, mut batch, mut current } = self.bench;
+        let Bench { mut device, engine, mut batch, mut current, .. } = self.bench;
         let mut engine = engine.recover();
-        for frame in current.take().into_iter().chain(batch.drain(..)) {
+        let counters = engine.counters_mut();
+        if let Some(frame) = current.take() {
             device.release(frame);
-            engine.counters_mut().count(Verdict::Drop(DropReason::WorkerRestarted));
+            if counters.arrived() == self.bench.arrived_before {
+                counters.count_arrival(self.bench.is_taken_over);
+            }
+            counters.count(Verdict::Drop(DropReason::WorkerRestarted));
         }
+        for frame in batch.drain(..) {
+            device.release(frame);
+            counters.count_arrival(false);
+            counters.count(Verdict::Drop(DropReason::WorkerRestarted));
+        }
+        device.recover_lost_frames();
         let census = device.census();
         self.lost_frames = census.total.saturating_sub(census.fill + census.transmit + census.free);
-        self.bench = Bench { device, engine, hand_over, batch, current };
+        self.bench = Bench { device, engine, batch, current, ..self.bench };
         self
     }
 
@@ -202,8 +224,11 @@ impl<D: Device> Bench<D> {
     ) {
         let Some(frame) = &mut self.current else { return };
         let port = frame.port;
+        let arrival = arrival(port);
+        self.arrived_before = self.engine.counters().arrived();
+        self.is_taken_over = matches!(arrival, Arrival::TakenOver(_));
         let mut view = self.device.view(frame);
-        let outcome = self.engine.process(snapshot, now, arrival(port), &mut view);
+        let outcome = self.engine.process(snapshot, now, arrival, &mut view);
         let (start, len) = (view.start(), view.len());
         if let Outcome::HandOver { worker } = outcome {
             let sent = self.hand_over.send(worker, port, view.bytes());

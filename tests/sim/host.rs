@@ -11,7 +11,6 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
 /// One machine.
 pub struct Host {
-    pub mac: MacAddress,
     pub address: Ipv4Addr,
     /// L2DSR: the VIP, on loopback. The machine neither answers ARP for it nor asks in its name
     /// (`arp_ignore` and `arp_announce` of a real backend).
@@ -33,10 +32,10 @@ impl Host {
             let all = own.into_iter().chain(hidden.map(|vip| Ipv4Cidr::new(vip, 32)));
             addresses.extend(all.map(IpCidr::Ipv4));
         });
-        Host { mac, address, hidden, sockets: SocketSet::new(vec![]), iface, wire }
+        Host { address, hidden, sockets: SocketSet::new(vec![]), iface, wire }
     }
 
-    /// Hands the machine a frame; false when it does not want it.
+    /// Hands the machine a frame.
     pub fn deliver(&mut self, frame: Vec<u8>) {
         let asks_for_hidden = self.hidden.is_some_and(|vip| arp_target(&frame) == Some(vip));
         if !asks_for_hidden {
@@ -52,11 +51,6 @@ impl Host {
             sent.iter_mut().for_each(|frame| announce_as(frame, vip, self.address));
         }
         sent
-    }
-
-    /// Frames that wait for the stack.
-    pub fn has_mail(&self) -> bool {
-        !self.wire.inbox.is_empty()
     }
 
     /// When the stack wants to work again.

@@ -1,6 +1,6 @@
 //! What is no longer configured but still has flows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::before::{Before, identity_of};
 use super::plan::Plan;
@@ -39,7 +39,7 @@ pub(super) fn keep(input: &CompileInput<'_>, before: &Before<'_>, plan: &Plan<'_
         if retired && input.live.none_since(since, backend.id) {
             continue;
         }
-        if lingering.is_over(backend.service) {
+        if lingering.over.contains(&backend.service) {
             kept.cut_backend(input, backend, "limits.service_gone_linger is over");
         } else {
             kept.retired.push((backend.id, since));
@@ -69,35 +69,33 @@ impl Kept {
     }
 }
 
-/// Services of the previous snapshot that are not configured, and since when.
+/// Services of the previous snapshot that are not configured.
 struct Lingering {
+    /// Since when; those that go just now stand with the present time.
     since_ms: HashMap<ServiceIndex, u64>,
-    now_ms: u64,
-    linger_ms: u64,
+    /// Those whose flows had the time to be told.
+    over: HashSet<ServiceIndex>,
 }
 
 impl Lingering {
     fn of(input: &CompileInput<'_>, plan: &Plan<'_>) -> Lingering {
         let known: HashMap<ServiceIndex, u64> =
             input.previous.ledger().gone_since_ms.iter().copied().collect();
-        let since_ms = (0..input.previous.services.len() as u32)
-            .map(ServiceIndex)
-            .filter(|index| {
-                plan.place(identity_of(&input.previous.services[index.index()])).is_none()
-            })
-            .map(|index| (index, known.get(&index).copied().unwrap_or(input.now_ms)))
-            .collect();
         let linger_ms = u64::from(input.limits.service_gone_linger_ms);
-        Lingering { since_ms, now_ms: input.now_ms, linger_ms }
-    }
-
-    /// Is this service removed, and was the time to answer its flows long enough? Not on the day it
-    /// goes: workers that still run the previous snapshot make flows of it.
-    fn is_over(&self, service: ServiceIndex) -> bool {
-        let since = self.since_ms.get(&service);
-        since.is_some_and(|&since| {
-            since != self.now_ms && self.now_ms.saturating_sub(since) >= self.linger_ms
-        })
+        let mut lingering = Lingering { since_ms: HashMap::new(), over: HashSet::new() };
+        for (place, service) in input.previous.services.iter().enumerate() {
+            let index = ServiceIndex(place as u32);
+            if plan.place(identity_of(service)).is_some() {
+                continue;
+            }
+            let since_ms = known.get(&index).copied();
+            lingering.since_ms.insert(index, since_ms.unwrap_or(input.now_ms));
+            // Never in the step it is removed in: workers still make flows of it.
+            if since_ms.is_some_and(|since| input.now_ms.saturating_sub(since) >= linger_ms) {
+                lingering.over.insert(index);
+            }
+        }
+        lingering
     }
 
     /// The removed services that have one of these backends, in the order of the previous snapshot.

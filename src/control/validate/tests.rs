@@ -206,7 +206,7 @@ fn addresses_and_their_uses() {
             },
             &[(
                 "services[1].shared_address",
-                "10.1.0.100 is shared with the machine here and Guideway's alone as VIP of service web",
+                "10.1.0.100 is shared with the machine here and Guideway's alone as VIP of",
             )],
         ),
         (

@@ -5,13 +5,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::statfs;
+use rustix::fs::{FsWord, statfs};
 use rustix::mount::{MountFlags, mount};
 
 use super::OpenError;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+const BPF_FS_MAGIC: FsWord = 0xcafe_4a11;
 /// Where the kernel wants the bpffs of the machine; a directory of sysfs, in which none can be made.
 const USUAL_MOUNT: &str = "/sys/fs/bpf";
 
@@ -75,7 +75,7 @@ fn nearest_existing(path: &Path) -> &Path {
 }
 
 fn is_bpffs(path: &Path) -> bool {
-    statfs(path).is_ok_and(|facts| facts.f_type as i64 == BPF_FS_MAGIC)
+    statfs(path).is_ok_and(|facts| facts.f_type == BPF_FS_MAGIC)
 }
 
 #[cfg(test)]

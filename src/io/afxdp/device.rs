@@ -4,56 +4,26 @@
 
 use std::time::Duration;
 
-use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem};
 
+use super::OpenError;
+use super::memory::{Chunks, Place, XDP_HEADROOM, memory, ring_size};
+use super::packet::PacketSender;
 use super::queue::{Queue, QueuePlan};
 use super::waker::Waker;
-use super::{ETHERNET_LEN, OpenError};
 use crate::io::{BATCH, Batch, Device, DeviceStatistics, Frame, FrameCensus};
 use crate::wire::{FrameView, PortId};
 
-/// The kernel keeps this much of a chunk in front of a received frame for XDP programs.
-const XDP_HEADROOM: u32 = 256;
 /// With frames in a transmit ring that the kernel does not take (interface down), how long a wait
 /// is at most before they are tried again.
 const UNSENT_WAIT: Duration = Duration::from_millis(10);
 
-/// Largest MTU whose frames fit a chunk of `frame_bytes`.
-pub(super) fn largest_mtu(frame_bytes: u32) -> u32 {
-    frame_bytes - XDP_HEADROOM - ETHERNET_LEN
-}
-
-/// Who has a chunk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Place {
-    Free,
-    Fill,
-    Hand,
-    Transmit,
-}
-
-/// All chunks of the memory. The descriptors' addresses cannot be set, so each chunk keeps its own.
-struct Chunks {
-    descriptors: Vec<FrameDesc>,
-    places: Vec<Place>,
-    free: Vec<u32>,
-    in_hand: u32,
-    frame_bytes: u32,
-}
-
-impl Chunks {
-    fn of(&self, descriptor: &FrameDesc) -> u32 {
-        (descriptor.addr() / self.frame_bytes as usize) as u32
-    }
-
-    /// A chunk changes hands; both sides of the border are checked, since a chunk in two places is
-    /// memory written by two.
-    fn moves(&mut self, chunk: u32, from: Place, to: Place) {
-        let place = &mut self.places[chunk as usize];
-        assert_eq!(*place, from, "chunk {chunk} on its way to {to:?}");
-        *place = to;
-    }
+/// What frames leave by.
+enum Sender {
+    /// The transmit ring of the queue at this place.
+    Ring(usize),
+    /// The worker has no queue there.
+    Packet(PacketSender),
 }
 
 /// The AF_XDP sockets of one worker. Every frame of its memory is in one place at any time:
@@ -61,8 +31,8 @@ impl Chunks {
 pub struct AfxdpDevice {
     // Sockets go before the memory they use.
     queues: Vec<Queue>,
-    /// By port, the queue its frames leave by: one, so that a flow's packets stay in order.
-    senders: Vec<Option<usize>>,
+    /// By port, what its frames leave by: one thing, so that a flow's packets stay in order.
+    senders: Vec<Sender>,
     first: usize,
     chunks: Chunks,
     umem: Umem,
@@ -79,7 +49,7 @@ impl AfxdpDevice {
     /// Memory, sockets, full fill rings.
     pub(super) fn open(
         plans: &[QueuePlan],
-        ports: usize,
+        ports: &[(String, u32)],
         frames_per_queue: u32,
         frame_bytes: u32,
         zero_copy: bool,
@@ -91,22 +61,22 @@ impl AfxdpDevice {
         for plan in plans {
             queues.push(Queue::open(&umem, plan.clone(), ring, zero_copy)?);
         }
-        let sender = |port| {
-            queues.iter().position(|queue| queue.plan.port.index() == port && queue.plan.sends)
-        };
+        let mut senders = Vec::with_capacity(ports.len());
+        for (port, (interface, index)) in ports.iter().enumerate() {
+            let ring =
+                queues.iter().position(|queue| queue.plan.port.index() == port && queue.plan.sends);
+            senders.push(match ring {
+                Some(at) => Sender::Ring(at),
+                None => Sender::Packet(packet_sender(interface, *index)?),
+            });
+        }
         let waker = Waker::new().map_err(|source| OpenError::Memory { bytes: 8, source })?;
         let mut device = AfxdpDevice {
-            senders: (0..ports).map(sender).collect(),
+            senders,
             poll_set: poll_set(&queues, &waker),
             queues,
             first: 0,
-            chunks: Chunks {
-                places: vec![Place::Free; descriptors.len()],
-                free: (0..descriptors.len() as u32).rev().collect(),
-                descriptors,
-                in_hand: 0,
-                frame_bytes,
-            },
+            chunks: Chunks::new(descriptors, frame_bytes),
             umem,
             waker,
         };
@@ -122,21 +92,6 @@ impl AfxdpDevice {
     /// Port, queue number and socket of each of its queues.
     pub(super) fn sockets(&self) -> impl Iterator<Item = (PortId, u32, i32)> + '_ {
         self.queues.iter().map(|queue| (queue.plan.port, queue.plan.number, queue.raw_fd()))
-    }
-
-    /// Takes frames back that nobody has any more: a worker that panicked dropped those it had in
-    /// hand. To be called only when no [`Frame`] of this device is left. Gives how many.
-    pub fn recover_lost_frames(&mut self) -> usize {
-        let mut lost = 0;
-        for (chunk, place) in (0u32..).zip(&mut self.chunks.places) {
-            if *place == Place::Hand {
-                *place = Place::Free;
-                self.chunks.free.push(chunk);
-                lost += 1;
-            }
-        }
-        self.chunks.in_hand = 0;
-        lost
     }
 
     /// All bytes of a chunk that a frame can have, through its descriptor, whose length becomes
@@ -166,6 +121,32 @@ impl AfxdpDevice {
         descriptor.set_options(0);
     }
 
+    fn transmit_by_ring(&mut self, at: usize, frame: Frame) -> Result<(), Frame> {
+        self.describe(&frame);
+        let descriptor = self.chunks.descriptors[frame.chunk as usize];
+        if !self.queues[at].transmit(&descriptor) {
+            // `describe` moved the bytes to the front.
+            return Err(Frame { offset: 0, ..frame });
+        }
+        self.chunks.moves(frame.chunk, Place::Hand, Place::Transmit);
+        self.chunks.in_hand -= 1;
+        Ok(())
+    }
+
+    fn transmit_by_packet(&mut self, port: usize, frame: Frame) -> Result<(), Frame> {
+        let mut senders = std::mem::take(&mut self.senders);
+        let sent = match senders.get_mut(port) {
+            Some(Sender::Packet(sender)) => sender.send(self.view(&frame).bytes()),
+            _ => false,
+        };
+        self.senders = senders;
+        if !sent {
+            return Err(frame);
+        }
+        self.release(frame);
+        Ok(())
+    }
+
     fn complete(&mut self) {
         let mut descriptors = [FrameDesc::default(); BATCH];
         for queue in &mut self.queues {
@@ -191,15 +172,16 @@ impl AfxdpDevice {
                 if count == 0 {
                     break;
                 }
-                let chunks = self.chunks.free.split_off(self.chunks.free.len() - count);
-                for (descriptor, chunk) in descriptors.iter_mut().zip(&chunks) {
+                let at = self.chunks.free.len() - count;
+                for (descriptor, chunk) in descriptors.iter_mut().zip(&self.chunks.free[at..]) {
                     *descriptor = self.chunks.descriptors[*chunk as usize];
                 }
                 let taken = queue.fill(&descriptors[..count]);
                 assert_eq!(taken, count, "a fill ring with room takes frames");
-                for chunk in chunks {
-                    self.chunks.moves(chunk, Place::Free, Place::Fill);
+                for at in at..self.chunks.free.len() {
+                    self.chunks.moves(self.chunks.free[at], Place::Free, Place::Fill);
                 }
+                self.chunks.free.truncate(at);
             }
             queue.wake_receiver();
         }
@@ -207,9 +189,12 @@ impl AfxdpDevice {
 }
 
 impl Device for AfxdpDevice {
+    fn recover_lost_frames(&mut self) -> usize {
+        self.chunks.recover()
+    }
+
     fn ports(&self) -> Vec<PortId> {
-        let port = |(port, sender): (usize, &Option<usize>)| sender.map(|_| PortId(port as u8));
-        self.senders.iter().enumerate().filter_map(port).collect()
+        (0..self.senders.len()).map(|port| PortId(port as u8)).collect()
     }
 
     fn receive(&mut self, batch: &mut Batch) -> usize {
@@ -239,18 +224,11 @@ impl Device for AfxdpDevice {
     }
 
     fn transmit(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
-        let Some(sender) = self.senders.get(port.index()).copied().flatten() else {
-            return Err(frame);
-        };
-        self.describe(&frame);
-        let descriptor = self.chunks.descriptors[frame.chunk as usize];
-        if !self.queues[sender].transmit(&descriptor) {
-            // `describe` moved the bytes to the front.
-            return Err(Frame { offset: 0, ..frame });
+        match self.senders.get_mut(port.index()) {
+            Some(&mut Sender::Ring(at)) => self.transmit_by_ring(at, frame),
+            Some(Sender::Packet(_)) => self.transmit_by_packet(port.index(), frame),
+            None => Err(frame),
         }
-        self.chunks.moves(frame.chunk, Place::Hand, Place::Transmit);
-        self.chunks.in_hand -= 1;
-        Ok(())
     }
 
     fn flush(&mut self) {
@@ -315,56 +293,26 @@ impl Device for AfxdpDevice {
     }
 
     fn statistics(&self) -> DeviceStatistics {
-        DeviceStatistics { queues: self.queues.iter().map(Queue::statistics).collect() }
+        let packet = self.senders.iter().filter_map(|sender| match sender {
+            Sender::Packet(sender) => Some(sender.statistics()),
+            Sender::Ring(_) => None,
+        });
+        DeviceStatistics {
+            queues: self.queues.iter().map(Queue::statistics).chain(packet).collect(),
+        }
     }
 }
 
-/// Half of a queue's frames for receiving; the rest is sent, in hand, or in another queue's rings.
-fn ring_size(frames_per_queue: u32) -> u32 {
-    1 << (frames_per_queue / 2).max(1).ilog2()
-}
-
-fn memory(frames: u32, frame_bytes: u32, ring: u32) -> Result<(Umem, Vec<FrameDesc>), OpenError> {
-    let problem = |text: String| OpenError::Options(text);
-    let size = QueueSize::new(ring).map_err(|error| problem(error.to_string()))?;
-    let config = UmemConfig::builder()
-        .frame_size(FrameSize::new(frame_bytes).map_err(|error| problem(error.to_string()))?)
-        .frame_headroom(0)
-        .fill_queue_size(size)
-        .comp_queue_size(size)
-        .build()
-        .map_err(|error| problem(error.to_string()))?;
-    let count = frames
-        .try_into()
-        .map_err(|_| problem("a worker without a queue: use fewer workers".to_string()))?;
-    Umem::new(config, count, false).map_err(|error| match super::error::os_error(&error) {
-        Some(libc::EPERM | libc::EACCES) => {
-            OpenError::Permission { action: "open an AF_XDP socket".to_string() }
+fn packet_sender(interface: &str, index: u32) -> Result<PacketSender, OpenError> {
+    PacketSender::open(interface, index).map_err(|source| match source.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            OpenError::Permission { action: format!("open a packet socket for {interface}") }
         }
-        number => OpenError::Memory {
-            bytes: u64::from(frames) * u64::from(frame_bytes),
-            source: number.map_or_else(
-                || std::io::Error::other(error.to_string()),
-                std::io::Error::from_raw_os_error,
-            ),
-        },
+        _ => OpenError::Query { interface: interface.to_string(), source },
     })
 }
 
 fn poll_set(queues: &[Queue], waker: &Waker) -> Vec<libc::pollfd> {
     let fds = queues.iter().map(Queue::raw_fd).chain([waker.raw_fd()]);
     fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_fit() {
-        assert_eq!((largest_mtu(2048), largest_mtu(4096)), (1778, 3826));
-        for (frames, ring) in [(4096, 2048), (4000, 1024), (128, 64), (1, 1)] {
-            assert_eq!(ring_size(frames), ring, "{frames}");
-        }
-    }
 }

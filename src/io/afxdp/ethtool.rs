@@ -28,6 +28,7 @@ const UDP_V4_FLOW: u32 = 2;
 const HASH_TOEPLITZ: u8 = 1;
 const FIELDS_ADDRESSES: u64 = 1 << 4 | 1 << 5;
 const FIELDS_PORTS: u64 = 1 << 6 | 1 << 7;
+const RSS_HEAD: usize = 6;
 const RSS_WORDS: usize = 2048;
 
 /// Queues in use.
@@ -111,8 +112,7 @@ pub fn rss(interface: &str) -> io::Result<Rss> {
     // struct ethtool_rxfh: cmd, rss_context, indir_size, key_size, four bytes of which the first
     // is the function, one reserved word; then the table as words and the key as bytes. A call with
     // both sizes 0 tells them.
-    const HEAD: usize = 6;
-    let mut words = vec![0u32; HEAD + RSS_WORDS];
+    let mut words = vec![0u32; RSS_HEAD + RSS_WORDS];
     words[0] = GRSSH;
     call(interface, &mut words)?;
     let (table, key) = (words[2] as usize, words[3] as usize);
@@ -121,14 +121,25 @@ pub fn rss(interface: &str) -> io::Result<Rss> {
     }
     words[0] = GRSSH;
     call(interface, &mut words)?;
-    let bytes: Vec<u8> = words[HEAD + table..].iter().flat_map(|word| word.to_ne_bytes()).collect();
-    Ok(Rss {
-        toeplitz: words[4].to_ne_bytes()[0] == HASH_TOEPLITZ,
-        key: bytes.into_iter().take(key).collect(),
-        indirection: words[HEAD..HEAD + table].to_vec(),
-        tcp: hashed_fields(interface, TCP_V4_FLOW),
-        udp: hashed_fields(interface, UDP_V4_FLOW),
-    })
+    let mut rss = read_rss(&words);
+    rss.tcp = hashed_fields(interface, TCP_V4_FLOW);
+    rss.udp = hashed_fields(interface, UDP_V4_FLOW);
+    Ok(rss)
+}
+
+/// Reads a `struct ethtool_rxfh` with its table and key.
+fn read_rss(words: &[u32]) -> Rss {
+    let word = |at: usize| words.get(at).copied().unwrap_or_default();
+    let (table, key) = (word(2) as usize, word(3) as usize);
+    let rest = words.get(RSS_HEAD..).unwrap_or_default();
+    let after = rest.get(table..).unwrap_or_default();
+    Rss {
+        toeplitz: word(4).to_ne_bytes()[0] == HASH_TOEPLITZ,
+        key: after.iter().flat_map(|word| word.to_ne_bytes()).take(key).collect(),
+        indirection: rest.iter().copied().take(table).collect(),
+        tcp: None,
+        udp: None,
+    }
 }
 
 fn hashed_fields(interface: &str, flow: u32) -> Option<HashedFields> {
@@ -181,6 +192,19 @@ pub fn offloads_off(interface: &str) -> io::Result<Vec<&'static str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn table_and_key_stand_behind_the_head() {
+        // cmd, context, 4 entries, a key of 6 bytes, Toeplitz, reserved.
+        let head = [GRSSH, 0, 4, 6, u32::from_ne_bytes([HASH_TOEPLITZ, 0, 0, 0]), 0];
+        let key = [u32::from_ne_bytes([1, 2, 3, 4]), u32::from_ne_bytes([5, 6, 9, 9])];
+        let words = [&head[..], &[0, 1, 2, 3], &key].concat();
+        let rss = read_rss(&words);
+        assert!(rss.toeplitz);
+        assert_eq!((rss.indirection, rss.key), (vec![0, 1, 2, 3], vec![1, 2, 3, 4, 5, 6]));
+        let cut = read_rss(&words[..8]);
+        assert_eq!((cut.indirection, cut.key), (vec![0, 1], vec![]));
+    }
 
     #[test]
     fn refusals_are_the_kernels() {

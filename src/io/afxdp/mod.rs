@@ -3,23 +3,30 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `open` | takes interfaces: queues to workers, modes by trying |
-//! | `device` | one worker's memory and rings as a [`Device`](crate::io::Device) |
+//! | `device`, `memory` | one worker's memory and rings as a [`Device`](crate::io::Device) |
 //! | `queue` | one socket |
-//! | `program`, `steer`, `layout` | the XDP program, its maps, and how both sides lay them out |
+//! | `packet` | sends by an interface on which a worker has no queue |
+//! | `steer` | what is taken off all interfaces |
+//! | `program`, `attach`, `detach`, `layout` | the XDP program on one: its maps, its link, their layout |
 //! | `bridge` | a veth pair into a bridge of this machine |
 //! | `ethtool`, `netlink`, `bpffs`, `waker` | what the kernel is asked for |
 //!
-//! Unsafe code is in `device`, `queue` (rings shared with the kernel) and `ethtool` (ioctls).
+//! Unsafe code is in `device`, `queue` (rings shared with the kernel), `packet`, `ethtool` and
+//! `detach` (system calls).
 
 pub mod bridge;
 pub mod ethtool;
 pub mod layout;
 
+mod attach;
 mod bpffs;
+mod detach;
 mod device;
 mod error;
+mod memory;
 mod netlink;
 mod open;
+mod packet;
 mod program;
 mod queue;
 mod steer;

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::device::{AfxdpDevice, largest_mtu};
+use super::device::AfxdpDevice;
+use super::ethtool::Rss;
 use super::layout::STEER_QUEUES;
+use super::memory::largest_mtu;
 use super::netlink::{self, Link};
 use super::program::InterfaceProgram;
 use super::queue::QueuePlan;
@@ -72,6 +74,8 @@ pub struct Opened {
     pub wakers: Vec<Waker>,
     /// The XDP programs. Passes everything to the kernel until rules are added.
     pub steer: Steer,
+    /// How each interface's NIC spreads packets over queues, where it tells.
+    pub rss: Vec<Option<Rss>>,
     /// What could not be had and what was taken instead, for the log.
     pub notes: Vec<String>,
 }
@@ -81,6 +85,7 @@ struct Interface {
     link: Link,
     rx: u32,
     tx: u32,
+    rss: io::Result<Rss>,
 }
 
 /// Receive queues of an interface, each of which gets a socket.
@@ -117,8 +122,18 @@ pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
     match take(options, &interfaces, &mut programs) {
         Ok((devices, mut notes)) => {
             notes.extend(programs.iter().flat_map(|program| program.notes.clone()));
+            for (interface, known) in options.interfaces.iter().zip(&interfaces) {
+                notes.extend(known.rss.as_ref().err().map(|error| {
+                    format!(
+                        "{}: the driver does not tell how it spreads packets over queues ({error}): \
+                         flows that arrive at the wrong worker are handed over",
+                        interface.name
+                    )
+                }));
+            }
             let wakers = devices.iter().map(AfxdpDevice::waker).collect();
-            Ok(Opened { devices, wakers, steer: Steer::new(programs), notes })
+            let rss = interfaces.into_iter().map(|known| known.rss.ok()).collect();
+            Ok(Opened { devices, wakers, steer: Steer::new(programs), rss, notes })
         }
         Err(error) => {
             programs.into_iter().filter(InterfaceProgram::is_new).for_each(|new| new.detach());
@@ -152,7 +167,7 @@ fn look_at(name: &str) -> Result<Interface, OpenError> {
         Ok(channels) => (channels.rx, channels.tx),
         Err(_) => (link.rx_queues, link.rx_queues),
     };
-    Ok(Interface { link, rx: rx.max(1), tx: tx.max(1) })
+    Ok(Interface { link, rx: rx.max(1), tx: tx.max(1), rss: ethtool::rss(name) })
 }
 
 fn check_interface(name: &str, known: &Interface, frame_bytes: u32) -> Result<(), OpenError> {
@@ -164,11 +179,14 @@ fn check_interface(name: &str, known: &Interface, frame_bytes: u32) -> Result<()
     if known.link.mtu > fits {
         return Err(OpenError::Mtu { interface, mtu: known.link.mtu, fits, frame_bytes });
     }
-    let named = ethtool::rss(name).ok().and_then(|rss| rss.indirection.into_iter().max());
+    let named = known.rss.as_ref().ok().and_then(|rss| rss.indirection.iter().copied().max());
+    check_rss(interface, named, known.rx)
+}
+
+/// Every queue below `queues` gets a socket; `named` is the highest the NIC spreads packets to.
+fn check_rss(interface: String, named: Option<u32>, queues: u32) -> Result<(), OpenError> {
     match named {
-        Some(queue) if queue >= known.rx => {
-            Err(OpenError::RssQueue { interface, queue, queues: known.rx })
-        }
+        Some(queue) if queue >= queues => Err(OpenError::RssQueue { interface, queue, queues }),
         _ => Ok(()),
     }
 }
@@ -194,7 +212,16 @@ fn take(
                 options.workers
             )));
         }
-        devices.push(open_device(&plans, options, &mut notes)?);
+        for (port, program) in programs.iter().enumerate() {
+            if !plans.iter().any(|plan| plan.port.index() == port && plan.sends) {
+                notes.push(format!(
+                    "worker {worker} has no queue of {} and sends there by a packet socket, slowly: \
+                     use as many workers as it has queues, or raise its queues",
+                    program.name
+                ));
+            }
+        }
+        devices.push(open_device(&plans, options, programs, &mut notes)?);
     }
     for device in &devices {
         for (port, queue, socket) in device.sockets() {
@@ -233,6 +260,7 @@ fn plans_of(
 fn open_device(
     plans: &[QueuePlan],
     options: &OpenOptions,
+    programs: &[InterfaceProgram],
     notes: &mut Vec<String>,
 ) -> Result<AfxdpDevice, OpenError> {
     let of = |plan: &QueuePlan| &options.interfaces[plan.port.index()];
@@ -242,7 +270,7 @@ fn open_device(
     } else if let Some(generic) = plans.iter().find(|plan| plan.generic) {
         format!("{} is in generic XDP mode", generic.interface)
     } else {
-        match open_with(plans, options, true) {
+        match open_with(plans, options, programs, true) {
             Ok(device) => return Ok(device),
             Err(OpenError::Socket { interface, source, .. }) => {
                 format!("the driver of {interface} refuses it ({source})")
@@ -256,19 +284,31 @@ fn open_device(
     if plans.iter().all(|plan| of(plan).zero_copy == ZeroCopy::Auto) {
         notes.push(format!("copy mode, since {reason}"));
     }
-    open_with(plans, options, false)
+    open_with(plans, options, programs, false)
 }
 
 fn open_with(
     plans: &[QueuePlan],
     options: &OpenOptions,
+    programs: &[InterfaceProgram],
     zero_copy: bool,
 ) -> Result<AfxdpDevice, OpenError> {
-    AfxdpDevice::open(
-        plans,
-        options.interfaces.len(),
-        options.frames_per_queue,
-        options.frame_bytes,
-        zero_copy,
-    )
+    let ports: Vec<_> = programs.iter().map(|one| (one.name.clone(), one.index)).collect();
+    AfxdpDevice::open(plans, &ports, options.frames_per_queue, options.frame_bytes, zero_copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rss_queue_without_a_socket_is_refused() {
+        for (named, queues, fine) in [(None, 1, true), (Some(3), 4, true), (Some(4), 4, false)] {
+            let result = check_rss("eth1".to_string(), named, queues);
+            assert_eq!(result.is_ok(), fine, "{named:?} of {queues}");
+            if let Err(error) = result {
+                assert!(error.to_string().contains("ethtool -X eth1 equal 4"), "{error}");
+            }
+        }
+    }
 }

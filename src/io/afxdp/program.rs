@@ -1,20 +1,20 @@
-//! The XDP program on one interface: load, attach or take over, maps, detach.
+//! The XDP program on one interface: its loading and its maps. How it gets onto the interface and
+//! off it is in `attach`.
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, Xdp, XdpMode as AyaMode};
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
+use super::attach::Attachment;
 use super::error::{chain, os_error};
 use super::layout::{self, AddressBytes, ConfigBytes, PortBytes, STEER_COUNTERS};
 use super::netlink::Link;
-use super::{InterfaceOptions, OpenError, SteerError, XdpMode, bpffs};
+use super::{InterfaceOptions, OpenError, SteerError, bpffs};
 use crate::wire::MacAddress;
 
 /// The compiled XDP program, for tests that run it on byte arrays.
@@ -22,18 +22,6 @@ pub static STEER_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
 const PROGRAM: &str = "steer";
 const COUNTERS: &str = "steer_counters";
-
-/// How the program came to be on the interface.
-enum Attachment {
-    /// Attached by us, or taken over; its link is held by the program.
-    Ours,
-    /// The program of an earlier run is still attached: ours replaces it at [`activate`].
-    ///
-    /// [`activate`]: InterfaceProgram::activate
-    Predecessor(XdpLink),
-    /// Nothing attached yet.
-    Nothing,
-}
 
 /// The program and its maps on one interface.
 pub(super) struct InterfaceProgram {
@@ -43,10 +31,9 @@ pub(super) struct InterfaceProgram {
     pub generic: bool,
     /// Why it is not what was wished for.
     pub notes: Vec<String>,
+    pub(super) attachment: Attachment,
+    pub(super) ebpf: Ebpf,
     drop_without_worker: bool,
-    directory: PathBuf,
-    attachment: Attachment,
-    ebpf: Ebpf,
     sockets: XskMap<MapData>,
     config: Array<MapData, ConfigBytes>,
     addresses: HashMap<MapData, [u8; 4], AddressBytes>,
@@ -63,20 +50,18 @@ impl InterfaceProgram {
         bpf_dir: &Path,
     ) -> Result<Self, OpenError> {
         let directory = bpffs::interface_directory(bpf_dir, &options.name)?;
-        let mut program = Self::load(options, link, directory)?;
-        program.find_predecessor(options, link)?;
-        if matches!(program.attachment, Attachment::Nothing) {
-            program.attach(options.mode)?;
-        }
+        let attachment = Attachment::new(directory, options.mode);
+        let mut program = Self::load(options, link, attachment)?;
+        program.attach_or_wait(link)?;
         Ok(program)
     }
 
     fn load(
         options: &InterfaceOptions,
         link: &Link,
-        directory: PathBuf,
+        attachment: Attachment,
     ) -> Result<Self, OpenError> {
-        let counters = directory.join("counters");
+        let counters = attachment.counters();
         // The counters go on over a crash: what was dropped meanwhile is worth knowing. A pinned
         // map of another version has another length.
         let same = MapData::from_pin(&counters)
@@ -111,8 +96,7 @@ impl InterfaceProgram {
             generic: false,
             notes: Vec::new(),
             drop_without_worker: options.drop_without_worker,
-            directory,
-            attachment: Attachment::Nothing,
+            attachment,
             sockets: map!("steer_sockets", XskMap),
             config: map!("steer_config", Array),
             addresses: map!("steer_addresses", HashMap),
@@ -122,154 +106,6 @@ impl InterfaceProgram {
         };
         program.set_mac(link.mac)?;
         Ok(program)
-    }
-
-    /// Looks for the pinned link of an earlier run, and for programs of others.
-    fn find_predecessor(
-        &mut self,
-        options: &InterfaceOptions,
-        link: &Link,
-    ) -> Result<(), OpenError> {
-        let pin = self.pin();
-        let pinned = PinnedLink::from_pin(&pin).ok().map(FdLink::from);
-        let pinned_id = pinned.as_ref().and_then(|pinned| pinned.info().ok()?.program_id().into());
-        let Some(attached) = link.xdp else {
-            // A pin without a program: the interface was removed and made anew since.
-            let _ = fs::remove_file(&pin);
-            return Ok(());
-        };
-        let (Some(pinned), true) = (pinned, pinned_id == Some(attached.id)) else {
-            return Err(OpenError::OtherProgram { interface: self.name.clone(), id: attached.id });
-        };
-        let wanted = match options.mode {
-            XdpMode::Auto => attached.generic,
-            XdpMode::Native => false,
-            XdpMode::Generic => true,
-        };
-        if wanted != attached.generic {
-            self.notes.push(format!(
-                "{}: the XDP program of the run before was in the other mode and is removed first",
-                self.name
-            ));
-            let _ = fs::remove_file(&pin);
-            drop(pinned);
-            return Ok(());
-        }
-        self.generic = attached.generic;
-        self.attachment = match XdpLink::try_from(pinned) {
-            Ok(link) => Attachment::Predecessor(link),
-            Err(_) => Attachment::Nothing,
-        };
-        Ok(())
-    }
-
-    /// Attaches in the driver or, where that fails and it is allowed, in the stack; pins the link.
-    fn attach(&mut self, mode: XdpMode) -> Result<(), OpenError> {
-        let modes: &[bool] = match mode {
-            XdpMode::Auto => &[false, true],
-            XdpMode::Native => &[false],
-            XdpMode::Generic => &[true],
-        };
-        let mut reasons = Vec::new();
-        for &generic in modes {
-            match self.attach_in(generic) {
-                Ok(()) => {
-                    self.generic = generic;
-                    self.notes.extend(reasons);
-                    return Ok(());
-                }
-                Err(Refusal::Fatal(error)) => return Err(error),
-                Err(Refusal::Mode(reason)) => reasons.push(reason),
-            }
-        }
-        Err(OpenError::NoXdp { interface: self.name.clone(), reason: reasons.join("; ") })
-    }
-
-    fn attach_in(&mut self, generic: bool) -> Result<(), Refusal> {
-        let mode = if generic { AyaMode::Skb } else { AyaMode::Driver };
-        let index = self.index;
-        let linked = steer_program(&mut self.ebpf).and_then(|program| {
-            let id = program.attach_to_if_index(index, mode)?;
-            program.take_link(id)
-        });
-        let link = match linked.map(FdLink::try_from) {
-            Ok(Ok(link)) => link,
-            Ok(Err(error)) => return Err(Refusal::Mode(self.refusal(generic, &error))),
-            Err(error) => {
-                if os_error(&error) == Some(libc::EPERM) {
-                    let action = format!("attach an XDP program to {}", self.name);
-                    return Err(Refusal::Fatal(OpenError::Permission { action }));
-                }
-                return Err(Refusal::Mode(self.refusal(generic, &error)));
-            }
-        };
-        let pin = self.pin();
-        let pinned = link.pin(&pin).map_err(|error| {
-            let problem = chain(&error);
-            Refusal::Fatal(self.kernel_error("pinning its link", problem).into())
-        })?;
-        let link = XdpLink::try_from(FdLink::from(pinned));
-        // Giving the link to the program again costs an update to itself and keeps one way to hold.
-        let held = link
-            .map_err(|error| chain(&error))
-            .and_then(|link| self.hold(link).map_err(|error| chain(&error)));
-        held.map_err(|problem| {
-            let _ = fs::remove_file(&pin);
-            Refusal::Fatal(self.kernel_error("holding its link", problem).into())
-        })
-    }
-
-    fn hold(&mut self, link: XdpLink) -> Result<(), ProgramError> {
-        steer_program(&mut self.ebpf)?.attach_to_link(link)?;
-        self.attachment = Attachment::Ours;
-        Ok(())
-    }
-
-    fn refusal(&self, generic: bool, error: &(dyn std::error::Error + 'static)) -> String {
-        let name = &self.name;
-        let mode = if generic { "generic" } else { "native" };
-        match os_error(error) {
-            Some(libc::EOPNOTSUPP) => format!("{name}: the driver has no {mode} XDP"),
-            Some(libc::ERANGE) if !generic => format!(
-                "{name}: native XDP refuses the MTU of the interface or of its veth peer (a veth \
-                 takes 3498 at most for a program without multi-buffer): lower the MTU"
-            ),
-            Some(libc::EINVAL | libc::ENOSPC) if !generic => format!(
-                "{name}: the driver refuses native XDP as the interface is set up (a veth needs as \
-                 many receive queues as its peer has transmit queues; other drivers no LRO): {}",
-                chain(error)
-            ),
-            _ => format!("{name}: {mode} XDP is refused: {}", chain(error)),
-        }
-    }
-
-    /// Puts the program, with what is in its maps, in the place of the earlier run's, without a
-    /// moment in between.
-    pub fn activate(&mut self) -> Result<(), SteerError> {
-        match std::mem::replace(&mut self.attachment, Attachment::Ours) {
-            Attachment::Predecessor(link) => self
-                .hold(link)
-                .map_err(|error| self.kernel_error("taking over its link", chain(&error))),
-            Attachment::Ours | Attachment::Nothing => Ok(()),
-        }
-    }
-
-    /// Was it attached by this process? Then a failed start has to remove it.
-    pub fn is_new(&self) -> bool {
-        matches!(self.attachment, Attachment::Ours)
-    }
-
-    /// Takes the program off the interface.
-    pub fn detach(self) {
-        let _ = fs::remove_file(self.pin());
-        let _ = fs::remove_file(self.directory.join("counters"));
-        let _ = fs::remove_dir(&self.directory);
-        // The last descriptor of an unpinned link closes here, which detaches.
-        drop(self);
-    }
-
-    fn pin(&self) -> PathBuf {
-        self.directory.join("link")
     }
 
     /// Frames of `queue` go to this AF_XDP socket from now on.
@@ -293,7 +129,7 @@ impl InterfaceProgram {
         let key = address.octets();
         let done = match value {
             Some(value) => self.addresses.insert(key, value, 0),
-            None => self.addresses.remove(&key).or_else(|error| absent(error)),
+            None => self.addresses.remove(&key).or_else(absent),
         };
         done.map_err(|error| self.kernel_error("changing its addresses", chain(&error)))
     }
@@ -303,7 +139,7 @@ impl InterfaceProgram {
         let done = if taken {
             self.ports.insert(key, 1, 0)
         } else {
-            self.ports.remove(&key).or_else(|error| absent(error))
+            self.ports.remove(&key).or_else(absent)
         };
         done.map_err(|error| self.kernel_error("changing its ports", chain(&error)))
     }
@@ -321,19 +157,12 @@ impl InterfaceProgram {
         Ok(sums)
     }
 
-    fn kernel_error(&self, action: &'static str, problem: String) -> SteerError {
+    pub(super) fn kernel_error(&self, action: &'static str, problem: String) -> SteerError {
         SteerError::Kernel { interface: self.name.clone(), action, problem }
     }
 }
 
-enum Refusal {
-    /// This mode does not work.
-    Mode(String),
-    /// No mode will.
-    Fatal(OpenError),
-}
-
-fn steer_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
+pub(super) fn steer_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
     let program = ebpf.program_mut(PROGRAM).ok_or(ProgramError::NotLoaded)?;
     program.try_into()
 }

@@ -51,6 +51,11 @@ pub struct Steer {
     rules: BTreeSet<SteerRule>,
 }
 
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Steer>();
+};
+
 impl Steer {
     pub(super) fn new(programs: Vec<InterfaceProgram>) -> Steer {
         Steer { programs, rules: BTreeSet::new() }

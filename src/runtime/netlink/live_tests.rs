@@ -35,7 +35,8 @@ impl Pair {
     fn join(&self) {
         let (here, there) = (&self.here, &self.there);
         ip(&format!(
-            "-n {here} link add gw0 type veth peer name peer0 address 02:00:00:00:00:02 netns {there}"
+            "-n {here} link add gw0 type veth peer name peer0 \
+             address 02:00:00:00:00:02 netns {there}"
         ));
         ip(&format!("-n {here} addr add 10.9.0.1/24 dev gw0"));
         ip(&format!("-n {there} addr add 10.9.0.2/24 dev peer0"));

@@ -15,6 +15,7 @@ fn a_removed_backend_stays_until_no_worker_can_have_its_flows() {
     world.snapshot = compiled.snapshot;
     let retired = ["web/b1 0 Active", "web/b2 1 Retired", "web/b3 2 Active"];
     assert_eq!(world.backends(), retired);
+    assert!(!world.snapshot.is_settled());
     let backend = world.snapshot.backend(BackendId(1)).unwrap();
     assert!(backend.retired_in == 2 && backend.next_hop.is_some());
     world.flows(1, 0);
@@ -28,6 +29,7 @@ fn a_removed_backend_stays_until_no_worker_can_have_its_flows() {
     world.flows(1, 0);
     world.step();
     assert_eq!(world.backends(), ["web/b1 0 Active", "web/b3 2 Active"]);
+    assert!(world.snapshot.is_settled());
 }
 
 #[test]
@@ -122,6 +124,19 @@ fn a_removed_service_stays_for_its_flows_and_not_for_ever() {
         assert_eq!(world.backends(), ["api/b1 0 Active"], "{description}");
         assert_eq!(world.snapshot.services.len(), 1, "{description}");
     }
+}
+
+#[test]
+fn without_linger_a_service_stays_for_one_snapshot() {
+    let mut world = World::new(vec![service("web", 1)]);
+    world.limits.service_gone_linger_ms = 0;
+    world.step();
+    world.flows(0, 1);
+    world.desired.services.clear();
+    assert_eq!(world.step(), []);
+    assert_eq!(world.backends(), ["web!/b1 0 Retired"]);
+    assert_eq!(world.step().len(), 1);
+    assert!(world.snapshot.services.is_empty() && world.snapshot.is_settled());
 }
 
 #[test]

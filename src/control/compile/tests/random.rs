@@ -106,7 +106,8 @@ proptest! {
             fresh.step();
             for service in &world.desired.services {
                 let name = &service.name;
-                prop_assert_eq!(slot_names(&world.snapshot, name), slot_names(&fresh.snapshot, name));
+                let (found, wanted) = (&world.snapshot, &fresh.snapshot);
+                prop_assert_eq!(slot_names(found, name), slot_names(wanted, name));
             }
         }
     }

@@ -1,0 +1,119 @@
+//! A report with a bit of everything, for tests.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::control::{Health, IdlePolicy};
+use crate::dataplane::{Counters, DropReason, ReplyKind};
+use crate::forwarding::{BackendState, Mode};
+use crate::io::QueueStatistics;
+use crate::wire::Protocol;
+
+/// See above; its sums agree.
+pub fn sample_report() -> StatusReport {
+    let queue = |interface: &str, queue| QueueStatistics {
+        interface: interface.into(),
+        queue,
+        mode: "native copy".into(),
+        received: 1000,
+        transmitted: 990,
+        transmit_full: 2,
+        ..QueueStatistics::default()
+    };
+    let interface = |name: &str, last: u8, up| InterfaceStatus {
+        name: name.into(),
+        bridge: None,
+        mac: format!("02:00:00:00:00:{last:02x}"),
+        mtu_bytes: 1500,
+        up,
+        queues: vec![queue(name, 0), queue(name, 1)],
+        steer: [("steer_passed".to_string(), 12), ("steer_no_worker".to_string(), 0)].into(),
+    };
+    let worker = |worker: u8| WorkerStatus {
+        worker,
+        core: Some(worker.into()),
+        idle: IdlePolicy::Auto,
+        generation: 7,
+        batches: 5000,
+        flows: 21,
+        flows_limit: 1_048_576,
+        handed_over: 3,
+        restarts: worker.into(),
+    };
+    let mut counters = Counters { received: 4000, forwarded: 3960, ..Counters::default() };
+    counters.received_bytes = 400_000;
+    counters.replied[ReplyKind::Arp as usize] = 5;
+    counters.dropped[DropReason::NoService as usize] = 34;
+    counters.events.flows_created = 42;
+    let interfaces = vec![interface("eth1", 1, true), interface("eth2", 2, false)];
+    let queues = interfaces.iter().flat_map(|i| &i.queues);
+    StatusReport {
+        version: "0.1.0".into(),
+        pid: 4242,
+        now_unix_ms: 1_700_000_192_000,
+        started_unix_ms: 1_700_000_000_000,
+        configuration: ConfigurationStatus {
+            file: "/etc/guideway/guideway.yaml".into(),
+            loaded_in_generation: 5,
+            loaded_unix_ms: 1_700_000_100_000,
+            refused: Some(RefusedReload {
+                at_unix_ms: 1_700_000_187_000,
+                error: "guideway.yaml:3:9: unknown key `nam`\n 3 |   nam: web\n   |   ^^^".into(),
+            }),
+        },
+        generation: GenerationStatus { published: 8, acknowledged: 7 },
+        cluster_key_fingerprint: "6f1ed002ab559585".into(),
+        counters: CountersStatus::new(&counters, queues, 1, 3),
+        interfaces,
+        workers: vec![worker(0), worker(1)],
+        services: vec![sample_service()],
+        snat: vec![SnatStatus {
+            address: Ipv4Addr::new(10, 1, 0, 10),
+            first_port: 1024,
+            last_port: 65535,
+            interface: Some("eth2".into()),
+            shared_address: false,
+            in_use: Some(42),
+        }],
+    }
+}
+
+fn sample_service() -> ServiceStatus {
+    let backend = |name: &str, state, health, reason: &str, share, next_hop| BackendStatus {
+        name: name.into(),
+        socket: "10.2.0.11:80".parse().unwrap(),
+        weight: 1,
+        state,
+        health: Some(HealthStatus {
+            health,
+            reason: reason.into(),
+            since_unix_ms: 1_700_000_150_000,
+        }),
+        share,
+        promised_share: share,
+        flows: 21,
+        next_hop,
+    };
+    let known = NextHopStatus::Known { interface: "eth2".into(), mac: "02:00:00:00:00:0b".into() };
+    let missing = NextHopStatus::Missing("no MAC for 10.2.0.12 on eth2".into());
+    ServiceStatus {
+        name: "web".into(),
+        vip: "10.1.0.100:80".parse().unwrap(),
+        protocol: Protocol::Tcp,
+        mode: Mode::Nat,
+        state: ServiceState::Serving,
+        table_size: 65537,
+        flows: 42,
+        backends: vec![
+            backend("b1", BackendState::Active, Health::Up, "ok", 1.0, known),
+            backend(
+                "b2",
+                BackendState::Unhealthy,
+                Health::Down,
+                "connect: connection refused",
+                0.0,
+                missing,
+            ),
+        ],
+    }
+}

@@ -1,0 +1,14 @@
+//! The engine by its public face: frames in, verdicts and frames out, and every counter compared.
+
+mod cut;
+mod direct;
+mod frames;
+mod hand_over;
+mod hostile;
+mod model;
+mod nat;
+mod pressure;
+mod restart;
+mod rows;
+mod state;
+mod world;
