@@ -2,5 +2,9 @@
 //!
 //! Tests take turns (each has both cores for itself), need root, and leave nothing behind.
 
+mod bridge;
+mod dsr;
 mod lab;
+mod nat;
+mod queues;
 mod support;
