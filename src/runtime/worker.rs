@@ -186,8 +186,7 @@ impl<D: Device> Worker<D> {
         }
         device.recover_lost_frames();
         let census = device.census();
-        self.lost_frames =
-            census.total.saturating_sub(census.fill + census.transmit + census.free);
+        self.lost_frames = census.total.saturating_sub(census.fill + census.transmit + census.free);
         self.bench = Bench { device, engine, batch, current, ..self.bench };
         self
     }

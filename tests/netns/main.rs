@@ -2,5 +2,11 @@
 //!
 //! Tests take turns (each has both cores for itself), need root, and leave nothing behind.
 
+mod announce;
+mod crash;
+mod errors;
 mod lab;
+mod neighbours;
+mod reload;
+mod storm;
 mod support;
