@@ -87,7 +87,11 @@ impl<T: SteerTarget> Controller<T> {
     ) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
-        let step = self.step(now_ms).inspect_err(|_| self.desired = before)?;
+        let step = self.step(now_ms).inspect_err(|_| {
+            self.desired = before;
+            // What else has changed was not published either.
+            self.dirty = true;
+        })?;
         self.forget_unprobed();
         Ok(step)
     }

@@ -111,6 +111,22 @@ fn health_moves_new_flows_and_a_removed_service_answers_with_resets() {
 }
 
 #[test]
+fn a_refused_configuration_loses_no_other_change() {
+    let mut plane = Plane::start(1);
+    plane.controller.set_desired(desired(&["b1"]), 1).unwrap();
+    let mut moved = topology();
+    moved.neighbours[0].mac.0[5] = 0x99;
+    plane.controller.set_topology(moved);
+    let mut wrong = desired(&["b1"]);
+    wrong.services[0].port = 0;
+    assert!(plane.controller.set_desired(wrong, 2).is_err());
+    assert!(plane.controller.step(3).unwrap().published.is_some());
+    plane.push(0, &to_vip(6100, plane::SYN));
+    assert_eq!(plane.take(0)[5], 0x99);
+    plane.stop();
+}
+
+#[test]
 fn a_topology_change_alone_moves_the_next_hop() {
     let mut plane = Plane::start(1);
     plane.controller.set_desired(desired(&["b1"]), 1).unwrap();
