@@ -202,6 +202,11 @@ impl Snapshot {
             && !self.backends.iter().flatten().any(retired)
     }
 
+    /// Do ids of backends that were cut still rest? Only another look at live flows sets them free.
+    pub fn has_resting_ids(&self) -> bool {
+        !self.ledger.cut.is_empty()
+    }
+
     /// How many slots each backend has, by [`BackendId`]: its share of new flows, for status.
     pub fn slot_counts(&self) -> Vec<u32> {
         let mut counts = vec![0; self.backends.len()];

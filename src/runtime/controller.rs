@@ -87,7 +87,11 @@ impl<T: SteerTarget> Controller<T> {
     ) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
-        let step = self.step(now_ms).inspect_err(|_| self.desired = before)?;
+        let step = self.step(now_ms).inspect_err(|_| {
+            self.desired = before;
+            // What else has changed was not published either.
+            self.dirty = true;
+        })?;
         self.forget_unprobed();
         Ok(step)
     }
@@ -130,8 +134,9 @@ impl<T: SteerTarget> Controller<T> {
         if self.unacknowledged {
             self.finish_publication(&mut step);
         }
-        // Backends and services that only wait for their flows to end.
-        if !previous.is_settled() && now_ms >= self.look_at_leavers_ms {
+        // Backends and services that only wait for their flows to end, ids that rest.
+        let waits = !previous.is_settled() || previous.has_resting_ids();
+        if waits && now_ms >= self.look_at_leavers_ms {
             self.look_at_leavers_ms = now_ms + LEAVERS_EVERY_MS;
             self.read_live_flows();
             self.dirty = true;
@@ -147,7 +152,10 @@ impl<T: SteerTarget> Controller<T> {
                 cluster_key: self.cluster_key,
                 now_ms,
             })?;
-            if previous.generation == 0 || !compiled.snapshot.same_as(&previous) {
+            // The next compile is told by the ledger of the published snapshot which ids rest.
+            let is_new = !compiled.snapshot.same_as(&previous)
+                || compiled.snapshot.ledger() != previous.ledger();
+            if previous.generation == 0 || is_new {
                 step.notes = compiled.notes;
                 self.publish(Arc::new(compiled.snapshot), &mut step);
             }

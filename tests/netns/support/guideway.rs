@@ -1,6 +1,6 @@
 //! The binary under test: its configuration, its life, and what it tells about itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ impl Config {
         self
     }
 
-    fn text(&self, lab: &Lab) -> String {
+    /// The file's text.
+    pub fn text(&self, lab: &Lab) -> String {
         let list = |entries: &[String]| -> String {
             entries.iter().map(|entry| format!("  - {entry}\n")).collect()
         };
@@ -238,6 +239,11 @@ impl Guideway {
         });
     }
 
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Writes text into its configuration file, the way editors do: a new file is renamed over it.
     pub fn write(&self, text: &str) {
         let beside = self.config.with_extension("new");
@@ -264,8 +270,13 @@ impl Guideway {
     }
 
     /// Ends it as systemd would.
-    pub fn terminate(mut self) -> ExitStatus {
-        self.process.signal("TERM");
+    pub fn terminate(self) -> ExitStatus {
+        self.end_by("TERM")
+    }
+
+    /// Ends it by a signal that it answers by cleaning up.
+    pub fn end_by(mut self, signal: &str) -> ExitStatus {
+        self.process.signal(signal);
         self.process.wait(SOON)
     }
 
@@ -285,11 +296,22 @@ impl Drop for Guideway {
     }
 }
 
-/// Runs `guideway run` where it must refuse to start; gives its exit and all it said.
-pub fn refused(lab: &Lab, namespace: &Namespace, config: &Config) -> (Option<i32>, String) {
-    let path = lab.write("refused.yaml", &config.text(lab));
+/// Runs `guideway run` with a configuration's text where it must refuse to start; gives its exit and
+/// all it said.
+pub fn refused(lab: &Lab, namespace: &Namespace, text: &str) -> (Option<i32>, String) {
+    refused_under(lab, namespace, text, &[])
+}
+
+/// The same, started by another program: `under` is its name and options.
+pub fn refused_under(
+    lab: &Lab,
+    namespace: &Namespace,
+    text: &str,
+    under: &[&str],
+) -> (Option<i32>, String) {
+    let path = lab.write("refused.yaml", text);
     let mut command = namespace.command("timeout");
-    command.env("NO_COLOR", "1").args(["20", BINARY, "run", "--config"]).arg(&path);
+    command.env("NO_COLOR", "1").arg("20").args(under).args([BINARY, "run", "--config"]).arg(&path);
     let output: Output = process::output(&mut command);
     (output.status.code(), process::told(&output))
 }

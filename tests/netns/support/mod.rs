@@ -8,10 +8,10 @@ mod network;
 mod peers;
 mod process;
 
-pub use guideway::{Backend, Config, Guideway, Service, refused};
+pub use guideway::{Backend, Config, Guideway, Service, refused, refused_under};
 pub use lab::Lab;
-pub use network::{Namespace, Site};
-pub use peers::{Hold, Nginx, get, serve, storm, transfer, udp};
+pub use network::{Namespace, Site, plug, switch};
+pub use peers::{Download, Hold, Nginx, get, serve, serve_all, storm, transfer, udp};
 pub use process::Process;
 
 use std::time::{Duration, Instant};

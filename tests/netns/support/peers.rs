@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::lab::Lab;
-use super::network::Namespace;
+use super::network::{Namespace, Site};
 use super::process::{self, Process};
 use super::wait_until;
 
@@ -34,10 +34,21 @@ pub fn serve(namespace: &Namespace, name: &str, options: &str) -> Process {
     process
 }
 
+/// Starts one on each backend, named `b1`, `b2`, …
+pub fn serve_all(site: &Site, options: &str) -> Vec<Process> {
+    let named = (1..).zip(&site.backends);
+    named.map(|(number, backend)| serve(backend, &format!("b{number}"), options)).collect()
+}
+
 fn report(namespace: &Namespace, options: &str) -> Value {
     let output = namespace.run(&format!("exec {} {options}", testpeer().display()));
+    last_line(&output)
+}
+
+/// A report is the last line of a peer's output.
+fn last_line(output: &str) -> Value {
     let line = output.lines().last().unwrap_or_default();
-    serde_json::from_str(line).unwrap_or_else(|error| panic!("{options}: {error}: {output}"))
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
 /// Many short connections; the peer's report.
@@ -53,6 +64,22 @@ pub fn transfer(client: &Namespace, options: &str) -> Value {
 /// UDP questions; the peer's report.
 pub fn udp(client: &Namespace, options: &str) -> Value {
     report(client, &format!("udp {options}"))
+}
+
+/// One transfer in the background.
+pub struct Download(Process);
+
+impl Download {
+    /// Starts it: `options` as for [`transfer`].
+    pub fn start(client: &Namespace, log: &str, options: &str) -> Download {
+        Download(client.start(&format!("{} transfer {options}", testpeer().display()), log))
+    }
+
+    /// Waits for its end; the peer's report.
+    pub fn finish(mut self, limit: Duration) -> Value {
+        self.0.wait(limit);
+        last_line(&self.0.output())
+    }
 }
 
 /// Connections kept open in the background.
@@ -71,9 +98,7 @@ impl Hold {
     pub fn close(mut self) -> Value {
         self.0.close_input();
         self.0.wait(Duration::from_secs(30));
-        let output = self.0.output();
-        let line = output.lines().last().unwrap_or_default();
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("hold: {error}: {output}"))
+        last_line(&self.0.output())
     }
 }
 

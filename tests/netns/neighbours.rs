@@ -1,0 +1,164 @@
+//! The way to backends and back to clients, as the kernel's routes and neighbours change.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Config, Download, Guideway, Hold, Lab, Namespace, Service, Site, plug, serve_all, storm,
+    switch, wait_until,
+};
+
+fn hop(guideway: &Guideway, backend: &str) -> Value {
+    guideway.backend("lines", backend)["next_hop"]["known"]["mac"].clone()
+}
+
+#[test]
+fn neighbours_are_kept_and_followed() {
+    let Some(lab) = Lab::new("neigh") else { return };
+    let site = Site::one_arm(&lab, 2, 1);
+    let _peers = serve_all(&site, "--lines 0.0.0.0:7001 --greet 0.0.0.0:7000");
+    let config = Config::new(&["eth1"], "10.1.0.10")
+        .with(Service::nat("lines", Site::VIP, 7001, "10.1.0", 2))
+        .with(Service::nat("greet", Site::VIP, 7000, "10.1.0", 2));
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    let known = site.balancer.run("ip neigh show 10.1.0.11");
+    assert!(known.contains("managed"), "{known}");
+    let hold = Hold::open(
+        &site.client,
+        "hold.log",
+        "--to 10.1.0.100:7001 --connections 20 --timeout-ms 30000",
+    );
+
+    // The machine is replaced by another with its address: nothing tells but the kernel's probes.
+    site.backends[0].run("ip link set eth0 address 02:00:00:00:00:b1");
+    wait_until("the new MAC", || hop(&guideway, "b1") == "02:00:00:00:00:b1");
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 200");
+    assert_eq!(report["answered"], 200, "{report}");
+
+    // What somebody cleans away is asked for again.
+    site.balancer.run("ip neigh delete 10.1.0.12 dev eth1");
+    wait_until("the deleted one", || {
+        let known = site.balancer.run("ip neigh show 10.1.0.12");
+        known.contains("managed") && hop(&guideway, "b2") == *site.backends[1].mac("eth0")
+    });
+    let report = hold.close();
+    assert_eq!((&report["alive"], &report["moved"]), (&json!(20), &json!(0)), "{report}");
+}
+
+/// A router between the switch and a network of its own.
+fn router(lab: &Lab, role: &str, front: (&Namespace, &str), back: (&Namespace, &str)) -> Namespace {
+    let router = lab.namespace(role);
+    plug(&router, "eth0", front.0, role, front.1, 2);
+    plug(&router, "eth1", back.0, role, back.1, 2);
+    router.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0");
+    router
+}
+
+/// Packets that a router has sent into a network.
+fn sent(router: &Namespace, interface: &str) -> u64 {
+    let text = router.run(&format!("ip -s -j link show {interface}"));
+    let links: Value = serde_json::from_str(&text).unwrap();
+    links[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+}
+
+/// Clients in 198.51.100.0/24 behind the routers 10.1.0.251 and 10.1.0.252; the balancer's own route
+/// to them is by the second.
+#[test]
+fn neighbours_replies_go_back_by_the_router_the_flow_came_from() {
+    let Some(lab) = Lab::new("routers") else { return };
+    let site = Site::one_arm(&lab, 2, 2);
+    let far = switch(&lab, "far");
+    let front = &site.switches[0];
+    let first = router(&lab, "r1", (front, "10.1.0.251/24"), (&far, "198.51.100.251/24"));
+    let second = router(&lab, "r2", (front, "10.1.0.252/24"), (&far, "198.51.100.252/24"));
+    let client = lab.namespace("c2");
+    plug(&client, "eth0", &far, "c2", "198.51.100.50/24", 2);
+    client.run("ip route add 10.1.0.0/24 via 198.51.100.251");
+    site.balancer.run(
+        "ip route add 198.51.100.0/24 via 10.1.0.252 metric 10
+         ip route add 198.51.100.0/24 via 10.1.0.251 metric 20",
+    );
+    let _peers = serve_all(&site, "--lines 0.0.0.0:7001 --greet 0.0.0.0:7000");
+    let config = Config::new(&["eth1"], "10.1.0.10")
+        .with(Service::nat("lines", Site::VIP, 7001, "10.1.0", 2))
+        .with(Service::nat("greet", Site::VIP, 7000, "10.1.0", 2));
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    wait_until("both routers to be known", || {
+        let known = site.balancer.run("ip neigh show");
+        known.matches("managed").count() >= 4 && !known.contains("INCOMPLETE")
+    });
+
+    let report = storm(&client, "--to 10.1.0.100:7000 --count 200");
+    assert_eq!(report["answered"], 200, "{report}");
+    let (by_first, by_second) = (sent(&first, "eth1"), sent(&second, "eth1"));
+    assert!(by_first > 600 && by_second < 50, "{by_first} by the first, {by_second} by the second");
+
+    // The first router dies under a download. The client still sends by it, so that nothing of the
+    // client's arrives, and what is sent to it takes the balancer's own route.
+    let hold = Hold::open(
+        &client,
+        "hold.log",
+        "--to 10.1.0.100:7001 --connections 5 \
+                          --timeout-ms 60000",
+    );
+    let download = Download::start(
+        &client,
+        "download.log",
+        "--to 10.1.0.100:7001 --get 20000000 --bytes-per-second 2000000",
+    );
+    wait_until("the download", || sent(&first, "eth1") > by_first + 500);
+    first.run("ip link set eth0 down");
+    let before = sent(&second, "eth1");
+    wait_until("the other way", || sent(&second, "eth1") > before + 5);
+    client.run("ip route change 10.1.0.0/24 via 198.51.100.252");
+    let report = download.finish(Duration::from_secs(60));
+    assert_eq!(report["is_same"], true, "{report}");
+    let report = hold.close();
+    assert_eq!((&report["alive"], &report["moved"]), (&json!(5), &json!(0)), "{report}");
+    drop(guideway);
+}
+
+/// Both sides behind routers: clients in 198.51.100.0/24, backends in 203.0.113.0/24.
+#[test]
+fn neighbours_two_arms_with_a_router_on_each() {
+    let Some(lab) = Lab::new("tworout") else { return };
+    let mut site = Site::two_arms(&lab, 0, 2);
+    let (far, deep) = (switch(&lab, "far"), switch(&lab, "deep"));
+    let (front, back) = (&site.switches[0], &site.switches[1]);
+    let _first = router(&lab, "r1", (front, "10.1.0.251/24"), (&far, "198.51.100.1/24"));
+    let second = router(&lab, "r2", (back, "10.2.0.251/24"), (&deep, "203.0.113.1/24"));
+    let client = lab.namespace("c2");
+    plug(&client, "eth0", &far, "c2", "198.51.100.50/24", 2);
+    client.run("ip route add default via 198.51.100.1");
+    site.balancer
+        .run("ip route add default via 10.1.0.251; ip route add 203.0.113.0/24 via 10.2.0.251");
+    for number in 1..=2 {
+        let backend = lab.namespace(&format!("b{number}"));
+        let address = format!("203.0.113.{}/24", 10 + number);
+        plug(&backend, "eth0", &deep, &format!("b{number}"), &address, 2);
+        backend.run("ip route add default via 203.0.113.1");
+        site.backends.push(backend);
+    }
+    let _peers = serve_all(&site, "--lines 0.0.0.0:7001 --greet 0.0.0.0:7000");
+    let config = Config::new(&["eth1", "eth2"], "10.2.0.10")
+        .with(Service::nat("lines", Site::VIP, 7001, "203.0.113", 2).checked())
+        .with(Service::nat("greet", Site::VIP, 7000, "203.0.113", 2));
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    assert_eq!(hop(&guideway, "b1"), *second.mac("eth0"));
+    for namespace in [&client, &site.client] {
+        let report = storm(namespace, "--to 10.1.0.100:7000 --count 200");
+        assert_eq!(report["answered"], 200, "{report}");
+    }
+    let options = "--to 10.1.0.100:7001 --get 10000000 --put 10000000";
+    let report = crate::support::transfer(&client, options);
+    assert_eq!(report["is_same"], true, "{report}");
+
+    // A better route appears: the next packet takes it.
+    let third = router(&lab, "r3", (back, "10.2.0.252/24"), (&deep, "203.0.113.2/24"));
+    let hold = Hold::open(&client, "hold.log", "--to 10.1.0.100:7001 --connections 10");
+    site.balancer.run("ip route replace 203.0.113.0/24 via 10.2.0.252");
+    wait_until("the new route", || hop(&guideway, "b1") == *third.mac("eth0"));
+    let report = hold.close();
+    assert_eq!((&report["alive"], &report["moved"]), (&json!(10), &json!(0)), "{report}");
+}

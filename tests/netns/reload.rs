@@ -1,0 +1,198 @@
+//! What a changed configuration does to what is running: nothing that was not asked for.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Backend, Config, Download, Guideway, Hold, Lab, Service, Site, serve, serve_all, storm,
+    wait_until,
+};
+
+/// Flows that ended are forgotten soon, so that a test sees backends leave.
+const TIMEOUTS: &str =
+    "timeouts: { tcp_opening: 2s, tcp_established: 5m, tcp_closing: 1s, udp: 2s }";
+
+fn nat(name: &str, port: u16, backends: u8) -> Service {
+    Service::nat(name, Site::VIP, port, "10.1.0", backends).line(TIMEOUTS)
+}
+
+fn names(report: &Value) -> Vec<String> {
+    report["per_backend"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn loaded(guideway: &Guideway) -> u64 {
+    guideway.status()["configuration"]["loaded_unix_ms"].as_u64().unwrap()
+}
+
+#[test]
+fn reload_by_every_way_to_change_the_file() {
+    let Some(lab) = Lab::new("rlways") else { return };
+    let site = Site::one_arm(&lab, 1, 1);
+    let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
+    let config = Config::new(&["eth1"], "10.1.0.10").with(nat("one", 7000, 1));
+    let mut guideway = Guideway::start(&lab, &site.balancer, &config);
+
+    let two = config.clone().with(nat("two", 7001, 1));
+    std::fs::write(guideway.config(), two.text(&lab)).unwrap();
+    wait_until("a file written in place", || guideway.service("two") != Value::Null);
+
+    guideway.reload(&lab, &config);
+    assert_eq!(guideway.service("two"), Value::Null, "a file renamed over it");
+
+    let before = loaded(&guideway);
+    guideway.signal("HUP");
+    guideway.wait_for_log("SIGHUP");
+    assert_eq!(loaded(&guideway), before, "SIGHUP reads it, but nothing is new");
+
+    // Swapped with a symbolic link, as a Kubernetes ConfigMap is.
+    let three = lab.write("three.yaml", &config.clone().with(nat("three", 7003, 1)).text(&lab));
+    std::os::unix::fs::symlink(&three, lab.path("link")).unwrap();
+    std::fs::rename(lab.path("link"), guideway.config()).unwrap();
+    wait_until("a symbolic link in its place", || guideway.service("three") != Value::Null);
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 50");
+    assert_eq!(report["answered"], 50, "{report}");
+}
+
+#[test]
+fn reload_refused_leaves_what_runs() {
+    let Some(lab) = Lab::new("rlrefuse") else { return };
+    let site = Site::one_arm(&lab, 1, 1);
+    let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
+    let config = Config::new(&["eth1"], "10.1.0.10").with(nat("greet", 7000, 1));
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    let generation = guideway.status()["generation"].clone();
+    let text = config.text(&lab);
+
+    let rows = [
+        ("a value that is none", ("version: 1", "version: 7"), "yaml:1:10: version", "^"),
+        ("an unknown key", ("port: 7000", "prot: 7000"), "services[0]", "^^^^"),
+        ("no YAML at all", ("services:\n", "services: [\n"), "yaml:", "^"),
+        ("fixed: interfaces", ("name: eth1", "name: eth7"), "fixed while", "restart"),
+        ("fixed: workers", ("idle: sleep", "idle: busy"), "fixed while", "restart"),
+        ("fixed: limits", ("frames_per_queue: 2048", "frames_per_queue: 4096"), "fixed", "restart"),
+        ("fixed: the socket", ("admin.sock", "admin2.sock"), "fixed while", "restart"),
+        ("the machine's own address", ("address: 10.1.0.100", "address: 10.1.0.1"), "in use", "^"),
+    ];
+    for (description, (good, bad), wanted, also) in rows {
+        assert!(text.contains(good), "{description}");
+        let before = guideway.status()["configuration"]["refused"].clone();
+        guideway.write(&text.replace(good, bad));
+        let mut refused = Value::Null;
+        wait_until(description, || {
+            refused = guideway.status()["configuration"]["refused"].clone();
+            refused != Value::Null && refused != before
+        });
+        let error = refused["error"].as_str().unwrap();
+        let file = guideway.config().display().to_string();
+        assert!(error.starts_with(&format!("{file}:")), "{description}: {error}");
+        assert!(error.contains(wanted) && error.contains(also), "{description}: {error}");
+        let first = serde_json::to_string(error.lines().next().unwrap()).unwrap();
+        assert!(guideway.log().contains(first.trim_matches('"')), "{description}: in the log");
+        assert_eq!(guideway.status()["generation"], generation, "{description}");
+    }
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 50");
+    assert_eq!(report["answered"], 50, "{report}");
+
+    guideway.reload(&lab, &config.clone().with(nat("more", 7001, 1)));
+    assert_eq!(guideway.status()["configuration"]["refused"], Value::Null);
+}
+
+/// The middle of the lifetime of a connection: backends join, are drained, weighted 0 and removed.
+#[test]
+fn reload_drains_without_breaking_a_connection() {
+    let Some(lab) = Lab::new("drain") else { return };
+    let site = Site::one_arm(&lab, 5, 2);
+    let _peers = serve_all(&site, "--lines 0.0.0.0:7001 --greet 0.0.0.0:7000");
+    let config =
+        Config::new(&["eth1"], "10.1.0.10").with(nat("greet", 7000, 4)).with(nat("lines", 7001, 4));
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    let hold = Hold::open(&site.client, "hold.log", "--to 10.1.0.100:7001 --connections 60");
+    let download = Download::start(
+        &site.client,
+        "download.log",
+        "--to 10.1.0.100:7001 --get 40000000 --bytes-per-second 5000000",
+    );
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 400");
+    assert_eq!(names(&report), ["b1", "b2", "b3", "b4"], "{report}");
+
+    let fifth = |port| Backend {
+        name: "b5".to_owned(),
+        address: "10.1.0.15".to_owned(),
+        port,
+        more: "weight: 2".to_owned(),
+    };
+    let mut changed = config.clone();
+    let steps: [(&str, fn(&mut Service), &[&str]); 4] = [
+        ("b1 weighted 0", |s| s.backends[0].more = "weight: 0".to_owned(), &["b2", "b3", "b4"]),
+        ("b2 drained", |s| s.backends[1].more = "drain: true".to_owned(), &["b3", "b4"]),
+        ("b3 removed", |s| drop(s.backends.remove(2)), &["b4"]),
+        ("b5 added", |_| (), &["b4", "b5"]),
+    ];
+    for (description, change, wanted) in steps {
+        changed.services.iter_mut().for_each(change);
+        if description.starts_with("b5") {
+            changed.services.iter_mut().for_each(|s| s.backends.push(fifth(s.port)));
+        }
+        guideway.reload(&lab, &changed);
+        guideway.wait_until_serving();
+        let report = storm(&site.client, "--to 10.1.0.100:7000 --count 300");
+        assert_eq!(report["answered"], 300, "{description}: {report}");
+        assert_eq!(names(&report), wanted, "{description}: {report}");
+    }
+    let state = |name: &str| guideway.backend("lines", name)["state"].clone();
+    assert_eq!([state("b1"), state("b2"), state("b3")], ["draining", "draining", "retired"]);
+    assert!(guideway.backend("lines", "b3")["flows"].as_u64() > Some(0));
+
+    let report = download.finish(Duration::from_secs(60));
+    assert_eq!(report["is_same"], true, "{report}");
+    let report = hold.close();
+    assert_eq!((&report["alive"], &report["moved"]), (&json!(60), &json!(0)), "{report}");
+    assert_eq!(report["alive_at"], report["opened_to"], "{report}");
+    assert_eq!(report["alive_at"].as_object().unwrap().len(), 4, "{report}");
+    wait_until("the retired backend to leave", || {
+        guideway.backend("lines", "b3") == Value::Null
+            && guideway.backend("greet", "b3") == Value::Null
+    });
+    assert_eq!(guideway.counter("flows_cut"), 0);
+}
+
+#[test]
+fn reload_that_removes_a_service_tells_its_clients() {
+    let Some(lab) = Lab::new("svcgone") else { return };
+    let site = Site::one_arm(&lab, 2, 1);
+    let _peers = serve_all(&site, "--lines 0.0.0.0:7001 --lines 0.0.0.0:7002 --greet 0.0.0.0:7000");
+    let other = Service::nat("stays", "10.1.0.101", 7000, "10.1.0", 2);
+    let mut config = Config::new(&["eth1"], "10.1.0.10")
+        .with(other.clone())
+        .with(nat("told", 7001, 2).line("on_service_gone: reset"))
+        .with(nat("untold", 7002, 2).line("on_service_gone: drop"));
+    config.limits += ", service_gone_linger: 4s";
+    let mut without = config.clone();
+    without.services = vec![other];
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    let hold = |port| {
+        let options = format!("--to 10.1.0.100:{port} --connections 20 --timeout-ms 2000");
+        Hold::open(&site.client, &format!("hold-{port}.log"), &options)
+    };
+    let (told, untold) = (hold(7001), hold(7002));
+    guideway.reload(&lab, &without);
+
+    let report = told.close();
+    assert_eq!(report["failures"], json!({"ConnectionReset (errno 104)": 20}), "{report}");
+    let report = untold.close();
+    assert_eq!(report["failures"], json!({"no answer in time": 20}), "{report}");
+    assert!(guideway.counter("tcp_reset") >= 20 && guideway.counter("service_gone") >= 20);
+
+    wait_until("the removed services to leave", || {
+        [guideway.service("told"), guideway.service("untold")] == [Value::Null, Value::Null]
+    });
+    // The address is nobody's now, so the machine may have it: its traffic is the kernel's again.
+    assert!(!site.client.succeeds("ping -c 1 -W 1 10.1.0.100"));
+    site.balancer.run("ip address add 10.1.0.100/32 dev eth1");
+    let _own = serve(&site.balancer, "kernel", "--greet 10.1.0.100:7000");
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 20");
+    assert_eq!(names(&report), ["kernel"], "{report}");
+    let report = storm(&site.client, "--to 10.1.0.101:7000 --count 20");
+    assert_eq!(report["answered"], 20, "{report}");
+}

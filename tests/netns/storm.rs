@@ -1,0 +1,56 @@
+//! Far more connections through one SNAT address than it has ports, none of them slow.
+
+use serde_json::Value;
+
+use crate::support::{Config, Guideway, Lab, Service, Site, serve_all, storm, wait_until};
+
+const CONNECTIONS: u64 = 200_000;
+
+/// Backends close first and wait in TIME_WAIT: a port used again too early would meet that, and the
+/// client's SYN would only get through by a retransmission, a second later.
+#[test]
+fn storm_of_200_000_connections_through_one_snat_address() {
+    let Some(lab) = Lab::new("storm") else { return };
+    let site = Site::two_arms(&lab, 4, 2);
+    for backend in &site.backends {
+        backend.run("sysctl -qw net.ipv4.tcp_max_tw_buckets=262144");
+    }
+    let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
+    let mut config = Config::new(&["eth1", "eth2"], "10.2.0.10").with(Service::nat(
+        "greet",
+        Site::VIP,
+        7000,
+        "10.2.0",
+        4,
+    ));
+    config.workers = "count: 2, idle: sleep".to_owned();
+    config.limits = "flows_per_worker: 262144, frames_per_queue: 4096".to_owned();
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+
+    let options = format!("--to 10.1.0.100:7000 --count {CONNECTIONS} --concurrency 48");
+    let report = storm(&site.client, &options);
+    let waiting = site.backends[0].run("ss -Htan state time-wait | wc -l");
+    println!("{report}\nin TIME_WAIT at b1: {}", waiting.trim());
+    println!("{}", guideway.status()["counters"]);
+    assert_eq!(report["answered"], CONNECTIONS, "{report}");
+    assert_eq!(report["failures"], serde_json::json!({}), "{report}");
+    assert_eq!(report["connects_above_1_s"], 0, "{report}");
+    for counter in ["snat_ports_exhausted", "flow_table_full", "hand_over_full", "malformed"] {
+        assert_eq!(guideway.counter(counter), 0, "{counter}");
+    }
+    assert_sums_balance(&guideway);
+}
+
+/// Once the traffic has ended, every frame has its verdict and every frame sent was to be sent.
+fn assert_sums_balance(guideway: &Guideway) {
+    let number = |value: &Value| value.as_u64().unwrap();
+    let sum = |group: &Value| group.as_object().unwrap().values().map(number).sum::<u64>();
+    wait_until("the sums to agree", || {
+        let counters = &guideway.status()["counters"];
+        let answered = number(&counters["forwarded"]) + sum(&counters["replied"]);
+        let verdicts = answered + number(&counters["not_ours"]) + sum(&counters["dropped"]);
+        let sent = number(&counters["transmitted"]) + number(&counters["transmit_full"]);
+        number(&counters["received"]) == verdicts + number(&counters["in_hand_over"])
+            && answered + number(&counters["announced"]) == sent
+    });
+}
