@@ -116,7 +116,9 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
-        .sample_size(20);
+        .sample_size(20)
+        .nresamples(5000)
+        .without_plots();
     targets = engine
 }
 criterion_main!(benches);

@@ -13,6 +13,9 @@ macro_rules! named_counters {
             pub const COUNT: usize = [$(stringify!($field),)*].len();
             /// Their names, in order.
             pub const NAMES: [&'static str; Self::COUNT] = [$(stringify!($field),)*];
+            /// What they count, as their documentation says, in the same order.
+            pub const MEANINGS: [&'static str; Self::COUNT] =
+                [$(concat!($($doc, "\n",)*).trim_ascii(),)*];
 
             /// Their values, in the order of [`Self::NAMES`].
             pub fn values(&self) -> [u64; Self::COUNT] {

@@ -155,7 +155,7 @@ impl Engine {
         let (hash, shard) = match &class {
             Class::Forward(_, transport) => {
                 let hash = self.flows.hash.of(&transport.key);
-                (hash, Some(Shard::of_hash(hash)))
+                (hash, Some(self.shards.shard_of(&transport.key, hash)))
             }
             Class::Back(transport) => {
                 let shard = Shard::of_snat_port(transport.key.destination_port);

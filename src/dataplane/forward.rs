@@ -8,7 +8,7 @@ use super::flow_state::first_step;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing, has_its_backend};
 use super::snat::PortWish;
-use super::{DropReason, Engine, FlowEntry, FlowState, Shard, Side, Verdict};
+use super::{DropReason, Engine, FlowEntry, FlowState, Side, Verdict};
 use crate::forwarding::{
     Backend, BackendId, BackendState, Mode, NoBackendPolicy, Service, ServiceGonePolicy,
     ServiceIndex,
@@ -176,7 +176,7 @@ impl Engine {
             let in_turn = backend.snat.iter().cycle().skip(first).take(usable);
             for snat in in_turn.filter_map(|&place| turn.snapshot.snat.get(usize::from(place))) {
                 let towards = FlowKey { destination: snat.address.to_bits(), ..entry.return_key() };
-                let shard = Shard::of_hash(hash);
+                let shard = self.shards.shard_of(&entry.key, hash);
                 let wish = PortWish { towards, shard, ports: &snat.ports, must_rest };
                 let Some(given) = self.flows.pool.acquire(&wish, turn.now_ms()) else { continue };
                 (entry.snat_address, entry.snat_port) = (snat.address.to_bits(), given.port);

@@ -29,5 +29,5 @@ pub use engine::{Arrival, Engine, EngineConfig, Outcome, Prepared, Ticks};
 pub use entry::{ENTRY_VERSION, FlowEntry, entry_flags};
 pub use flow_events::{FlowEvent, FlowEventKind};
 pub use flow_state::{FlowState, Side};
-pub use shard::{SHARDS, Shard, ShardMap};
+pub use shard::{NicHash, SHARDS, Shard, ShardMap};
 pub use verdict::{DropReason, ReplyKind, Verdict};

@@ -3,6 +3,11 @@
 //! `shard = hash mod 256`, and a table maps shards to workers. A SNAT port's low 8 bits are its
 //! flow's shard, so that return traffic finds the owner without a look-up.
 
+use std::sync::Arc;
+
+use crate::wire::FlowKey;
+use crate::wire::toeplitz::Toeplitz;
+
 /// Number of shards. Fixed: it is part of the state that restarts and nodes exchange.
 pub const SHARDS: usize = 256;
 
@@ -24,30 +29,80 @@ impl Shard {
     }
 }
 
-/// Shard -> worker.
+/// Flow -> shard -> worker; the same for all workers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ShardMap([u8; SHARDS]);
+pub struct ShardMap {
+    owners: [u8; SHARDS],
+    nic: Option<Arc<NicHash>>,
+}
+
+/// How a NIC spreads packets over its receive queues: with it, packets arrive at their owner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NicHash {
+    /// The NIC's hash with its key.
+    pub toeplitz: Toeplitz,
+    /// Ports of TCP are hashed, not the addresses alone.
+    pub tcp_ports: bool,
+    /// Ports of UDP are hashed.
+    pub udp_ports: bool,
+}
+
+impl NicHash {
+    fn of(&self, key: &FlowKey) -> u32 {
+        let with_ports = if key.is_tcp() { self.tcp_ports } else { self.udp_ports };
+        if with_ports { self.toeplitz.hash(key) } else { self.toeplitz.hash_addresses(key) }
+    }
+}
 
 impl ShardMap {
-    /// Spreads the shards over `workers` (1 to 256) in turn.
+    /// Spreads the shards over `workers` (1 to 256) in turn; a flow's shard is in its keyed hash.
     ///
     /// # Panics
     /// When `workers` is 0 or more than 256: configuration is checked before.
     pub fn even(workers: usize) -> ShardMap {
         assert!((1..=SHARDS).contains(&workers), "{workers} workers, wanted 1 to {SHARDS}");
-        ShardMap(std::array::from_fn(|shard| (shard % workers) as u8))
+        ShardMap { owners: std::array::from_fn(|shard| (shard % workers) as u8), nic: None }
+    }
+
+    /// As a NIC does it: hash modulo the length of its indirection table gives a place, and that
+    /// the queue; queue q is worker q modulo `workers`'s. None when the table cannot be told by the
+    /// low 8 bits of the hash alone, or is empty: its length has to divide 256, or the table has to
+    /// repeat itself every 256 places.
+    pub fn of_nic(nic: NicHash, indirection: &[u32], workers: usize) -> Option<ShardMap> {
+        let mut map = ShardMap::even(workers);
+        let len = indirection.len();
+        let repeats =
+            || indirection.iter().zip(indirection.iter().skip(SHARDS)).all(|(a, b)| a == b);
+        if len == 0 || !(SHARDS.is_multiple_of(len) || (len.is_multiple_of(SHARDS) && repeats())) {
+            return None;
+        }
+        for (shard, owner) in map.owners.iter_mut().enumerate() {
+            *owner = (indirection[shard % len] as usize % workers) as u8;
+        }
+        map.nic = Some(Arc::new(nic));
+        Some(map)
+    }
+
+    /// The shard of a client's packet; `hash` is the keyed hash of `key`.
+    #[inline]
+    pub fn shard_of(&self, key: &FlowKey, hash: u64) -> Shard {
+        match &self.nic {
+            None => Shard::of_hash(hash),
+            Some(nic) => Shard(nic.of(key) as u8),
+        }
     }
 
     /// The worker that owns a shard.
     #[inline]
     pub fn owner(&self, shard: Shard) -> u8 {
-        self.0[usize::from(shard.0)]
+        self.owners[usize::from(shard.0)]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Protocol;
 
     #[test]
     fn even_to_one_shard() {
@@ -57,5 +112,45 @@ mod tests {
             (0..SHARDS).for_each(|shard| owned[usize::from(map.owner(Shard(shard as u8)))] += 1);
             assert!(owned.iter().max().unwrap() - owned.iter().min().unwrap() <= 1, "{workers}");
         }
+    }
+
+    /// Of "Verifying the RSS Hash Calculation" in Microsoft's driver documentation, as are key and
+    /// hashes below.
+    const KEY: [u8; 40] = [
+        0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f,
+        0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
+        0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+    ];
+
+    #[test]
+    fn a_packet_arrives_at_its_owner_by_the_nics_own_hash() {
+        let nic = NicHash { toeplitz: Toeplitz::new(&KEY), tcp_ports: true, udp_ports: false };
+        let (source, destination) = ("66.9.149.187:2794", "161.142.100.80:1766");
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        // 128 places over 4 queues, not in turn.
+        let indirection: Vec<u32> = (0..128).map(|place| place / 3 % 4).collect();
+        let map = ShardMap::of_nic(nic, &indirection, 3).unwrap();
+        for (protocol, hash) in [(Protocol::Tcp, 0x51cc_c178u32), (Protocol::Udp, 0x323e_8fc2)] {
+            let key = FlowKey::new(protocol, source, destination);
+            let queue = indirection[hash as usize % 128];
+            let shard = map.shard_of(&key, 0);
+            assert_eq!(shard, Shard(hash as u8), "{protocol}");
+            assert_eq!(u32::from(map.owner(shard)), queue % 3, "{protocol}");
+        }
+    }
+
+    #[test]
+    fn only_tables_that_eight_bits_can_tell() {
+        let nic = || NicHash { toeplitz: Toeplitz::new(&KEY), tcp_ports: true, udp_ports: true };
+        let rows = [("empty", 0, false), ("one", 1, true), ("mlx", 256, true), ("odd", 96, false)];
+        for (description, len, wanted) in rows {
+            let indirection: Vec<u32> = (0..len).map(|place| place % 4).collect();
+            assert_eq!(ShardMap::of_nic(nic(), &indirection, 2).is_some(), wanted, "{description}");
+        }
+        let long =
+            |odd_one: u32| (0..512).map(|at| if at == 300 { odd_one } else { at % 4 }).collect();
+        let (repeating, not): (Vec<u32>, Vec<u32>) = (long(0), long(3));
+        assert!(ShardMap::of_nic(nic(), &repeating, 4).is_some());
+        assert!(ShardMap::of_nic(nic(), &not, 4).is_none());
     }
 }

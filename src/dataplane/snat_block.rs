@@ -62,6 +62,8 @@ pub(super) struct SnatBlock {
     /// Where the queue begins in `queue`, which goes round at its end.
     head: u8,
     free: u16,
+    /// No port was ever in use: all have been free equally long.
+    untouched: bool,
     last_release_ms: u32,
     /// One bit a port, whether or not it is among `highs`.
     in_use: [u64; 4],
@@ -79,6 +81,7 @@ impl SnatBlock {
             highs: None,
             head: 0,
             free: 0,
+            untouched: true,
             last_release_ms: rested_since_ms,
             in_use: [0; 4],
             queue: [0; 256],
@@ -144,19 +147,40 @@ impl SnatBlock {
 
     #[cold]
     fn sort_queue(&mut self, (first, last): Highs, now_ms: u32, hash: &FlowHash) {
-        let mut queue = [(0u32, 0u64, 0u8); 256];
-        let mut free = 0;
-        for high in (first..=last).filter(|&high| !self.is_in_use(high)) {
-            let age = now_ms.wrapping_sub(self.released_ms[usize::from(high)]);
-            let chance = hash.mix(self.key.hash(hash), u64::from(high));
-            queue[free] = (u32::MAX - age, chance, high);
-            free += 1;
-        }
-        queue[..free].sort_unstable();
-        for (place, (_, _, high)) in self.queue.iter_mut().zip(queue) {
-            *place = high;
+        let free = self.shuffle_queue((first, last), hash);
+        if !self.untouched {
+            // By age; among equals the chance of the shuffle stays.
+            let mut by_age = [(0u32, 0u16, 0u8); 256];
+            for (place, &high) in self.queue[..free].iter().enumerate() {
+                let age = now_ms.wrapping_sub(self.released_ms[usize::from(high)]);
+                by_age[place] = (u32::MAX - age, place as u16, high);
+            }
+            by_age[..free].sort_unstable();
+            for (place, (_, _, high)) in self.queue.iter_mut().zip(&by_age[..free]) {
+                *place = *high;
+            }
         }
         (self.highs, self.head, self.free) = (Some((first, last)), 0, free as u16);
+    }
+
+    /// Writes the ports not in use into the queue in an order of chance (Fisher and Yates' way,
+    /// inside out); gives how many.
+    fn shuffle_queue(&mut self, (first, last): Highs, hash: &FlowHash) -> usize {
+        let mut chance = self.key.hash(hash);
+        let mut free = 0;
+        for high in first..=last {
+            if self.is_in_use(high) {
+                continue;
+            }
+            // SplitMix64's step and, for want of need, one round of its mixing.
+            chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (chance ^ (chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let other = (((mixed >> 32) * (free as u64 + 1)) >> 32) as usize;
+            self.queue[free] = self.queue[other];
+            self.queue[other] = high;
+            free += 1;
+        }
+        free
     }
 
     /// No port in use, and none that would be missed.
@@ -174,6 +198,7 @@ impl SnatBlock {
     }
 
     fn set_in_use(&mut self, high: u8, in_use: bool) {
+        self.untouched = false;
         let (word, bit) = (&mut self.in_use[usize::from(high >> 6)], 1 << (high & 63));
         *word = if in_use { *word | bit } else { *word & !bit };
     }

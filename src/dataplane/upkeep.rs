@@ -68,7 +68,7 @@ impl Engine {
         let mut copied = 0;
         for at in cursor..until {
             let Some(entry) = self.flows.table.get(FlowPlace(at)) else { continue };
-            if Shard::of_hash(self.flows.hash.of(&entry.key)) != shard {
+            if self.shards.shard_of(&entry.key, self.flows.hash.of(&entry.key)) != shard {
                 continue;
             }
             let Some(place) = out.get_mut(copied) else { return (copied, Some(at)) };
@@ -90,7 +90,7 @@ impl Engine {
         if !entry.is_in_use() || flows.table.is_full() || !flows.table.is_new_and_sound(&entry) {
             return false;
         }
-        let shard = Shard::of_hash(flows.hash.of(&entry.key));
+        let shard = self.shards.shard_of(&entry.key, flows.hash.of(&entry.key));
         let meets = !entry.is_nat() || Shard::of_snat_port(entry.snat_port) == shard;
         if !meets || self.shards.owner(shard) != self.worker {
             return false;

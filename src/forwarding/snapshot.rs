@@ -202,6 +202,11 @@ impl Snapshot {
             && !self.backends.iter().flatten().any(retired)
     }
 
+    /// Do ids of backends that were cut still rest? Only another look at live flows sets them free.
+    pub fn has_resting_ids(&self) -> bool {
+        !self.ledger.cut.is_empty()
+    }
+
     /// How many slots each backend has, by [`BackendId`]: its share of new flows, for status.
     pub fn slot_counts(&self) -> Vec<u32> {
         let mut counts = vec![0; self.backends.len()];
@@ -264,12 +269,6 @@ impl Snapshot {
     #[inline]
     pub fn backend(&self, id: BackendId) -> Option<&Backend> {
         self.backends.get(id.index())?.as_ref()
-    }
-
-    /// Are there backends or services that only wait for their flows to end?
-    pub fn has_leavers(&self) -> bool {
-        self.services.iter().any(|service| service.gone)
-            || self.backends.iter().flatten().any(|b| b.state == BackendState::Retired)
     }
 
     /// A backend's service.

@@ -170,6 +170,19 @@ impl Chunks {
         }
     }
 
+    /// With no frame in hand any more: chunks of frames that somebody dropped become free. Gives how
+    /// many.
+    pub fn recover_lost(&mut self) -> usize {
+        let lost = std::mem::take(&mut self.in_hand);
+        for (chunk, place) in (0..).zip(&mut self.places) {
+            if *place == Place::InHand {
+                *place = Place::Free;
+                self.free.push(chunk);
+            }
+        }
+        lost as usize
+    }
+
     /// Where the chunks are, counted by the rings they stand in.
     pub fn census(&self) -> FrameCensus {
         let queued: usize = self.rings.iter().map(VecDeque::len).sum();
@@ -232,6 +245,19 @@ mod tests {
         assert_eq!(chunks.census(), census(1, 0, 1, 2));
         chunks.reclaim();
         assert_eq!(chunks.census(), census(2, 0, 0, 2));
+    }
+
+    #[test]
+    fn dropped_frames_are_found_again() {
+        let mut chunks = small();
+        let kept = chunks.receive(PortId(0), b"kept").unwrap();
+        chunks.queue(0, PortId(0), kept).unwrap();
+        let _ = chunks.receive(PortId(0), b"dropped").unwrap();
+        let _ = chunks.acquire(PortId(0), 1).unwrap();
+        assert_eq!(chunks.recover_lost(), 2);
+        let census = chunks.census();
+        assert!(census.is_conserved() && census.in_hand == 0 && census.transmit == 1);
+        assert_eq!(chunks.recover_lost(), 0);
     }
 
     #[test]

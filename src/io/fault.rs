@@ -345,6 +345,16 @@ impl<D: Device> Device for FaultInjector<D> {
         }
     }
 
+    /// The inner device cannot tell frames that wait in the link from lost ones, so they are lost too.
+    fn recover_lost_frames(&mut self) -> usize {
+        let arriving = self.receive.waiting.drain(..).map(|waiting| waiting.frame);
+        let leaving = self.transmit.waiting.drain(..).map(|waiting| waiting.frame);
+        for frame in self.arrived.drain(..).chain(arriving).chain(leaving) {
+            self.inner.release(frame);
+        }
+        self.inner.recover_lost_frames()
+    }
+
     fn wait(&mut self, timeout: Duration) {
         if !self.has_waiting() {
             self.inner.wait(timeout);

@@ -272,6 +272,10 @@ impl Device for MemoryDevice {
         self.chunks.census()
     }
 
+    fn recover_lost_frames(&mut self) -> usize {
+        self.chunks.recover_lost()
+    }
+
     fn wait(&mut self, timeout: Duration) {
         if self.ports.iter().all(|near| near.arriving.is_empty()) {
             self.signal.wait(timeout);

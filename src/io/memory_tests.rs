@@ -104,7 +104,7 @@ fn far_ends_work_from_other_threads_and_end_the_wait() {
         while next < FRAMES {
             match left.push(&next.to_be_bytes()) {
                 Ok(()) => next += 1,
-                Err(_) => std::thread::yield_now(),
+                Err(_) => std::thread::sleep(Duration::from_micros(20)),
             }
         }
     });
@@ -113,7 +113,7 @@ fn far_ends_work_from_other_threads_and_end_the_wait() {
         while taken.len() < FRAMES as usize {
             match right.take() {
                 Some(bytes) => taken.push(u32::from_be_bytes(bytes.try_into().unwrap())),
-                None => std::thread::yield_now(),
+                None => std::thread::sleep(Duration::from_micros(20)),
             }
         }
         taken

@@ -262,6 +262,10 @@ impl<R: Read, W: Write> Device for PcapDevice<R, W> {
         self.chunks.census()
     }
 
+    fn recover_lost_frames(&mut self) -> usize {
+        self.chunks.recover_lost()
+    }
+
     /// Returns at once: all frames there will ever be are there.
     fn wait(&mut self, _timeout: Duration) {}
 

@@ -18,6 +18,9 @@ use crate::forwarding::{ClusterKey, Snapshot, SteerTable};
 /// How long a publication waits for the workers before the control loop goes on with other things.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
 
+/// How often backends and services that leave are looked at: each look compiles.
+const LEAVERS_EVERY_MS: u64 = 1_000;
+
 /// What happened in one step.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -44,6 +47,8 @@ pub struct Controller<T> {
     dirty: bool,
     /// A publication that not every worker has acknowledged yet: its new steer entries wait.
     unacknowledged: bool,
+    /// When backends and services that leave are looked at next.
+    look_at_leavers_ms: u64,
 }
 
 impl<T: SteerTarget> Controller<T> {
@@ -67,6 +72,7 @@ impl<T: SteerTarget> Controller<T> {
             live: LiveFlows::default(),
             dirty: true,
             unacknowledged: false,
+            look_at_leavers_ms: 0,
         }
     }
 
@@ -81,7 +87,11 @@ impl<T: SteerTarget> Controller<T> {
     ) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
-        let step = self.step(now_ms).inspect_err(|_| self.desired = before)?;
+        let step = self.step(now_ms).inspect_err(|_| {
+            self.desired = before;
+            // What else has changed was not published either.
+            self.dirty = true;
+        })?;
         self.forget_unprobed();
         Ok(step)
     }
@@ -124,7 +134,10 @@ impl<T: SteerTarget> Controller<T> {
         if self.unacknowledged {
             self.finish_publication(&mut step);
         }
-        if previous.has_leavers() {
+        // Backends and services that only wait for their flows to end, ids that rest.
+        let waits = !previous.is_settled() || previous.has_resting_ids();
+        if waits && now_ms >= self.look_at_leavers_ms {
+            self.look_at_leavers_ms = now_ms + LEAVERS_EVERY_MS;
             self.read_live_flows();
             self.dirty = true;
         }
@@ -139,7 +152,10 @@ impl<T: SteerTarget> Controller<T> {
                 cluster_key: self.cluster_key,
                 now_ms,
             })?;
-            if previous.generation == 0 || !compiled.snapshot.same_as(&previous) {
+            // The next compile is told by the ledger of the published snapshot which ids rest.
+            let is_new = !compiled.snapshot.same_as(&previous)
+                || compiled.snapshot.ledger() != previous.ledger();
+            if previous.generation == 0 || is_new {
                 step.notes = compiled.notes;
                 self.publish(Arc::new(compiled.snapshot), &mut step);
             }
@@ -204,6 +220,11 @@ impl<T: SteerTarget> Controller<T> {
             });
         }
         self.live = live;
+    }
+
+    /// The snapshot that was published last.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.publisher.current()
     }
 
     /// What the operator wants, as taken over last.

@@ -206,7 +206,7 @@ impl<'a, R: Read, W: Write> Run<'a, R, W> {
             self.now_ms = until_ms.min(self.now_ms + step);
             self.worker.turn(Ticks(self.now_ms));
             let is_time = self.now_ms - self.leavers_seen_ms >= LEAVERS_EVERY_MS;
-            if is_time && self.publisher.current().has_leavers() {
+            if is_time && !self.publisher.current().is_settled() {
                 self.leavers_seen_ms = self.now_ms;
                 self.publish()?;
             }

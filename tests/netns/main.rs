@@ -3,10 +3,14 @@
 //! Tests take turns (each has both cores for itself), need root, and leave nothing behind.
 
 mod announce;
+mod bridge;
 mod crash;
+mod dsr;
 mod errors;
 mod lab;
+mod nat;
 mod neighbours;
+mod queues;
 mod reload;
 mod storm;
 mod support;

@@ -74,6 +74,22 @@ fn a_retired_backend_leaves_once_no_flow_of_it_lives() {
 }
 
 #[test]
+fn the_ids_of_cut_backends_are_given_to_others_in_the_end() {
+    let mut plane = Plane::start(1);
+    plane.controller.set_desired(desired(&["b1"]), 1).unwrap();
+    plane.push(0, &to_vip(4100, plane::SYN));
+    plane.wait(|plane| plane.forwarded() == 1);
+    plane.controller.set_desired(Default::default(), 2).unwrap();
+    // Told for as long as it lingers, then cut: its id rests until no worker counts a flow of it.
+    plane.step_until(|plane| plane.publisher.current().services.is_empty());
+    plane.step_until(|plane| !plane.publisher.current().has_resting_ids());
+    plane.controller.set_desired(desired(&["b2"]), 3).unwrap();
+    let snapshot = plane.publisher.current();
+    assert_eq!(&*snapshot.backend(guideway::forwarding::BackendId(0)).unwrap().name, "b2");
+    plane.stop();
+}
+
+#[test]
 fn health_moves_new_flows_and_a_removed_service_answers_with_resets() {
     let mut plane = Plane::start(1);
     plane.controller.set_desired(desired(&["b1", "b2"]), 1).unwrap();
@@ -91,6 +107,22 @@ fn health_moves_new_flows_and_a_removed_service_answers_with_resets() {
     let answer = plane.take(0);
     assert!(is_reset(&answer), "{answer:02x?}");
     assert_eq!(*VIP.ip(), address("10.1.0.100"));
+    plane.stop();
+}
+
+#[test]
+fn a_refused_configuration_loses_no_other_change() {
+    let mut plane = Plane::start(1);
+    plane.controller.set_desired(desired(&["b1"]), 1).unwrap();
+    let mut moved = topology();
+    moved.neighbours[0].mac.0[5] = 0x99;
+    plane.controller.set_topology(moved);
+    let mut wrong = desired(&["b1"]);
+    wrong.services[0].port = 0;
+    assert!(plane.controller.set_desired(wrong, 2).is_err());
+    assert!(plane.controller.step(3).unwrap().published.is_some());
+    plane.push(0, &to_vip(6100, plane::SYN));
+    assert_eq!(plane.take(0)[5], 0x99);
     plane.stop();
 }
 

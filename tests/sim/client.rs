@@ -190,8 +190,13 @@ impl Datagrams {
         let Some(number) = echo.first_chunk().map(|number| u32::from_be_bytes(*number)) else {
             return self.wrong("an answer without its number".into());
         };
-        if number > self.answered || echo != self.payload(number) {
-            return self.wrong(format!("datagram {number} came back changed"));
+        let wanted = self.payload(number.min(self.answered));
+        if echo != wanted {
+            let pairs = echo.iter().zip(&wanted).enumerate();
+            let changed: Vec<_> = pairs.filter(|(_, (is, was))| is != was).collect();
+            let lens = (echo.len(), wanted.len());
+            return self
+                .wrong(format!("datagram {number} of {lens:?} is not the same: {changed:?}"));
         }
         let first = *self.number.get_or_insert(backend);
         if backend != first {

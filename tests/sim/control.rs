@@ -128,6 +128,14 @@ impl Control {
                 backends[place].weight = chance.between(0, 4) as u16;
             }),
             Change::Health(pool) => self.fail(pool, chance),
+            Change::FailAll(pool) => {
+                for backend in self.members(pool).to_vec() {
+                    self.set_down(pool, &backend.name);
+                }
+            }
+            Change::RemoveServices(pool) => {
+                self.desired.services.retain(|service| !names(pool).contains(&service.name));
+            }
             Change::Restart | Change::Reload => {}
         }
     }
@@ -173,6 +181,12 @@ impl Control {
         }
     }
 
+    fn set_down(&mut self, pool: Pool, backend: &str) {
+        for service in names(pool) {
+            self.health.set(&service, backend, Health::Down);
+        }
+    }
+
     fn usable(&self, pool: Pool, backends: &[BackendSpec], health: &HealthView) -> usize {
         let [service, _] = names(pool);
         let is_usable = |backend: &&BackendSpec| {
@@ -184,7 +198,7 @@ impl Control {
 
     fn members(&self, pool: Pool) -> &[BackendSpec] {
         let service = self.desired.services.iter().find(|s| s.name == names(pool)[0]);
-        &service.expect("services are never removed").backends
+        &service.expect("nothing changes in services that are removed").backends
     }
 
     fn set_members(&mut self, pool: Pool, backends: Vec<BackendSpec>) {

@@ -3,7 +3,7 @@
 //! chance come from one seed, so a run that fails can be run again.
 //!
 //! `GUIDEWAY_SIM_SEEDS=17..18 cargo test --test sim` runs seed 17 alone; without it a few hundred
-//! seeds are run. What has to hold: every byte arrives, no flow changes its backend while that is
+//! seeds are run. `GUIDEWAY_SIM_TRACE=1` shows every frame that a host or the balancer sends. What has to hold: every byte arrives, no flow changes its backend while that is
 //! there, a flow begins where Maglev says, every frame gets exactly one verdict, no frame of a
 //! device's memory is lost, no unsound frame is made, and in the end no flow entry is left.
 
@@ -23,6 +23,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use guideway::io::fault::FaultRates;
+
+use chance::Chance;
+use plan::{Change, Fate, FlowKind, FlowPlan, Plan, Pool};
+use server::Request;
 use world::{Summary, World};
 
 const DEFAULT_SEEDS: Range<u64> = 0..300;
@@ -57,6 +62,8 @@ fn every_seed_keeps_the_promises() {
                     all.generations += summary.generations;
                     all.handed_over += summary.handed_over;
                     all.lost += summary.lost;
+                    all.moved += summary.moved;
+                    all.restarts += summary.restarts;
                     all.ended_ms += summary.ended_ms;
                 }
             });
@@ -66,7 +73,11 @@ fn every_seed_keeps_the_promises() {
     println!("{seeds:?}: {all:?}");
     // A simulation in which nothing happens proves nothing.
     if seeds.clone().count() > 50 {
-        assert!(all.flows > 0 && all.handed_over > 0 && all.lost > 0, "{all:?}");
+        assert!(
+            all.flows > 0 && all.handed_over > 0 && all.lost > 0 && all.restarts > 0,
+            "{all:?}"
+        );
+        assert!(all.moved * 1000 <= all.flows, "the exception is rare: {all:?}");
         assert!(all.generations > 2 * seeds.count() as u64, "{all:?}");
     }
 }
@@ -75,6 +86,62 @@ fn every_seed_keeps_the_promises() {
 fn a_seed_runs_the_same_way_twice() {
     for seed in seeds().take(5) {
         assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}
+
+/// A good link, two workers, two backends a pool.
+fn quiet_plan(flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>) -> Plan {
+    Plan {
+        workers: 2,
+        two_arms: true,
+        clients: 2,
+        nat_backends: 3,
+        dsr_backends: 3,
+        receive_faults: FaultRates::default(),
+        transmit_faults: FaultRates::default(),
+        reorder_span: 1,
+        wander: 5,
+        nic_hash: false,
+        hand_over_ring: 64,
+        flows,
+        changes,
+    }
+}
+
+fn stream(at_ms: u64, client: usize, pool: Pool, fate: Fate) -> FlowPlan {
+    let id = at_ms ^ (client as u64) << 32;
+    let request = Request { id, up_len: 1_000_000, down_len: 10, server_closes: false };
+    FlowPlan { at_ms, client, pool, kind: FlowKind::Stream(request), fate }
+}
+
+#[test]
+fn clients_that_nobody_serves_are_told_at_once() {
+    for pool in [Pool::Nat, Pool::L2dsr] {
+        let other = if pool == Pool::Nat { Pool::L2dsr } else { Pool::Nat };
+        let flows = vec![
+            stream(10, 0, pool, Fate::Whole),
+            stream(20, 1, other, Fate::Whole),
+            stream(300, 1, pool, Fate::Reset),
+        ];
+        // The stream that has begun before keeps its backend, which only the probes cannot reach.
+        let changes = vec![(200, Change::FailAll(pool))];
+        let summary = World::with(quiet_plan(flows, changes), Chance::new(1)).run();
+        assert!(summary.ended_ms < 10_000, "{pool:?}: {summary:?}");
+    }
+}
+
+#[test]
+fn streams_of_a_removed_service_are_reset() {
+    for pool in [Pool::Nat, Pool::L2dsr] {
+        let other = if pool == Pool::Nat { Pool::L2dsr } else { Pool::Nat };
+        let flows = vec![
+            stream(10, 0, pool, Fate::Reset),
+            stream(20, 1, other, Fate::Whole),
+            stream(250, 1, pool, Fate::Reset),
+        ];
+        let changes = vec![(200, Change::RemoveServices(pool))];
+        let summary = World::with(quiet_plan(flows, changes), Chance::new(1)).run();
+        assert!(summary.ended_ms < 10_000, "{pool:?}: {summary:?}");
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use guideway::wire::{MacAddress, PortId};
 
+use smoltcp::wire::{EthernetFrame, PrettyPrinter};
+
 use super::chance::{CHECKSUM_START, Chance, checksum, scramble};
 
 /// Where a frame arrives.
@@ -35,8 +37,8 @@ pub struct Network {
     wander: u64,
     in_flight: BTreeMap<(u64, u64), Flight>,
     sent: u64,
-    /// Frames to nobody: their MAC was damaged on the way.
-    pub astray: u64,
+    /// Frames are shown: `GUIDEWAY_SIM_TRACE` is set.
+    is_traced: bool,
 }
 
 impl Network {
@@ -50,7 +52,7 @@ impl Network {
             wander,
             in_flight: BTreeMap::new(),
             sent: 0,
-            astray: 0,
+            is_traced: std::env::var_os("GUIDEWAY_SIM_TRACE").is_some(),
         }
     }
 
@@ -61,9 +63,12 @@ impl Network {
 
     /// Takes a frame from a host, or from the balancer (`from_host` none), for its segment.
     pub fn send(&mut self, now_ms: u64, segment: PortId, from_host: Option<usize>, frame: &[u8]) {
+        if self.is_traced {
+            self.show(now_ms, segment, from_host, frame);
+        }
         let Some(&mac) = frame.first_chunk() else { return };
         let mac = MacAddress(mac);
-        if mac.is_group() {
+        if mac == MacAddress::BROADCAST {
             let segment_hosts = (segment, MacAddress::ZERO)..=(segment, MacAddress::BROADCAST);
             let hosts = self.hosts.range(segment_hosts).map(|(_, &host)| host);
             let others: Vec<usize> = hosts.filter(|&host| Some(host) != from_host).collect();
@@ -75,9 +80,22 @@ impl Network {
             self.fly_to_balancer(now_ms, segment, frame);
         } else if let Some(&host) = self.hosts.get(&(segment, mac)) {
             self.fly(now_ms, End::Host(host), frame);
-        } else {
-            self.astray += 1;
         }
+        // Else its MAC was damaged on the way: a station that is not there, or a group nobody is in.
+    }
+
+    /// Shows what happens besides frames.
+    pub fn note(&self, now_ms: u64, what: &dyn std::fmt::Display) {
+        if self.is_traced {
+            println!("{now_ms:>7} ms: {what}");
+        }
+    }
+
+    fn show(&self, now_ms: u64, segment: PortId, from_host: Option<usize>, frame: &[u8]) {
+        let from = from_host.map_or("balancer".to_string(), |host| format!("host {host}"));
+        let packet = PrettyPrinter::<EthernetFrame<&[u8]>>::new("", &frame);
+        let packet = packet.to_string().replace('\n', " ");
+        println!("{now_ms:>7} ms, segment {}, from {from:<8}: {packet}", segment.0);
     }
 
     /// When the next frame arrives.

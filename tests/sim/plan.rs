@@ -19,6 +19,16 @@ pub struct FlowPlan {
     pub client: usize,
     pub pool: Pool,
     pub kind: FlowKind,
+    pub fate: Fate,
+}
+
+/// How a flow has to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Every byte arrives, both ways.
+    Whole,
+    /// The client is reset.
+    Reset,
 }
 
 #[derive(Clone, Debug)]
@@ -41,10 +51,14 @@ pub enum Change {
     Weigh(Pool),
     /// A health check fails, or is well again.
     Health(Pool),
-    /// A worker panics and is made whole again.
+    /// A worker panics in its next batch and is made whole again.
     Restart,
     /// The file is read again and says the same.
     Reload,
+    /// All backends fail. In no drawn plan: flows would not end whole.
+    FailAll(Pool),
+    /// The pool's services leave the configuration. In no drawn plan.
+    RemoveServices(Pool),
 }
 
 /// A whole run.
@@ -61,6 +75,8 @@ pub struct Plan {
     pub transmit_faults: FaultRates,
     pub reorder_span: u32,
     pub wander: u64,
+    /// A flow's owner is found as a NIC does, not by the flow table's hash.
+    pub nic_hash: bool,
     pub hand_over_ring: usize,
     pub flows: Vec<FlowPlan>,
     pub changes: Vec<(u64, Change)>,
@@ -74,16 +90,22 @@ impl Plan {
         let clients = chance.between(1, 4) as usize;
         // A third of all links is good, a third is bad, a third damages bits too.
         let badness = chance.between(0, 2);
+        let (mut receive_faults, mut transmit_faults) =
+            (faults(chance, badness), faults(chance, badness));
+        // Two flips in one packet can leave its checksum right: no stack sees that.
+        let unflipped = if chance.one_in(2) { &mut receive_faults } else { &mut transmit_faults };
+        unflipped.bit_flips = 0.0;
         Plan {
             workers: chance.between(1, 3) as usize,
             two_arms: chance.one_in(2),
             clients,
             nat_backends: chance.between(2, 5) as usize,
             dsr_backends: chance.between(2, 4) as usize,
-            receive_faults: faults(chance, badness),
-            transmit_faults: faults(chance, badness),
+            receive_faults,
+            transmit_faults,
             reorder_span: chance.between(1, 6) as u32,
             wander: chance.between(2, 60),
+            nic_hash: chance.one_in(3),
             hand_over_ring: if chance.one_in(4) { 2 } else { 64 },
             flows: flows(chance, clients),
             changes: changes(chance),
@@ -132,6 +154,7 @@ fn flow(chance: &mut Chance, clients: usize) -> FlowPlan {
         client: chance.place(clients),
         pool: pool(chance),
         kind,
+        fate: Fate::Whole,
     }
 }
 

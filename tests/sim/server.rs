@@ -54,10 +54,12 @@ impl Request {
 }
 
 /// A TCP socket as both sides use it. Keep-alives bring a stack back that a damaged frame has told
-/// a wrong MAC.
+/// a wrong MAC. No delay of short segments (RFC 896): after a time-out smoltcp refuses the
+/// acknowledgment of a segment that it sent and now holds back, and two such stacks never agree.
 pub fn tcp_socket() -> tcp::Socket<'static> {
     let buffer = || tcp::SocketBuffer::new(vec![0; 8192]);
     let mut socket = tcp::Socket::new(buffer(), buffer());
+    socket.set_nagle_enabled(false);
     socket.set_keep_alive(Some(Duration::from_secs(5)));
     socket
 }

@@ -1,4 +1,5 @@
-//! A device around the worker's device that looks at every frame the engine gets and gives.
+//! A device around the worker's device that looks at every frame the engine gets and gives, and lets
+//! the worker panic on wish.
 
 use std::time::Duration;
 
@@ -26,11 +27,18 @@ pub struct Seen {
 pub struct Tap<D> {
     pub device: D,
     pub seen: Seen,
+    /// In the next batch the worker panics, somewhere.
+    pub will_panic: bool,
+    /// Frames that are looked at until then.
+    panic_in: Option<usize>,
 }
+
+/// What the worker panics with.
+pub struct OnPurpose;
 
 impl<D> Tap<D> {
     pub fn new(device: D) -> Tap<D> {
-        Tap { device, seen: Seen::default() }
+        Tap { device, seen: Seen::default(), will_panic: false, panic_in: None }
     }
 }
 
@@ -46,10 +54,18 @@ impl<D: Device> Device for Tap<D> {
             self.seen.received += 1;
             self.seen.bad_received += u64::from(!is_sound(self.device.view(frame).bytes()));
         }
+        if count > 0 && std::mem::take(&mut self.will_panic) {
+            self.panic_in = Some(self.seen.received as usize % count);
+        }
         count
     }
 
     fn view<'a>(&'a mut self, frame: &'a Frame) -> FrameView<'a> {
+        match self.panic_in.take() {
+            // Like a panic in the engine, which has just been given the frame; but silent.
+            Some(0) => std::panic::resume_unwind(Box::new(OnPurpose)),
+            more => self.panic_in = more.map(|frames| frames - 1),
+        }
         self.device.view(frame)
     }
 
@@ -81,6 +97,10 @@ impl<D: Device> Device for Tap<D> {
 
     fn census(&self) -> FrameCensus {
         self.device.census()
+    }
+
+    fn recover_lost_frames(&mut self) -> usize {
+        self.device.recover_lost_frames()
     }
 
     fn wait(&mut self, timeout: Duration) {

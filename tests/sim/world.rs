@@ -1,12 +1,14 @@
 //! One run: hosts, network, workers and control side in one thread, on a clock that is a number.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use guideway::control::LiveFlows;
-use guideway::dataplane::{Engine, EngineConfig, ShardMap, Ticks};
+use guideway::dataplane::{Engine, EngineConfig, NicHash, ShardMap, Ticks};
 use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
+use guideway::wire::toeplitz::Toeplitz;
 use guideway::wire::{MacAddress, PortId};
 use smoltcp::wire::IpEndpoint;
 
@@ -16,9 +18,9 @@ use super::control::{Control, DSR_VIP, MAX_BACKENDS, Machine, NAT_VIP, SERVICE_P
 use super::host::Host;
 use super::model::Model;
 use super::network::{self, Network};
-use super::plan::{Change, FlowKind, FlowPlan, Plan, Pool};
+use super::plan::{Change, Fate, FlowKind, FlowPlan, Plan, Pool};
 use super::server::Server;
-use super::tap::Tap;
+use super::tap::{OnPurpose, Tap};
 
 /// Flows that have not ended by then never will.
 const END_MS: u64 = 1_200_000;
@@ -55,6 +57,10 @@ pub struct Summary {
     pub generations: u64,
     pub handed_over: u64,
     pub lost: u64,
+    /// Panics of workers.
+    pub restarts: u64,
+    /// Streams reset by the exception that [`World::may_have_moved`] tells of.
+    pub moved: u64,
 }
 
 pub struct World {
@@ -76,10 +82,15 @@ pub struct World {
 }
 
 impl World {
-    /// Everything in its place, the first snapshot published.
+    /// A run that is drawn from its seed.
     pub fn new(seed: u64) -> World {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
+        World::with(plan, chance)
+    }
+
+    /// Everything in its place, the first snapshot published.
+    pub fn with(plan: Plan, mut chance: Chance) -> World {
         let ports = if plan.two_arms { 2 } else { 1 };
         let balancer: Vec<MacAddress> =
             (0..ports).map(|port| MacAddress([2, 0, 0, 0, port, 0xfe])).collect();
@@ -204,10 +215,10 @@ impl World {
                 return;
             }
             self.next_change += 1;
+            self.network.note(self.now_ms, &format_args!("{change:?}"));
             if change == Change::Restart {
                 let place = self.chance.place(self.workers.len());
-                let worker = self.workers.remove(place).recover();
-                self.workers.insert(place, worker);
+                self.workers[place].device_mut().will_panic = true;
             } else {
                 self.control.change(change, &mut self.chance);
                 self.publish();
@@ -267,8 +278,7 @@ impl World {
         while has_worked {
             has_worked = false;
             for place in 0..self.workers.len() {
-                // Conservation of frames is asserted in it, after each batch.
-                has_worked |= self.workers[place].turn(Ticks(self.now_ms));
+                has_worked |= self.turn(place);
                 self.check_verdicts();
                 self.take_from(place);
                 self.rounds += 1;
@@ -277,6 +287,23 @@ impl World {
         if self.rounds >= MODEL_EVERY && !self.links_hold_frames() {
             self.rounds = 0;
             self.check_quiet();
+        }
+    }
+
+    /// One turn, and what the supervisor does when the worker panics in it. Conservation of frames is
+    /// asserted in each turn.
+    fn turn(&mut self, place: usize) -> bool {
+        let now = Ticks(self.now_ms);
+        match catch_unwind(AssertUnwindSafe(|| self.workers[place].turn(now))) {
+            Ok(has_worked) => has_worked,
+            Err(panic) if panic.is::<OnPurpose>() => {
+                self.network.note(self.now_ms, &format_args!("worker {place} panics"));
+                let worker = self.workers.remove(place).recover();
+                self.workers.insert(place, worker);
+                self.summary.restarts += 1;
+                true
+            }
+            Err(panic) => resume_unwind(panic),
         }
     }
 
@@ -321,18 +348,31 @@ impl World {
         self.model.check(self.workers.iter().map(|worker| worker.engine()));
     }
 
-    fn check_ends(&self) {
+    fn check_ends(&mut self) {
+        let mut moved = 0;
         for (plan, flow) in self.flows() {
-            let pool = plan.pool;
             let is_of_pool = |number: u16| {
                 let server = self.stations[usize::from(number)].server.as_ref();
-                server.is_some_and(|server| server.pool == pool)
+                server.is_some_and(|server| server.pool == plan.pool)
             };
-            match flow.end() {
-                Some(End::Whole(number)) if is_of_pool(*number) => {}
-                other => panic!("{plan:?} ended with {other:?}"),
+            match (plan.fate, flow.end()) {
+                (Fate::Whole, Some(End::Whole(number))) if is_of_pool(*number) => {}
+                (Fate::Reset, Some(End::Reset(_))) => {}
+                (Fate::Whole, Some(End::Reset(0))) if self.may_have_moved(plan) => moved += 1,
+                (_, other) => panic!("{plan:?} ended with {other:?}"),
             }
         }
+        self.summary.moved = moved;
+    }
+
+    /// The one exception. Under L2DSR the balancer does not see what a backend answers. A client that
+    /// asks again after its backend was found down is given another one; if the first was alive and
+    /// has answered after all, the client is reset, before its first byte.
+    fn may_have_moved(&self, flow: &FlowPlan) -> bool {
+        let failed = |&(at, change): &(u64, Change)| {
+            at >= flow.at_ms && change == Change::Health(Pool::L2dsr)
+        };
+        flow.pool == Pool::L2dsr && self.plan.changes.iter().any(failed)
     }
 
     /// The hosts fall silent. When all times have run out, no flow is left.
@@ -363,7 +403,7 @@ impl World {
         self.publish();
         self.turn_workers();
         self.publish();
-        assert!(!self.publisher.current().has_leavers(), "retired backends without flows");
+        assert!(self.publisher.current().is_settled(), "retired backends without flows");
     }
 }
 
@@ -471,10 +511,21 @@ fn device(plan: &Plan, ports: usize, seed: u64) -> (Tap<FaultInjector<MemoryDevi
     (Tap::new(FaultInjector::new(memory, options)), far_ends)
 }
 
+/// Owners by the keyed hash, or by that of a NIC with an indirection table of 128 places.
+fn shards(plan: &Plan) -> ShardMap {
+    if !plan.nic_hash {
+        return ShardMap::even(plan.workers);
+    }
+    let toeplitz = Toeplitz::new(&std::array::from_fn(|place| (place * 37 + 11) as u8));
+    let indirection: Vec<u32> = (0..128).map(|place| place % plan.workers as u32).collect();
+    let nic = NicHash { toeplitz, tcp_ports: true, udp_ports: false };
+    ShardMap::of_nic(nic, &indirection, plan.workers).expect("128 divides 256")
+}
+
 fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
     EngineConfig {
         worker,
-        shards: ShardMap::even(plan.workers),
+        shards: shards(plan),
         max_flows: 4096,
         max_backends: MAX_BACKENDS,
         snat_hold_down_ms: 60_000,

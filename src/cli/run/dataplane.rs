@@ -6,8 +6,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::control::{IdlePolicy, NodeSpec, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice};
-use crate::dataplane::{Engine, EngineConfig, ShardMap};
+use crate::dataplane::{Engine, EngineConfig, NicHash, ShardMap};
 use crate::forwarding::SteerEntry;
+use crate::io::afxdp::ethtool::{HashedFields, Rss};
 use crate::io::afxdp::{
     self, InterfaceOptions, OpenOptions, Opened, Steer, SteerRule, XdpMode, ZeroCopy,
 };
@@ -15,6 +16,7 @@ use crate::runtime::{
     HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
 };
 use crate::wire::MacAddress;
+use crate::wire::toeplitz::{self, Toeplitz};
 
 /// Running workers and what they were given.
 pub struct DataPlane {
@@ -33,7 +35,7 @@ pub struct DataPlane {
 pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let workers = worker_count(node)?;
     let opened = afxdp::open(&open_options(node, workers))?;
-    let Opened { devices, wakers, steer, notes, rss: _ } = opened;
+    let Opened { devices, wakers, steer, notes, rss } = opened;
     notes.iter().for_each(|note| tracing::info!("{note}"));
     let shared: Vec<Arc<WorkerShared>> = (0..)
         .zip(wakers)
@@ -46,9 +48,10 @@ pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let limits = &node.limits;
     let rings = HandOver::mesh(workers, limits.hand_over_ring, limits.frame_bytes as usize);
     let flow_hash_key = rand::random();
+    let shards = shard_map(node, &rss, workers);
     let made = devices.into_iter().zip(rings).zip(shared);
     let made = made.map(|((device, rings), shared)| {
-        let engine = Engine::new(engine_config(node, shared.number, workers, flow_hash_key));
+        let engine = Engine::new(engine_config(node, shared.number, shards.clone(), flow_hash_key));
         let core = core_of(node, shared.number);
         let ends = (publisher.clone(), shared.clone());
         let worker = Worker::new(device, engine, rings, ends, idle_of(node, core), core);
@@ -94,11 +97,11 @@ fn open_options(node: &NodeSpec, workers: usize) -> OpenOptions {
     }
 }
 
-fn engine_config(node: &NodeSpec, worker: u8, workers: usize, key: [u8; 16]) -> EngineConfig {
+fn engine_config(node: &NodeSpec, worker: u8, shards: ShardMap, key: [u8; 16]) -> EngineConfig {
     let limits = &node.limits;
     EngineConfig {
         worker,
-        shards: ShardMap::even(workers),
+        shards,
         max_flows: limits.flows_per_worker,
         max_backends: limits.backends,
         snat_hold_down_ms: limits.snat_hold_down_ms,
@@ -107,6 +110,36 @@ fn engine_config(node: &NodeSpec, worker: u8, workers: usize, key: [u8; 16]) -> 
         flow_events: 0,
         flow_hash_key: key,
     }
+}
+
+/// By the hash of the first interface that tells how it spreads packets, so that its packets
+/// arrive at their owner; else by a hash of our own, and packets are handed over.
+fn shard_map(node: &NodeSpec, rss: &[Option<Rss>], workers: usize) -> ShardMap {
+    let told = node.interfaces.iter().zip(rss);
+    for (interface, rss) in
+        told.filter_map(|(interface, rss)| Some((&interface.name, rss.as_ref()?)))
+    {
+        if let Some(map) = shard_map_of(rss, workers) {
+            tracing::info!(interface, "packets are owned as this NIC's RSS spreads them");
+            return map;
+        }
+        tracing::info!(interface, "its RSS is not used: not Toeplitz, or a table of another form");
+    }
+    if workers > 1 {
+        tracing::info!("no RSS to go by: packets are owned by a hash of our own, and handed over");
+    }
+    ShardMap::even(workers)
+}
+
+fn shard_map_of(rss: &Rss, workers: usize) -> Option<ShardMap> {
+    let key = rss.key.get(..toeplitz::KEY_LEN)?.try_into().ok()?;
+    let hashes_ports = |fields: Option<HashedFields>| {
+        let fields = fields?;
+        fields.addresses.then_some(fields.ports)
+    };
+    let toeplitz = rss.toeplitz.then(|| Toeplitz::new(key))?;
+    let (tcp_ports, udp_ports) = (hashes_ports(rss.tcp)?, hashes_ports(rss.udp)?);
+    ShardMap::of_nic(NicHash { toeplitz, tcp_ports, udp_ports }, &rss.indirection, workers)
 }
 
 /// As configured, or worker w on core w modulo the cores there are.

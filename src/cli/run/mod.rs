@@ -124,6 +124,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
             node: config.node.clone(),
             context: context.clone(),
             running: config.text.clone(),
+            desired: config.desired.clone(),
         };
         Ok(tasks::run_until_signal(outside, admin, reloader, changes, context, topology)?)
     });
@@ -164,7 +165,7 @@ fn take_over_first(
 
 /// Tells the probes and the neighbour watch what is wanted now, and the log what happened.
 fn on_step(controller: &Controller<SteerPrograms>, step: &Step, hooks: &tasks::Hooks) {
-    hooks.update(controller.desired(), controller.topology());
+    hooks.update(controller.desired(), controller.topology(), &controller.snapshot());
     if let Some(snapshot) = &step.published {
         let (services, generation) = (snapshot.services.len(), snapshot.generation);
         tracing::info!(generation, services, "snapshot published");

@@ -8,7 +8,7 @@ use crossbeam::channel::bounded;
 
 use super::status::{StatusContext, now_unix_ms};
 use crate::admin::RefusedReload;
-use crate::control::{NodeSpec, Topology, check_against};
+use crate::control::{DesiredState, NodeSpec, Topology, check_against, diff, warnings};
 use crate::runtime::Event;
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
 
@@ -22,6 +22,8 @@ pub struct Reloader {
     pub context: Arc<StatusContext>,
     /// Text of the form taken over last, to tell a touched file from a changed one.
     pub running: Arc<str>,
+    /// What that text wants.
+    pub desired: DesiredState,
 }
 
 impl Reloader {
@@ -61,10 +63,24 @@ impl Reloader {
         let event = Event::Desired(Box::new(config.desired.clone()), answer);
         let sent = self.context.events.send(event);
         match sent.ok().and_then(|()| answered.recv_timeout(TAKE_OVER_WITHIN).ok()) {
-            Some(Ok(())) => self.running = config.text.clone(),
+            Some(Ok(())) => {
+                tell(&self.desired, &config.desired);
+                (self.running, self.desired) = (config.text.clone(), config.desired);
+            }
             Some(Err(refusals)) => return Err(config.refuse(refusals)),
             None => tracing::error!("the control thread does not answer"),
         }
         Ok(())
     }
+}
+
+/// What changed, and what can hardly be meant, a line each; a large change is not worth reading.
+fn tell(old: &DesiredState, new: &DesiredState) {
+    const MOST_LINES: usize = 50;
+    let changes = diff(old, new);
+    changes.iter().take(MOST_LINES).for_each(|change| tracing::info!("{change}"));
+    if changes.len() > MOST_LINES {
+        tracing::info!("and {} more changes", changes.len() - MOST_LINES);
+    }
+    warnings(new).iter().take(MOST_LINES).for_each(|warning| tracing::warn!("{warning}"));
 }

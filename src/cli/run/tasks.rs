@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 use super::reload::Reloader;
 use super::status::StatusContext;
 use crate::admin::AdminSocket;
-use crate::control::{DesiredState, Topology, wanted_neighbours};
+use crate::control::{DesiredState, Topology, retired_neighbours, wanted_neighbours};
+use crate::forwarding::Snapshot;
 use crate::health::{HealthEvent, ProbeTarget, Prober};
 use crate::runtime::{Event, netlink};
 use crate::source::yaml::watch::FileWatch;
@@ -47,8 +48,9 @@ pub fn channels(topology: &Topology, context: Arc<StatusContext>) -> (Outside, H
 
 impl Hooks {
     /// Which stations have to be known and which backends probed, by what is wanted now.
-    pub fn update(&self, desired: &DesiredState, topology: &Topology) {
-        let wanted = wanted_neighbours(desired, topology);
+    pub fn update(&self, desired: &DesiredState, topology: &Topology, snapshot: &Snapshot) {
+        let mut wanted = wanted_neighbours(desired, topology);
+        wanted.extend(retired_neighbours(snapshot, topology));
         self.wanted.send_if_modified(|now| {
             *now != wanted && {
                 *now = wanted;

@@ -110,7 +110,8 @@ pub struct Site {
     pub switches: Vec<Namespace>,
 }
 
-/// Addresses of the sites.
+/// Only the balancer's links have several queues. A packet that has passed one device with several
+/// carries the queue's number on to the next one, and all would end up in the first queue.
 impl Site {
     pub const VIP: &'static str = "10.1.0.100";
     pub const CLIENT: &'static str = "10.1.0.50";
@@ -121,13 +122,13 @@ impl Site {
     pub fn one_arm(lab: &Lab, backends: u8, queues: u32) -> Site {
         let front = switch(lab, "front");
         let (client, balancer) = (lab.namespace("client"), lab.namespace("lb"));
-        plug(&client, "eth0", &front, "client", &format!("{}/24", Site::CLIENT), queues);
+        plug(&client, "eth0", &front, "client", &format!("{}/24", Site::CLIENT), 1);
         plug(&balancer, "eth1", &front, "lb", &format!("{}/24", Site::BALANCER), queues);
         let backends = (1..=backends)
             .map(|number| {
                 let backend = lab.namespace(&format!("b{number}"));
                 let address = format!("10.1.0.{}/24", 10 + number);
-                plug(&backend, "eth0", &front, &format!("b{number}"), &address, queues);
+                plug(&backend, "eth0", &front, &format!("b{number}"), &address, 1);
                 backend
             })
             .collect();
@@ -139,14 +140,14 @@ impl Site {
     pub fn two_arms(lab: &Lab, backends: u8, queues: u32) -> Site {
         let (front, back) = (switch(lab, "front"), switch(lab, "back"));
         let (client, balancer) = (lab.namespace("client"), lab.namespace("lb"));
-        plug(&client, "eth0", &front, "client", &format!("{}/24", Site::CLIENT), queues);
+        plug(&client, "eth0", &front, "client", &format!("{}/24", Site::CLIENT), 1);
         plug(&balancer, "eth1", &front, "lb", &format!("{}/24", Site::BALANCER), queues);
         plug(&balancer, "eth2", &back, "lb", "10.2.0.1/24", queues);
         let backends = (1..=backends)
             .map(|number| {
                 let backend = lab.namespace(&format!("b{number}"));
                 let address = format!("10.2.0.{}/24", 10 + number);
-                plug(&backend, "eth0", &back, &format!("b{number}"), &address, queues);
+                plug(&backend, "eth0", &back, &format!("b{number}"), &address, 1);
                 backend
             })
             .collect();

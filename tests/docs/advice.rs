@@ -1,0 +1,129 @@
+//! What an operator can do about each counter. New reasons do not compile without an answer here.
+
+use guideway::dataplane::{DropReason, ReplyKind};
+
+const NOTHING: &str = "Nothing.";
+const BUG: &str = "A bug of ours: report it, with the log.";
+
+pub fn reply(kind: ReplyKind) -> &'static str {
+    match kind {
+        ReplyKind::Arp | ReplyKind::EchoReply => NOTHING,
+        ReplyKind::Reset => {
+            "Connections of no known flow: after a restart, after a service or its last backend \
+             left, or of a scan. Many at once: look at the backends' health."
+        }
+        ReplyKind::PortUnreachable => {
+            "As `tcp_reset`, for UDP: no usable backend, or the service was removed."
+        }
+    }
+}
+
+pub fn dropped(reason: DropReason) -> &'static str {
+    use DropReason as Why;
+    match reason {
+        Why::Malformed => "Broken or hostile senders. Many: capture at the sender.",
+        Why::BadIpv4Checksum => "Damaged on the way here: look for a bad cable, NIC or router.",
+        Why::Fragment => {
+            "Let the sender send smaller packets (its MTU, or EDNS buffer size for DNS). Under NAT \
+             and DSR alike, no fragment is balanced."
+        }
+        Why::BadAddress => {
+            "Spoofed or mistaken: filter such sources at the router. Also another host's gratuitous \
+             ARP for an address of ours: find it with `arping -D`."
+        }
+        Why::UnknownProtocol => "Nothing: only TCP and UDP are balanced.",
+        Why::NoService => "A scan, or a service that is missing in the configuration.",
+        Why::NoBackend => "Bring backends back: their health and last check stand in status.",
+        Why::ServiceGone => "Nothing: it ends when clients give up.",
+        Why::NoNextHop => {
+            "The NEXT HOP column of status says why: no route, no answer to ARP, or the link is \
+             down. Under l2dsr the backend has to be on a link."
+        }
+        Why::TtlExceeded => "A routing loop, or a traceroute, which gets no answer here.",
+        Why::ExceedsMtu => {
+            "Give all interfaces on the way the same MTU, or clamp the MSS at the clients' router: \
+             no ICMP error is sent for it."
+        }
+        Why::FlowTableFull => {
+            "Raise `limits.flows_per_worker`, add workers, or shorten `timeouts`; LIMIT and FLOWS \
+             of each worker stand in status."
+        }
+        Why::SnatPortsExhausted => {
+            "Add addresses to `snat`, widen `ports`, or spread over more backends. With very many \
+             backends raise `limits.snat_blocks_per_worker`."
+        }
+        Why::NoSnatAddress => {
+            "Add a `snat` address without `interface`, or for the interface the backend's route \
+             leaves by."
+        }
+        Why::NoSnatBinding => {
+            "A few are late packets of closed flows. Many: after a restart, which forgets flows, or \
+             a host that takes the SNAT address for a router's."
+        }
+        Why::NotOpening => "A scan: no TCP sends such segments.",
+        Why::HandOverFull => {
+            "Raise `limits.hand_over_ring`, or make packets arrive at their owner: a NIC whose RSS \
+             can be read, or one queue."
+        }
+        Why::HandOverNoFrame => "Raise `limits.frames_per_queue`.",
+        Why::IcmpNotHandled => {
+            "Pings to a SNAT address, and ICMP errors about flows. Since path MTU discovery stands \
+             on those, use one MTU on the whole way."
+        }
+        Why::ArpNotRequest => {
+            "Another host answers our announcement, so it has the address too: find it with \
+             `arping -D`."
+        }
+        Why::ReplyRateLimited => "A flood. Raise `limits.replies_per_second` if it is a good one.",
+        Why::ResetNotAnswered => NOTHING,
+        Why::ReplyNotMade => BUG,
+        Why::WorkerRestarted => {
+            "A bug of ours: the log has `a worker panicked and is restarted` with the reason. \
+             Report it."
+        }
+    }
+}
+
+pub fn event(name: &str) -> &'static str {
+    match name {
+        "flows_created" | "flows_closed" | "taken_over" | "announcements" => NOTHING,
+        "flows_expired" => {
+            "Nothing for UDP. Many for TCP: clients that vanish, or `timeouts` shorter than the \
+             connections' silence."
+        }
+        "flows_cut" => {
+            "Connections that were lost: the log names the limit for a retired backend; the others \
+             are of removed services."
+        }
+        "forwarded_stateless" => {
+            "The flow table is full: as `flow_table_full`. Such flows move when backends change."
+        }
+        "snat_hold_down_shortened" => {
+            "Ports towards a backend are few: as `snat_ports_exhausted`. Until then a backend in \
+             TIME_WAIT may delay a connection by a second."
+        }
+        "handed_over" => {
+            "Normal where no RSS can be read. It costs a copy; one worker, or RSS that can be read, \
+             has none."
+        }
+        "flow_events_lost" => "Nothing: nobody takes flow events yet, the ring is off.",
+        unknown => panic!("no advice for the event {unknown}: add it to tests/docs/advice.rs"),
+    }
+}
+
+pub fn steer(name: &str) -> &'static str {
+    match name {
+        "steered" | "steered_arp" | "steered_icmp_error" | "passed" => NOTHING,
+        "steer_no_worker" => {
+            "Dropped, or passed up with `on_worker_gone: kernel`. Normal between a crash and the \
+             next start; else start Guideway."
+        }
+        "passed_other_mac" => "Nothing: a switch that floods, or a promiscuous interface.",
+        "passed_shared_fragment" => {
+            "Fragments to a shared address stay with the kernel: use an address of its own, or \
+             smaller packets."
+        }
+        "passed_vlan" => "Put the service on an untagged interface: tags are not balanced yet.",
+        unknown => panic!("no advice for the counter {unknown}: add it to tests/docs/advice.rs"),
+    }
+}

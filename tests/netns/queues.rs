@@ -1,0 +1,92 @@
+//! Two queues, two workers: both directions of a flow meet at its owner, whatever queue they take.
+
+use crate::support::{
+    Config, Guideway, Hold, Lab, Namespace, Service, Site, serve, storm, transfer, udp,
+};
+
+fn start(lab: &Lab, site: &Site) -> Guideway {
+    let nat = |name, port| Service::nat(name, Site::VIP, port, "10.2.0", 3);
+    let mut config = Config::new(&["eth1", "eth2"], "10.2.0.10")
+        .with(nat("greet", 7000))
+        .with(nat("lines", 7001))
+        .with(nat("datagrams", 7002).line("protocol: udp"));
+    config.workers = "count: 2, idle: sleep".to_owned();
+    let guideway = Guideway::start(lab, &site.balancer, &config);
+    let status = guideway.status();
+    assert_eq!(status["workers"].as_array().unwrap().len(), 2);
+    for interface in status["interfaces"].as_array().unwrap() {
+        assert_eq!(interface["queues"].as_array().unwrap().len(), 2, "{interface}");
+    }
+    guideway
+}
+
+fn serve_all(site: &Site) -> Vec<crate::support::Process> {
+    let options = "--greet 0.0.0.0:7000 --lines 0.0.0.0:7001 --udp 0.0.0.0:7002";
+    (1..)
+        .zip(&site.backends)
+        .map(|(number, backend)| serve(backend, &format!("b{number}"), options))
+        .collect()
+}
+
+fn received_by_queue(guideway: &Guideway, interface: usize) -> Vec<u64> {
+    let status = guideway.status();
+    let queues = status["interfaces"][interface]["queues"].as_array().unwrap().clone();
+    queues.iter().map(|queue| queue["received"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn both_queues_and_both_workers_work() {
+    let Some(lab) = Lab::new("queues") else { return };
+    let site = Site::two_arms(&lab, 3, 2);
+    let _peers = serve_all(&site);
+    let guideway = start(&lab, &site);
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 2000 --concurrency 32");
+    assert_eq!(report["answered"], 2000, "{report}");
+    let report = udp(&site.client, "--to 10.1.0.100:7002 --sockets 50 --count 4");
+    assert_eq!((&report["answered"], &report["moved"]), (&200.into(), &0.into()), "{report}");
+    let report = transfer(&site.client, "--to 10.1.0.100:7001 --get 20000000 --put 20000000");
+    assert_eq!(report["is_same"], true, "{report}");
+    for interface in 0..2 {
+        let received = received_by_queue(&guideway, interface);
+        assert!(received.iter().all(|frames| *frames > 0), "interface {interface}: {received:?}");
+    }
+    assert!(guideway.counter("handed_over") > 0, "some flows arrive at the other worker");
+    assert_eq!(guideway.counter("handed_over"), guideway.counter("taken_over"));
+    assert_eq!(guideway.counter("hand_over_full") + guideway.counter("not_opening"), 0);
+}
+
+#[test]
+fn a_third_of_all_packets_lost() {
+    let Some(lab) = Lab::new("lossy") else { return };
+    let site = Site::two_arms(&lab, 3, 2);
+    let _peers = serve_all(&site);
+    let guideway = start(&lab, &site);
+    let hold = Hold::open(
+        &site.client,
+        "hold.log",
+        "--to 10.1.0.100:7001 --connections 40 --timeout-ms 60000",
+    );
+    // On both sides' way in: requests, answers and acknowledgments are all lost at times, and
+    // senders that time out move to other queues (net.core.txrehash).
+    let lossy: Vec<&Namespace> = site.backends.iter().chain([&site.client]).collect();
+    lossy.iter().for_each(|namespace| namespace.lose(30));
+    let report = storm(
+        &site.client,
+        "--to 10.1.0.100:7000 --count 200 --concurrency 200 --timeout-ms 90000",
+    );
+    let answered = report["answered"].as_u64().unwrap();
+    assert!(answered >= 196, "{report}");
+    // Slow may be; reset or refused may nobody be.
+    let kinds: Vec<_> = report["failures"].as_object().unwrap().keys().cloned().collect();
+    assert!(kinds.iter().all(|kind| kind.contains("time")), "{report}");
+    let report =
+        transfer(&site.client, "--to 10.1.0.100:7001 --get 30000 --put 30000 --seconds 90");
+    assert_eq!(report["is_same"], true, "{report}");
+    lossy.iter().for_each(|namespace| namespace.lose_nothing());
+    let report = hold.close();
+    assert_eq!((&report["alive"], &report["moved"]), (&40.into(), &0.into()), "{report}");
+    let handed_over = guideway.counter("handed_over");
+    println!("hand-overs with a third lost: {handed_over}");
+    assert!(handed_over > 0);
+    assert_eq!(handed_over, guideway.counter("taken_over"));
+}
