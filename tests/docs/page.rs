@@ -65,8 +65,8 @@ pub fn verdicts() -> String {
     let rows = steer.iter().map(|(name, meaning)| (&name[..], &meaning[..], advice::steer(name)));
     table(&mut page, "What no verdict sees: the XDP program", "counter", rows);
     page.push_str(
-        "\nEach frame that reaches an interface of ours is in exactly one of them. They go on over a \
-         crash\nand the next start; a clean stop ends them.\n\n",
+        "\nEach frame that reaches an interface of ours is in exactly one of them. They go on over \
+         a crash\nand the next start; a clean stop ends them.\n\n",
     );
     page.push_str(QUEUES);
     page
