@@ -21,6 +21,9 @@ const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
 /// How often backends and services that leave are looked at: each look compiles.
 const LEAVERS_EVERY_MS: u64 = 1_000;
 
+/// How often the XDP programs' tables are tried again after a refusal.
+const STEER_AGAIN_MS: u64 = 1_000;
+
 /// What happened in one step.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -28,7 +31,8 @@ pub struct Step {
     pub published: Option<Arc<Snapshot>>,
     /// Things an operator wants to know about it.
     pub notes: Vec<Note>,
-    /// What the XDP programs' tables refused; tried again at the next step.
+    /// What the XDP programs' tables refused, when that is another than last time; it is tried again
+    /// every second.
     pub steer_refused: Vec<String>,
 }
 
@@ -47,6 +51,9 @@ pub struct Controller<T> {
     dirty: bool,
     /// A publication that not every worker has acknowledged yet: its new steer entries wait.
     unacknowledged: bool,
+    /// What the XDP programs' tables refused last, and when they are tried again.
+    steer_refused: Vec<String>,
+    steer_again_ms: u64,
     /// When backends and services that leave are looked at next.
     look_at_leavers_ms: u64,
 }
@@ -72,6 +79,8 @@ impl<T: SteerTarget> Controller<T> {
             live: LiveFlows::default(),
             dirty: true,
             unacknowledged: false,
+            steer_refused: vec![],
+            steer_again_ms: 0,
             look_at_leavers_ms: 0,
         }
     }
@@ -131,8 +140,9 @@ impl<T: SteerTarget> Controller<T> {
     pub fn step(&mut self, now_ms: u64) -> Result<Step, Vec<Refusal>> {
         let mut step = Step::default();
         let previous = self.publisher.current();
-        if self.unacknowledged {
-            self.finish_publication(&mut step);
+        let is_time = self.steer_refused.is_empty() || now_ms >= self.steer_again_ms;
+        if (self.unacknowledged || !self.steer_refused.is_empty()) && is_time {
+            self.finish_publication(now_ms, &mut step);
         }
         // Backends and services that only wait for their flows to end, ids that rest.
         let waits = !previous.is_settled() || previous.has_resting_ids();
@@ -157,7 +167,7 @@ impl<T: SteerTarget> Controller<T> {
                 || compiled.snapshot.ledger() != previous.ledger();
             if previous.generation == 0 || is_new {
                 step.notes = compiled.notes;
-                self.publish(Arc::new(compiled.snapshot), &mut step);
+                self.publish(Arc::new(compiled.snapshot), now_ms, &mut step);
             }
         }
         self.announce(now_ms);
@@ -165,25 +175,33 @@ impl<T: SteerTarget> Controller<T> {
         Ok(step)
     }
 
-    fn publish(&mut self, new: Arc<Snapshot>, step: &mut Step) {
-        step.steer_refused = self.steering.shrink_to(&SteerTable::of(&new));
+    fn publish(&mut self, new: Arc<Snapshot>, now_ms: u64, step: &mut Step) {
+        // What is refused here is tried again, and told, by `finish_publication`.
+        let _ = self.steering.shrink_to(&SteerTable::of(&new));
         self.publisher.publish(new.clone());
         self.unacknowledged = true;
         let deadline = Instant::now() + ACKNOWLEDGE_WITHIN;
         while self.publisher.acknowledged() < new.generation && Instant::now() < deadline {
             std::thread::sleep(Duration::from_micros(200));
         }
-        self.finish_publication(step);
+        self.finish_publication(now_ms, step);
         step.published = Some(new);
     }
 
     /// Takes new traffic from the kernel, once every worker knows what to do with it.
-    fn finish_publication(&mut self, step: &mut Step) {
+    fn finish_publication(&mut self, now_ms: u64, step: &mut Step) {
         let newest = self.publisher.current();
-        if self.publisher.acknowledged() >= newest.generation {
-            let refused = self.steering.grow_to(&SteerTable::of(&newest));
-            self.unacknowledged = !refused.is_empty();
-            step.steer_refused.extend(refused);
+        if self.publisher.acknowledged() < newest.generation {
+            return;
+        }
+        let wanted = SteerTable::of(&newest);
+        let mut refused = self.steering.shrink_to(&wanted);
+        refused.extend(self.steering.grow_to(&wanted));
+        self.unacknowledged = false;
+        self.steer_again_ms = now_ms + STEER_AGAIN_MS;
+        if refused != self.steer_refused {
+            step.steer_refused.clone_from(&refused);
+            self.steer_refused = refused;
         }
     }
 
