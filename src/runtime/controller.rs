@@ -27,6 +27,8 @@ const STEER_AGAIN_MS: u64 = 1_000;
 /// What happened in one step.
 #[derive(Debug, Default)]
 pub struct Step {
+    /// Another desired state was taken over.
+    pub taken_over: bool,
     /// The new snapshot, when one was published.
     pub published: Option<Arc<Snapshot>>,
     /// Things an operator wants to know about it.
@@ -41,11 +43,15 @@ pub struct Controller<T> {
     publisher: Arc<Publisher>,
     steering: Steering<T>,
     announcer: Announcer,
+    /// Generation the announcer was told of last.
+    announced: u64,
     limits: LimitsSpec,
     cluster_key: ClusterKey,
     desired: DesiredState,
     health: HealthView,
     topology: Topology,
+    /// The kernel's numbers of the interfaces that were opened, by port.
+    opened: Vec<u32>,
     live: LiveFlows,
     /// Something changed since the last compile.
     dirty: bool,
@@ -71,10 +77,12 @@ impl<T: SteerTarget> Controller<T> {
             publisher,
             steering: Steering::new(target),
             announcer: Announcer::default(),
+            announced: 0,
             limits,
             cluster_key,
             desired: DesiredState::default(),
             health: HealthView::default(),
+            opened: topology.links.iter().map(|link| link.ifindex).collect(),
             topology,
             live: LiveFlows::default(),
             dirty: true,
@@ -96,12 +104,13 @@ impl<T: SteerTarget> Controller<T> {
     ) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
-        let step = self.step(now_ms).inspect_err(|_| {
+        let mut step = self.step(now_ms).inspect_err(|_| {
             self.desired = before;
             // What else has changed was not published either.
             self.dirty = true;
         })?;
         self.forget_unprobed();
+        step.taken_over = true;
         Ok(step)
     }
 
@@ -122,7 +131,8 @@ impl<T: SteerTarget> Controller<T> {
     }
 
     /// Links, routes or neighbours changed.
-    pub fn set_topology(&mut self, topology: Topology) {
+    pub fn set_topology(&mut self, mut topology: Topology) {
+        self.take_down_strangers(&mut topology);
         for (link, before) in topology.links.iter().zip(&self.topology.links) {
             let is_new = link.mac != before.mac && link.mac.is_station();
             if is_new && let Err(why) = self.steering.target().set_mac(&link.name, link.mac) {
@@ -131,6 +141,28 @@ impl<T: SteerTarget> Controller<T> {
         }
         self.dirty |= topology != self.topology;
         self.topology = topology;
+    }
+
+    /// An interface that was removed took its sockets and its XDP program with it. One that was made
+    /// anew under its name has neither: nothing may be sent there, and somebody has to be told.
+    fn take_down_strangers(&self, topology: &mut Topology) {
+        let before = self.topology.links.iter().map(|link| link.ifindex);
+        for ((link, before), &opened) in topology.links.iter_mut().zip(before).zip(&self.opened) {
+            if link.ifindex == opened {
+                continue;
+            }
+            link.up = false;
+            let (name, is_news) = (&link.name, link.ifindex != before);
+            if is_news && link.ifindex == 0 {
+                tracing::error!(interface = name, "the interface is gone, and its traffic with it");
+            } else if is_news {
+                tracing::error!(
+                    interface = name,
+                    "the interface was removed and made anew: it has no sockets and no XDP \
+                     program until Guideway is restarted"
+                );
+            }
+        }
     }
 
     /// Compiles and publishes if anything changed, and does what time brings.
@@ -212,7 +244,11 @@ impl<T: SteerTarget> Controller<T> {
         if self.unacknowledged {
             return;
         }
-        self.announcer.follow(&self.publisher.current(), now_ms);
+        let snapshot = self.publisher.current();
+        if snapshot.generation != self.announced {
+            self.announcer.follow(&snapshot, now_ms);
+            self.announced = snapshot.generation;
+        }
         for (port, frame) in self.announcer.due(now_ms).frames {
             // A full queue is not bad: each announcement is repeated.
             let _ = worker.send(Message::Transmit(port, Box::from(frame)));

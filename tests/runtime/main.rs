@@ -149,6 +149,20 @@ fn a_refused_configuration_loses_no_other_change() {
 }
 
 #[test]
+fn an_interface_made_anew_is_down_since_its_sockets_are_gone() {
+    let mut plane = Plane::start(1);
+    plane.controller.set_desired(desired(&["b1"]), 1).unwrap();
+    for (ifindex, up) in [(0, false), (7, false), (2, true)] {
+        let mut changed = topology();
+        changed.links[0].ifindex = ifindex;
+        plane.controller.set_topology(changed);
+        plane.controller.step(2).unwrap();
+        assert_eq!(plane.publisher.current().ports[0].up, up, "interface number {ifindex}");
+    }
+    plane.stop();
+}
+
+#[test]
 fn a_topology_change_alone_moves_the_next_hop() {
     let mut plane = Plane::start(1);
     plane.controller.set_desired(desired(&["b1"]), 1).unwrap();
