@@ -32,7 +32,7 @@ impl Wire {
 }
 
 #[test]
-fn announce_at_start_for_new_vips_and_when_a_link_comes_up() {
+fn claims_at_start_for_new_vips_and_when_a_link_comes_up() {
     let Some(lab) = Lab::new("announce") else { return };
     let site = Site::one_arm(&lab, 1, 1);
     let wire = Wire::watch(&site.client, "eth0", "arp");
@@ -64,7 +64,7 @@ fn announce_at_start_for_new_vips_and_when_a_link_comes_up() {
 }
 
 #[test]
-fn announce_answers_arp_and_ping_for_its_addresses_only() {
+fn arp_and_ping_are_answered_for_our_addresses_only() {
     let Some(lab) = Lab::new("arpping") else { return };
     let site = Site::two_arms(&lab, 1, 2);
     let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
@@ -114,7 +114,7 @@ fn own_traffic_is_untouched(site: &Site) {
 }
 
 #[test]
-fn announce_nothing_of_an_address_shared_with_the_machine() {
+fn an_address_shared_with_the_machine_stays_the_machines() {
     let Some(lab) = Lab::new("shared") else { return };
     let site = Site::one_arm(&lab, 2, 2);
     let _peers = serve_all(&site, "--greet 0.0.0.0:7000 --udp 0.0.0.0:7002");

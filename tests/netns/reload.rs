@@ -26,7 +26,7 @@ fn loaded(guideway: &Guideway) -> u64 {
 }
 
 #[test]
-fn reload_by_every_way_to_change_the_file() {
+fn picked_up_by_every_way_to_change_the_file() {
     let Some(lab) = Lab::new("rlways") else { return };
     let site = Site::one_arm(&lab, 1, 1);
     let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
@@ -55,7 +55,7 @@ fn reload_by_every_way_to_change_the_file() {
 }
 
 #[test]
-fn reload_refused_leaves_what_runs() {
+fn a_refused_file_leaves_what_runs() {
     let Some(lab) = Lab::new("rlrefuse") else { return };
     let site = Site::one_arm(&lab, 1, 1);
     let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
@@ -100,7 +100,7 @@ fn reload_refused_leaves_what_runs() {
 
 /// The middle of the lifetime of a connection: backends join, are drained, weighted 0 and removed.
 #[test]
-fn reload_drains_without_breaking_a_connection() {
+fn drains_without_breaking_a_connection() {
     let Some(lab) = Lab::new("drain") else { return };
     let site = Site::one_arm(&lab, 5, 2);
     let _peers = serve_all(&site, "--lines 0.0.0.0:7001 --greet 0.0.0.0:7000");
@@ -158,7 +158,7 @@ fn reload_drains_without_breaking_a_connection() {
 }
 
 #[test]
-fn reload_that_removes_a_service_tells_its_clients() {
+fn a_removed_service_tells_its_clients() {
     let Some(lab) = Lab::new("svcgone") else { return };
     let site = Site::one_arm(&lab, 2, 1);
     let _peers = serve_all(&site, "--lines 0.0.0.0:7001 --lines 0.0.0.0:7002 --greet 0.0.0.0:7000");

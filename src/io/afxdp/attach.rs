@@ -5,7 +5,7 @@
 //! drops what is ours, since its sockets are gone.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
@@ -47,6 +47,16 @@ impl Attachment {
 
     fn link(&self) -> PathBuf {
         self.directory.join("link")
+    }
+}
+
+/// After a refusal: removes what was pinned for a program that never ran. What belongs to the link
+/// of an earlier run stays for the next.
+pub(super) fn forget_unlinked(directory: &Path) {
+    let pins = Attachment::new(directory.to_path_buf(), XdpMode::Auto);
+    if !pins.link().exists() {
+        let _ = fs::remove_file(pins.counters());
+        let _ = fs::remove_dir(directory);
     }
 }
 
@@ -188,8 +198,12 @@ impl InterfaceProgram {
                     self.kernel_error("attaching it in the other mode", chain(&error))
                 })
             }
-            state => {
-                self.attachment.state = state;
+            // An earlier call failed half-way.
+            State::Nothing => self
+                .attach()
+                .map_err(|error| self.kernel_error("attaching it once more", chain(&error))),
+            State::Ours => {
+                self.attachment.state = State::Ours;
                 Ok(())
             }
         }

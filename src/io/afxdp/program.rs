@@ -10,7 +10,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
-use super::attach::Attachment;
+use super::attach::{self, Attachment};
 use super::error::{chain, os_error};
 use super::layout::{self, AddressBytes, ConfigBytes, PortBytes, STEER_COUNTERS};
 use super::netlink::Link;
@@ -50,10 +50,15 @@ impl InterfaceProgram {
         bpf_dir: &Path,
     ) -> Result<Self, OpenError> {
         let directory = bpffs::interface_directory(bpf_dir, &options.name)?;
-        let attachment = Attachment::new(directory, options.mode);
-        let mut program = Self::load(options, link, attachment)?;
-        program.attach_or_wait(link)?;
-        Ok(program)
+        let attachment = Attachment::new(directory.clone(), options.mode);
+        let opened = Self::load(options, link, attachment).and_then(|mut program| {
+            program.attach_or_wait(link)?;
+            Ok(program)
+        });
+        if opened.is_err() {
+            attach::forget_unlinked(&directory);
+        }
+        opened
     }
 
     fn load(

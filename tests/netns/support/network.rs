@@ -77,6 +77,15 @@ impl Namespace {
         self.run(&show).trim().to_owned()
     }
 
+    /// A counter of the kernel's as `/proc/net/snmp` names it, for example `Tcp` and `OutRsts`.
+    pub fn kernel_counter(&self, protocol: &str, name: &str) -> u64 {
+        let text = self.run("cat /proc/net/snmp");
+        let mut lines = text.lines().filter(|line| line.starts_with(&format!("{protocol}:")));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let mut both = names.split(' ').zip(values.split(' '));
+        both.find(|(one, _)| *one == name).unwrap().1.parse().unwrap()
+    }
+
     /// Drops each packet that comes in with this chance (0 to 100), the same way for all protocols.
     pub fn lose(&self, percent: u32) {
         self.run(&format!(
