@@ -8,8 +8,8 @@ use guideway::dataplane::{Engine, EngineConfig, NicHash, ShardMap, Ticks};
 use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
-use guideway::wire::toeplitz::Toeplitz;
 use guideway::wire::MacAddress;
+use guideway::wire::toeplitz::Toeplitz;
 
 use super::chance::{CHECKSUM_START, Chance, checksum};
 use super::client::End;

@@ -23,13 +23,16 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 type SteerCounters = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// What was last heard of each backend, by the names of service and backend.
+type HealthByName = HashMap<(Arc<str>, Arc<str>), HealthStatus>;
+
 /// Everything status is made from.
 pub struct StatusContext {
     pub node: NodeSpec,
     pub publisher: Arc<Publisher>,
     pub events: Sender<Event<SteerPrograms>>,
     pub configuration: Mutex<ConfigurationStatus>,
-    pub health: Mutex<HashMap<(Arc<str>, Arc<str>), HealthStatus>>,
+    pub health: Mutex<HealthByName>,
     pub cluster_key_fingerprint: String,
     pub started_unix_ms: u64,
 }
