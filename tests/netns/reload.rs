@@ -123,7 +123,8 @@ fn drains_without_breaking_a_connection() {
         more: "weight: 2".to_owned(),
     };
     let mut changed = config.clone();
-    let steps: [(&str, fn(&mut Service), &[&str]); 4] = [
+    type Step = (&'static str, fn(&mut Service), &'static [&'static str]);
+    let steps: [Step; 4] = [
         ("b1 weighted 0", |s| s.backends[0].more = "weight: 0".to_owned(), &["b2", "b3", "b4"]),
         ("b2 drained", |s| s.backends[1].more = "drain: true".to_owned(), &["b3", "b4"]),
         ("b3 removed", |s| drop(s.backends.remove(2)), &["b4"]),
