@@ -60,6 +60,8 @@ pub struct Controller<T> {
     /// What the XDP programs' tables refused last, and when they are tried again.
     steer_refused: Vec<String>,
     steer_again_ms: u64,
+    /// Retired backends that had to leave before their flows ended.
+    retired_cut: u64,
     /// When backends and services that leave are looked at next.
     look_at_leavers_ms: u64,
 }
@@ -89,6 +91,7 @@ impl<T: SteerTarget> Controller<T> {
             unacknowledged: false,
             steer_refused: vec![],
             steer_again_ms: 0,
+            retired_cut: 0,
             look_at_leavers_ms: 0,
         }
     }
@@ -199,6 +202,8 @@ impl<T: SteerTarget> Controller<T> {
                 || compiled.snapshot.ledger() != previous.ledger();
             if previous.generation == 0 || is_new {
                 step.notes = compiled.notes;
+                let is_cut = |note: &&Note| matches!(note, Note::RetiredCut { .. });
+                self.retired_cut += step.notes.iter().filter(is_cut).count() as u64;
                 self.publish(Arc::new(compiled.snapshot), now_ms, &mut step);
             }
         }
@@ -294,6 +299,11 @@ impl<T: SteerTarget> Controller<T> {
     /// Links, routes and neighbours as known now.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// Retired backends that were cut at a limit so far.
+    pub fn retired_cut(&self) -> u64 {
+        self.retired_cut
     }
 
     /// The XDP programs, for their counters.

@@ -104,6 +104,7 @@ fn the_ids_of_cut_backends_are_given_to_others_in_the_end() {
     plane.controller.set_desired(Default::default(), 2).unwrap();
     // Told for as long as it lingers, then cut: its id rests until no worker counts a flow of it.
     plane.step_until(|plane| plane.publisher.current().services.is_empty());
+    assert_eq!(plane.controller.retired_cut(), 1);
     plane.step_until(|plane| !plane.publisher.current().has_resting_ids());
     plane.controller.set_desired(desired(&["b2"]), 3).unwrap();
     let snapshot = plane.publisher.current();

@@ -273,8 +273,8 @@ impl World {
         }
     }
 
-    /// One turn, and what the supervisor does when the worker panics in it. Conservation of frames is
-    /// asserted in each turn.
+    /// One turn, and what the supervisor does when the worker panics in it. Conservation of frames
+    /// is asserted in each turn.
     fn turn(&mut self, place: usize) -> bool {
         let now = Ticks(self.now_ms);
         match catch_unwind(AssertUnwindSafe(|| self.workers[place].turn(now))) {
@@ -348,9 +348,9 @@ impl World {
         self.summary.moved = moved;
     }
 
-    /// The one exception. Under L2DSR the balancer does not see what a backend answers. A client that
-    /// asks again after its backend was found down is given another one; if the first was alive and
-    /// has answered after all, the client is reset, before its first byte.
+    /// The one exception. Under L2DSR the balancer does not see what a backend answers. A client
+    /// that asks again after its backend was found down is given another one; if the first was alive
+    /// and has answered after all, the client is reset, before its first byte.
     fn may_have_moved(&self, flow: &FlowPlan) -> bool {
         let failed = |&(at, change): &(u64, Change)| {
             at >= flow.at_ms && change == Change::Health(Pool::L2dsr)
