@@ -47,7 +47,8 @@ time: give it its own core, use more queues and workers, or raise `limits.frames
 /// The whole page.
 pub fn verdicts() -> String {
     let mut page = String::from(HEAD);
-    let rows = ReplyKind::ALL.iter().map(|&kind| (kind.name(), kind.meaning(), advice::reply(kind)));
+    let rows =
+        ReplyKind::ALL.iter().map(|&kind| (kind.name(), kind.meaning(), advice::reply(kind)));
     table(&mut page, "Replied: answers made in the data path", "kind", rows);
     let rows = DropReason::ALL.iter();
     let rows = rows.map(|&reason| (reason.name(), reason.meaning(), advice::dropped(reason)));
@@ -83,7 +84,8 @@ fn table<'a>(
     rows: impl Iterator<Item = (&'a str, &'a str, &'a str)>,
 ) {
     // Writing into a String cannot fail.
-    let _ = write!(page, "\n## {title}\n\n| {first} | meaning | what to do |\n| --- | --- | --- |\n");
+    let _ =
+        write!(page, "\n## {title}\n\n| {first} | meaning | what to do |\n| --- | --- | --- |\n");
     for (name, meaning, advice) in rows {
         let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
         let _ = writeln!(page, "| `{name}` | {meaning} | {advice} |");
