@@ -89,6 +89,10 @@ fn a_refused_file_leaves_what_runs() {
         assert!(error.contains(wanted) && error.contains(also), "{description}: {error}");
         let first = serde_json::to_string(error.lines().next().unwrap()).unwrap();
         assert!(guideway.log().contains(first.trim_matches('"')), "{description}: in the log");
+        let shown = guideway.status_for_people();
+        for line in ["a later form was REFUSED"].into_iter().chain(error.lines()) {
+            assert!(shown.contains(line.trim()), "{description}: {line} in\n{shown}");
+        }
         assert_eq!(guideway.status()["generation"], generation, "{description}");
     }
     let report = storm(&site.client, "--to 10.1.0.100:7000 --count 50");
