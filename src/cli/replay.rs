@@ -33,7 +33,7 @@ pub struct ReplayArgs {
     /// Another configuration takes over, so many seconds after the first frame. May be repeated.
     #[arg(long = "then", value_name = "SECONDS=FILE")]
     pub then: Vec<Then>,
-    /// The interface all frames came in by; otherwise the one whose MAC they are for, else the first.
+    /// The interface all frames came in by; else the one whose MAC they are for, or the first.
     #[arg(long, value_name = "NAME")]
     pub port: Option<String>,
     /// How to show it.

@@ -18,4 +18,4 @@ pub use service::{FlowTimeouts, Mode, NoBackendPolicy, Service, ServiceGonePolic
 pub use snapshot::{
     AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,
 };
-pub use steer::{SteerEntry, SteerTable};
+pub use steer::{MOST_SHARED_RANGES, SteerEntry, SteerTable};

@@ -1,5 +1,6 @@
 //! Where a frame goes next: port and MAC, by destination address.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use crate::wire::{MacAddress, PortId};
@@ -55,6 +56,7 @@ pub struct Neighbour {
 pub struct RouteTable {
     routes: Vec<Route>,
     neighbours: Vec<Neighbour>,
+    /// Sorted.
     gone: Vec<(PortId, MacAddress)>,
 }
 
@@ -65,13 +67,12 @@ impl RouteTable {
             (u8::MAX - route.prefix_len, route.metric, route.network, route.port)
         });
         neighbours.sort_by_key(|neighbour| (neighbour.address, neighbour.port));
-        let there =
-            |port, mac| neighbours.iter().any(|n| n.port == port && n.mac == mac && !n.gone);
-        let gone = neighbours
-            .iter()
-            .filter(|n| n.gone && n.mac.is_station() && !there(n.port, n.mac))
-            .map(|n| (n.port, n.mac))
-            .collect();
+        let stations = |gone| {
+            let of = neighbours.iter().filter(move |n| n.gone == gone && n.mac.is_station());
+            of.map(|n| (n.port, n.mac)).collect::<BTreeSet<_>>()
+        };
+        // In order: a link that goes down may leave thousands behind.
+        let gone = stations(true).difference(&stations(false)).copied().collect();
         RouteTable { routes, neighbours, gone }
     }
 
@@ -94,7 +95,7 @@ impl RouteTable {
     /// Is this station known to be gone? Almost always there is none.
     #[inline]
     pub fn is_gone(&self, hop: NextHop) -> bool {
-        !self.gone.is_empty() && self.gone.contains(&(hop.port, hop.mac))
+        !self.gone.is_empty() && self.gone.binary_search(&(hop.port, hop.mac)).is_ok()
     }
 }
 

@@ -17,6 +17,9 @@ pub enum SteerEntry {
     PortRange(Ipv4Addr, u16, u16),
 }
 
+/// Port ranges of one shared address that can be taken.
+pub const MOST_SHARED_RANGES: usize = 8;
+
 /// All that is taken, without duplicates and in order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SteerTable {

@@ -146,8 +146,13 @@ async fn watch_target(
             Ok(()) => "ok".to_string(),
             Err(ProbeError::Failed(reason)) => reason.clone(),
             Err(error @ ProbeError::NotTried(_)) => {
-                let (service, backend) = (&target.service, &target.backend);
-                tracing::warn!(%service, %backend, %error, "health check");
+                // Once and not at every interval: a shortage meets all targets at once.
+                let reason = error.to_string();
+                if told != reason {
+                    let (service, backend) = (&target.service, &target.backend);
+                    tracing::warn!(%service, %backend, reason, "health check");
+                    told = reason;
+                }
                 continue;
             }
         };

@@ -170,8 +170,8 @@ impl Chunks {
         }
     }
 
-    /// With no frame in hand any more: chunks of frames that somebody dropped become free. Gives how
-    /// many.
+    /// With no frame in hand any more: chunks of frames that somebody dropped become free. Gives
+    /// how many.
     pub fn recover_lost(&mut self) -> usize {
         let lost = std::mem::take(&mut self.in_hand);
         for (chunk, place) in (0..).zip(&mut self.places) {

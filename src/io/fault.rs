@@ -345,7 +345,7 @@ impl<D: Device> Device for FaultInjector<D> {
         }
     }
 
-    /// The inner device cannot tell frames that wait in the link from lost ones, so they are lost too.
+    /// The inner device cannot tell frames that wait in the link from lost ones: they are lost too.
     fn recover_lost_frames(&mut self) -> usize {
         let arriving = self.receive.waiting.drain(..).map(|waiting| waiting.frame);
         let leaving = self.transmit.waiting.drain(..).map(|waiting| waiting.frame);

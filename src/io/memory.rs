@@ -1,7 +1,8 @@
 //! A device over plain memory. Each port has a far end, where a test stands in for the network.
 //!
 //! Device and far ends may be used by one thread, with time as the test has it, or by several: they
-//! meet in bounded channels only. Frames are copied at the far end, as a copy-mode AF_XDP socket does.
+//! meet in bounded channels only. Frames are copied at the far end, as by an AF_XDP socket in copy
+//! mode.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -1,10 +1,10 @@
 //! A device over capture files: what was captured is received, what is transmitted is written.
 //!
 //! Knows no clock: a capture carries its own. [`PcapDevice::next_tick`] tells when the next frame
-//! was captured, and [`Device::receive`] never gives frames of two milliseconds in one batch, so that
-//! one reading of the clock is right for all of a batch; [`PcapDevice::give_until`] lets the user's
-//! clock tick between two frames. A frame that is sent on bears the time at which it was captured, to
-//! the nanosecond.
+//! was captured, and [`Device::receive`] never gives frames of two milliseconds in one batch, so
+//! that one reading of the clock is right for all of a batch; [`PcapDevice::give_until`] lets the
+//! user's clock tick between two frames. A frame that is sent on bears the time at which it was
+//! captured, to the nanosecond.
 
 use std::io::{Read, Write};
 use std::time::Duration;

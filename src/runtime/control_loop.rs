@@ -12,6 +12,9 @@ use crate::control::{DesiredState, Health, Refusal, Topology};
 /// that were full.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Something that is done with the controller between two events.
+type Glance<T> = Box<dyn FnOnce(&mut Controller<T>) + Send>;
+
 /// Something the control thread reacts to.
 pub enum Event<T> {
     /// The operator wants something else; the answer says whether it was taken over.
@@ -28,7 +31,7 @@ pub enum Event<T> {
     /// Links, routes or neighbours changed.
     Topology(Box<Topology>),
     /// Somebody wants to look at the controller's state.
-    Look(Box<dyn FnOnce(&mut Controller<T>) + Send>),
+    Look(Glance<T>),
     /// End the loop.
     Stop,
 }

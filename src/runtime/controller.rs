@@ -21,14 +21,20 @@ const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
 /// How often backends and services that leave are looked at: each look compiles.
 const LEAVERS_EVERY_MS: u64 = 1_000;
 
+/// How often the XDP programs' tables are tried again after a refusal.
+const STEER_AGAIN_MS: u64 = 1_000;
+
 /// What happened in one step.
 #[derive(Debug, Default)]
 pub struct Step {
+    /// Another desired state was taken over.
+    pub taken_over: bool,
     /// The new snapshot, when one was published.
     pub published: Option<Arc<Snapshot>>,
     /// Things an operator wants to know about it.
     pub notes: Vec<Note>,
-    /// What the XDP programs' tables refused; tried again at the next step.
+    /// What the XDP programs' tables refused, when that is another than last time; it is tried again
+    /// every second.
     pub steer_refused: Vec<String>,
 }
 
@@ -37,16 +43,25 @@ pub struct Controller<T> {
     publisher: Arc<Publisher>,
     steering: Steering<T>,
     announcer: Announcer,
+    /// Generation the announcer was told of last.
+    announced: u64,
     limits: LimitsSpec,
     cluster_key: ClusterKey,
     desired: DesiredState,
     health: HealthView,
     topology: Topology,
+    /// The kernel's numbers of the interfaces that were opened, by port.
+    opened: Vec<u32>,
     live: LiveFlows,
     /// Something changed since the last compile.
     dirty: bool,
     /// A publication that not every worker has acknowledged yet: its new steer entries wait.
     unacknowledged: bool,
+    /// What the XDP programs' tables refused last, and when they are tried again.
+    steer_refused: Vec<String>,
+    steer_again_ms: u64,
+    /// Retired backends that had to leave before their flows ended.
+    retired_cut: u64,
     /// When backends and services that leave are looked at next.
     look_at_leavers_ms: u64,
 }
@@ -64,14 +79,19 @@ impl<T: SteerTarget> Controller<T> {
             publisher,
             steering: Steering::new(target),
             announcer: Announcer::default(),
+            announced: 0,
             limits,
             cluster_key,
             desired: DesiredState::default(),
             health: HealthView::default(),
+            opened: topology.links.iter().map(|link| link.ifindex).collect(),
             topology,
             live: LiveFlows::default(),
             dirty: true,
             unacknowledged: false,
+            steer_refused: vec![],
+            steer_again_ms: 0,
+            retired_cut: 0,
             look_at_leavers_ms: 0,
         }
     }
@@ -87,12 +107,13 @@ impl<T: SteerTarget> Controller<T> {
     ) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
-        let step = self.step(now_ms).inspect_err(|_| {
+        let mut step = self.step(now_ms).inspect_err(|_| {
             self.desired = before;
             // What else has changed was not published either.
             self.dirty = true;
         })?;
         self.forget_unprobed();
+        step.taken_over = true;
         Ok(step)
     }
 
@@ -113,7 +134,8 @@ impl<T: SteerTarget> Controller<T> {
     }
 
     /// Links, routes or neighbours changed.
-    pub fn set_topology(&mut self, topology: Topology) {
+    pub fn set_topology(&mut self, mut topology: Topology) {
+        self.take_down_strangers(&mut topology);
         for (link, before) in topology.links.iter().zip(&self.topology.links) {
             let is_new = link.mac != before.mac && link.mac.is_station();
             if is_new && let Err(why) = self.steering.target().set_mac(&link.name, link.mac) {
@@ -124,6 +146,28 @@ impl<T: SteerTarget> Controller<T> {
         self.topology = topology;
     }
 
+    /// An interface that was removed took its sockets and its XDP program with it. One that was made
+    /// anew under its name has neither: nothing may be sent there, and somebody has to be told.
+    fn take_down_strangers(&self, topology: &mut Topology) {
+        let before = self.topology.links.iter().map(|link| link.ifindex);
+        for ((link, before), &opened) in topology.links.iter_mut().zip(before).zip(&self.opened) {
+            if link.ifindex == opened {
+                continue;
+            }
+            link.up = false;
+            let (name, is_news) = (&link.name, link.ifindex != before);
+            if is_news && link.ifindex == 0 {
+                tracing::error!(interface = name, "the interface is gone, and its traffic with it");
+            } else if is_news {
+                tracing::error!(
+                    interface = name,
+                    "the interface was removed and made anew: it has no sockets and no XDP \
+                     program until Guideway is restarted"
+                );
+            }
+        }
+    }
+
     /// Compiles and publishes if anything changed, and does what time brings.
     ///
     /// # Errors
@@ -131,8 +175,9 @@ impl<T: SteerTarget> Controller<T> {
     pub fn step(&mut self, now_ms: u64) -> Result<Step, Vec<Refusal>> {
         let mut step = Step::default();
         let previous = self.publisher.current();
-        if self.unacknowledged {
-            self.finish_publication(&mut step);
+        let is_time = self.steer_refused.is_empty() || now_ms >= self.steer_again_ms;
+        if (self.unacknowledged || !self.steer_refused.is_empty()) && is_time {
+            self.finish_publication(now_ms, &mut step);
         }
         // Backends and services that only wait for their flows to end, ids that rest.
         let waits = !previous.is_settled() || previous.has_resting_ids();
@@ -157,7 +202,9 @@ impl<T: SteerTarget> Controller<T> {
                 || compiled.snapshot.ledger() != previous.ledger();
             if previous.generation == 0 || is_new {
                 step.notes = compiled.notes;
-                self.publish(Arc::new(compiled.snapshot), &mut step);
+                let is_cut = |note: &&Note| matches!(note, Note::RetiredCut { .. });
+                self.retired_cut += step.notes.iter().filter(is_cut).count() as u64;
+                self.publish(Arc::new(compiled.snapshot), now_ms, &mut step);
             }
         }
         self.announce(now_ms);
@@ -165,25 +212,33 @@ impl<T: SteerTarget> Controller<T> {
         Ok(step)
     }
 
-    fn publish(&mut self, new: Arc<Snapshot>, step: &mut Step) {
-        step.steer_refused = self.steering.shrink_to(&SteerTable::of(&new));
+    fn publish(&mut self, new: Arc<Snapshot>, now_ms: u64, step: &mut Step) {
+        // What is refused here is tried again, and told, by `finish_publication`.
+        let _ = self.steering.shrink_to(&SteerTable::of(&new));
         self.publisher.publish(new.clone());
         self.unacknowledged = true;
         let deadline = Instant::now() + ACKNOWLEDGE_WITHIN;
         while self.publisher.acknowledged() < new.generation && Instant::now() < deadline {
             std::thread::sleep(Duration::from_micros(200));
         }
-        self.finish_publication(step);
+        self.finish_publication(now_ms, step);
         step.published = Some(new);
     }
 
     /// Takes new traffic from the kernel, once every worker knows what to do with it.
-    fn finish_publication(&mut self, step: &mut Step) {
+    fn finish_publication(&mut self, now_ms: u64, step: &mut Step) {
         let newest = self.publisher.current();
-        if self.publisher.acknowledged() >= newest.generation {
-            let refused = self.steering.grow_to(&SteerTable::of(&newest));
-            self.unacknowledged = !refused.is_empty();
-            step.steer_refused.extend(refused);
+        if self.publisher.acknowledged() < newest.generation {
+            return;
+        }
+        let wanted = SteerTable::of(&newest);
+        let mut refused = self.steering.shrink_to(&wanted);
+        refused.extend(self.steering.grow_to(&wanted));
+        self.unacknowledged = false;
+        self.steer_again_ms = now_ms + STEER_AGAIN_MS;
+        if refused != self.steer_refused {
+            step.steer_refused.clone_from(&refused);
+            self.steer_refused = refused;
         }
     }
 
@@ -194,7 +249,11 @@ impl<T: SteerTarget> Controller<T> {
         if self.unacknowledged {
             return;
         }
-        self.announcer.follow(&self.publisher.current(), now_ms);
+        let snapshot = self.publisher.current();
+        if snapshot.generation != self.announced {
+            self.announcer.follow(&snapshot, now_ms);
+            self.announced = snapshot.generation;
+        }
         for (port, frame) in self.announcer.due(now_ms).frames {
             // A full queue is not bad: each announcement is repeated.
             let _ = worker.send(Message::Transmit(port, Box::from(frame)));
@@ -240,6 +299,11 @@ impl<T: SteerTarget> Controller<T> {
     /// Links, routes and neighbours as known now.
     pub fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// Retired backends that were cut at a limit so far.
+    pub fn retired_cut(&self) -> u64 {
+        self.retired_cut
     }
 
     /// The XDP programs, for their counters.

@@ -4,9 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::{Worker, WorkerShared};
 use crate::io::Device;
+
+/// How long a worker that panicked is given before it goes on: a hundred restarts a second at most.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(10);
+/// Longest wait for a worker to end: one that is stuck must not keep the process from ending.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Running worker threads.
 #[derive(Debug)]
@@ -37,16 +43,25 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Have all threads ended, or has one? A worker thread ends only by [`Self::stop`].
+    /// Do all threads run? One ends only by [`Self::stop`], or by a panic while it recovers.
     pub fn is_running(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Stops the workers and waits for them; their devices are dropped.
+    /// Stops the workers and waits for them; their devices are dropped. One that is stuck is left
+    /// to the end of the process.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.workers.iter().for_each(|worker| worker.wake());
+        let deadline = Instant::now() + STOP_WITHIN;
         for thread in self.threads {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !thread.is_finished() {
+                tracing::error!(thread = thread.thread().name(), "a worker is stuck, and left");
+                continue;
+            }
             // A thread that ended by a panic has been reported by the panic hook.
             let _ = thread.join();
         }
@@ -73,6 +88,8 @@ fn supervise<D: Device>(
         shared.count_restart();
         let reason = panic_text(panic.as_ref());
         tracing::error!(worker = shared.number, reason, "a worker panicked and is restarted");
+        // A worker that panics over and over must not take a core and fill the log.
+        std::thread::sleep(PAUSE_AFTER_PANIC);
         worker = worker.recover();
     }
 }

@@ -28,8 +28,8 @@ pub fn dropped(reason: DropReason) -> &'static str {
              and DSR alike, no fragment is balanced."
         }
         Why::BadAddress => {
-            "Spoofed or mistaken: filter such sources at the router. Also another host's gratuitous \
-             ARP for an address of ours: find it with `arping -D`."
+            "Spoofed or mistaken: filter such sources at the router. Also another host's \
+             gratuitous ARP for an address of ours: find it with `arping -D`."
         }
         Why::UnknownProtocol => "Nothing: only TCP and UDP are balanced.",
         Why::NoService => "A scan, or a service that is missing in the configuration.",
@@ -57,8 +57,8 @@ pub fn dropped(reason: DropReason) -> &'static str {
              leaves by."
         }
         Why::NoSnatBinding => {
-            "A few are late packets of closed flows. Many: after a restart, which forgets flows, or \
-             a host that takes the SNAT address for a router's."
+            "A few are late packets of closed flows. Many: after a restart, which forgets flows, \
+             or a scan of the SNAT address."
         }
         Why::NotOpening => "A scan: no TCP sends such segments.",
         Why::HandOverFull => {
@@ -103,8 +103,8 @@ pub fn event(name: &str) -> &'static str {
              TIME_WAIT may delay a connection by a second."
         }
         "handed_over" => {
-            "Normal where no RSS can be read. It costs a copy; one worker, or RSS that can be read, \
-             has none."
+            "Normal where no RSS can be read, and under NAT from backends. It costs two copies; \
+             one worker has none."
         }
         "flow_events_lost" => "Nothing: nobody takes flow events yet, the ring is off.",
         unknown => panic!("no advice for the event {unknown}: add it to tests/docs/advice.rs"),

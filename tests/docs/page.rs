@@ -13,35 +13,40 @@ const HEAD: &str = "\
      GUIDEWAY_WRITE_DOCS=1 cargo test --no-default-features --test docs -->
 # Verdicts, events and counters
 
-Every frame a worker takes gets exactly one verdict: forwarded, replied (by kind), dropped (by reason), or not ours.
-`guideway status` shows those that happened, `guideway status --counters all` every one, `--output json` has them under
-`counters`. Two sums hold at any moment between two batches, and status says so where they do not:
+Every frame a worker takes gets exactly one verdict: forwarded, replied (by kind), dropped (by
+reason), or not ours. `guideway status` shows those that happened, `--counters all` every one, and
+`--output json` has them under `counters`. Two sums hold at any moment between two batches, and
+status says so where they do not:
 
 - received = forwarded + replied + dropped + not ours + what waits between two workers
 - forwarded + replied + announced = transmitted + `transmit_full`
 
-`not ours` should stay 0: the XDP program took a frame that the engine would have left to the kernel. It happens for a
-moment when a service of an address leaves, and for an interface whose MAC has just changed.
+`not ours` should stay 0: the XDP program took a frame that the engine would have left to the
+kernel. It happens for a moment when a VIP leaves, and when an interface gets another MAC.
 ";
 
 const QUEUES: &str = "\
 ## What no verdict sees: the sockets
 
-By interface and queue, in the first table of `guideway status`. They are the kernel's (`XDP_STATISTICS`), but for
-the first three.
+By interface and queue, in the first table of `guideway status`. They are the kernel's
+(`XDP_STATISTICS`), but for the first three.
 
 | column | JSON | meaning | what to do |
 | --- | --- | --- | --- |
 | RECEIVED | `received` | Frames taken from the receive ring. | Nothing. |
 | SENT | `transmitted` | Frames put into the transmit ring. | Nothing. |
-| TX FULL | `transmit_full` | Frames with a verdict to be sent that found the transmit ring full: lost. | The interface \
-is slower than what comes in, or down. Raise `limits.frames_per_queue`, or use a faster one. |
-| DROPPED | `rx_dropped` | Frames the kernel dropped at the socket for another reason than a full ring. | Frames longer \
-than `limits.frame_bytes` holds, say. |
-| RING FULL | `rx_ring_full` | Frames lost since the worker did not empty its receive ring in time. | The worker has no \
-time: give it its own core, use more queues and workers, or raise `limits.frames_per_queue`. |
-| NO FILL | `rx_fill_ring_empty` | Times the kernel had no free frame to receive into. | As for RING FULL. |
-| INVALID | `invalid_descriptors` | Descriptors the kernel refused. | A bug of ours: report it. |
+| TX FULL | `transmit_full` | Frames with a verdict to be sent that found the transmit ring \
+full: lost. | The interface is slower than what comes in, or down. Raise \
+`limits.frames_per_queue`, or use a faster one. |
+| DROPPED | `rx_dropped` | Frames the kernel dropped at the socket for another reason than a \
+full ring. | Frames longer than `limits.frame_bytes` holds, say. |
+| RING FULL | `rx_ring_full` | Frames lost since the worker did not empty its receive ring in \
+time. | The worker has no time: give it its own core, use more queues and workers, or raise \
+`limits.frames_per_queue`. |
+| NO FILL | `rx_fill_ring_empty` | Times the kernel had no free frame to receive into. | As \
+for RING FULL. |
+| INVALID | `invalid_descriptors` | Descriptors the kernel refused. | A bug of ours: report \
+it. |
 ";
 
 /// The whole page.
@@ -60,8 +65,8 @@ pub fn verdicts() -> String {
     let rows = steer.iter().map(|(name, meaning)| (&name[..], &meaning[..], advice::steer(name)));
     table(&mut page, "What no verdict sees: the XDP program", "counter", rows);
     page.push_str(
-        "\nEach frame that reaches an interface of ours is in exactly one of them. They go on over a \
-         crash and the next\nstart; a clean stop ends them.\n\n",
+        "\nEach frame that reaches an interface of ours is in exactly one of them. They go on over \
+         a crash\nand the next start; a clean stop ends them.\n\n",
     );
     page.push_str(QUEUES);
     page

@@ -1,21 +1,30 @@
 //! L2 direct server return: backends have the VIP on loopback and answer clients themselves.
 
-use crate::support::{Config, Guideway, Hold, Lab, Service, Site, serve, storm, transfer, udp};
+use crate::support::{
+    Config, Guideway, Hold, Lab, Process, Service, Site, serve, storm, transfer, udp,
+};
+
+/// Gives every backend the VIP on loopback. It answers for it, but neither answers ARP for it nor
+/// asks in its name: a client would learn the backend's MAC for the VIP from that.
+fn serve_the_vip(site: &Site, options: &str) -> Vec<Process> {
+    (1..)
+        .zip(&site.backends)
+        .map(|(number, backend)| {
+            backend.run(
+                "ip address add 10.1.0.100/32 dev lo
+                 sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
+            );
+            serve(backend, &format!("b{number}"), options)
+        })
+        .collect()
+}
 
 #[test]
 fn tcp_and_udp_come_back_directly() {
     let Some(lab) = Lab::new("dsr") else { return };
     let site = Site::one_arm(&lab, 2, 1);
-    let mut peers = Vec::new();
-    for (number, backend) in (1..).zip(&site.backends) {
-        // Answer for the VIP, but do not ask or answer ARP for it.
-        backend.run(
-            "ip address add 10.1.0.100/32 dev lo
-             sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2",
-        );
-        let options = "--greet 0.0.0.0:7000 --lines 0.0.0.0:7001 --udp 10.1.0.100:7002";
-        peers.push(serve(backend, &format!("b{number}"), options));
-    }
+    let options = "--greet 0.0.0.0:7000 --lines 0.0.0.0:7001 --udp 10.1.0.100:7002";
+    let _peers = serve_the_vip(&site, options);
     let dsr = |name, port| Service::nat(name, Site::VIP, port, "10.1.0", 2).line("mode: l2dsr");
     let mut config = Config::new(&["eth1"], "")
         .with(dsr("greet", 7000).checked())
@@ -48,12 +57,7 @@ fn tcp_and_udp_come_back_directly() {
 fn a_full_flow_table_forwards_by_maglev_alone() {
     let Some(lab) = Lab::new("dsrfull") else { return };
     let site = Site::one_arm(&lab, 2, 1);
-    let mut peers = Vec::new();
-    for (number, backend) in (1..).zip(&site.backends) {
-        backend
-            .run("ip address add 10.1.0.100/32 dev lo; sysctl -qw net.ipv4.conf.all.arp_ignore=1");
-        peers.push(serve(backend, &format!("b{number}"), "--lines 0.0.0.0:7001"));
-    }
+    let _peers = serve_the_vip(&site, "--lines 0.0.0.0:7001");
     let mut config = Config::new(&["eth1"], "")
         .with(Service::nat("lines", Site::VIP, 7001, "10.1.0", 2).line("mode: l2dsr"));
     config.snat.clear();

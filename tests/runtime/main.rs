@@ -33,6 +33,28 @@ fn a_vip_is_taken_after_the_workers_know_it_and_given_back_before_they_forget_it
 }
 
 #[test]
+fn what_is_not_steered_is_told_once_and_tried_again_every_second() {
+    let mut plane = Plane::start(1);
+    plane.controller.steer_target().broken = true;
+    let told = |step: guideway::runtime::Step| step.steer_refused.len();
+    assert_eq!(told(plane.controller.set_desired(desired(&["b1"]), 1).unwrap()), 2);
+    assert_eq!(told(plane.controller.step(1_100).unwrap()), 0, "the same once more");
+    plane.controller.steer_target().broken = false;
+    plane.controller.step(1_200).unwrap();
+    assert!(plane.controller.steer_target().log.is_empty(), "not before a second is over");
+    plane.controller.step(2_100).unwrap();
+    assert_eq!(plane.controller.steer_target().log.len(), 2, "VIP and SNAT address");
+    // The other way round: what could not be given back is tried again, too.
+    plane.controller.steer_target().broken = true;
+    plane.controller.set_desired(Default::default(), 3_000).unwrap();
+    plane.controller.step(4_000).unwrap();
+    plane.controller.steer_target().broken = false;
+    plane.controller.step(5_000).unwrap();
+    assert!(plane.controller.steer_target().log.iter().any(|row| !row.added));
+    plane.stop();
+}
+
+#[test]
 fn packets_find_their_flow_whatever_worker_they_arrive_at() {
     let mut plane = Plane::start(3);
     plane.controller.set_desired(desired(&["b1", "b2"]), 1).unwrap();
@@ -82,6 +104,7 @@ fn the_ids_of_cut_backends_are_given_to_others_in_the_end() {
     plane.controller.set_desired(Default::default(), 2).unwrap();
     // Told for as long as it lingers, then cut: its id rests until no worker counts a flow of it.
     plane.step_until(|plane| plane.publisher.current().services.is_empty());
+    assert_eq!(plane.controller.retired_cut(), 1);
     plane.step_until(|plane| !plane.publisher.current().has_resting_ids());
     plane.controller.set_desired(desired(&["b2"]), 3).unwrap();
     let snapshot = plane.publisher.current();
@@ -123,6 +146,20 @@ fn a_refused_configuration_loses_no_other_change() {
     assert!(plane.controller.step(3).unwrap().published.is_some());
     plane.push(0, &to_vip(6100, plane::SYN));
     assert_eq!(plane.take(0)[5], 0x99);
+    plane.stop();
+}
+
+#[test]
+fn an_interface_made_anew_is_down_since_its_sockets_are_gone() {
+    let mut plane = Plane::start(1);
+    plane.controller.set_desired(desired(&["b1"]), 1).unwrap();
+    for (ifindex, up) in [(0, false), (7, false), (2, true)] {
+        let mut changed = topology();
+        changed.links[0].ifindex = ifindex;
+        plane.controller.set_topology(changed);
+        plane.controller.step(2).unwrap();
+        assert_eq!(plane.publisher.current().ports[0].up, up, "interface number {ifindex}");
+    }
     plane.stop();
 }
 

@@ -43,10 +43,15 @@ pub struct SteerRow {
 pub struct Recorder {
     publisher: Arc<Publisher>,
     pub log: Vec<SteerRow>,
+    /// Refuses everything.
+    pub broken: bool,
 }
 
 impl Recorder {
     fn note(&mut self, added: bool, entry: SteerEntry) -> Result<(), String> {
+        if self.broken {
+            return Err("no such map".into());
+        }
         let newest = self.publisher.current();
         let acknowledged = self.publisher.acknowledged() == newest.generation;
         let known = acknowledged && SteerTable::of(&newest).entries.contains(&entry);
@@ -109,7 +114,7 @@ impl Plane {
             (worker, shared.clone(), None)
         });
         let supervisor = Supervisor::start(made.collect()).unwrap();
-        let recorder = Recorder { publisher: publisher.clone(), log: vec![] };
+        let recorder = Recorder { publisher: publisher.clone(), log: vec![], broken: false };
         let key = ClusterKey([7; 16]);
         let controller = Controller::new(publisher.clone(), recorder, limits(), key, topology());
         Plane { publisher, controller, supervisor, shared, far_ends }

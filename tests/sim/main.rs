@@ -3,9 +3,11 @@
 //! chance come from one seed, so a run that fails can be run again.
 //!
 //! `GUIDEWAY_SIM_SEEDS=17..18 cargo test --test sim` runs seed 17 alone; without it a few hundred
-//! seeds are run. `GUIDEWAY_SIM_TRACE=1` shows every frame that a host or the balancer sends. What has to hold: every byte arrives, no flow changes its backend while that is
-//! there, a flow begins where Maglev says, every frame gets exactly one verdict, no frame of a
-//! device's memory is lost, no unsound frame is made, and in the end no flow entry is left.
+//! seeds are run. `GUIDEWAY_SIM_TRACE=1` shows every frame that a host or the balancer sends.
+//!
+//! What has to hold: every byte arrives, no flow changes its backend while that is there, a flow
+//! begins where Maglev says, every frame gets exactly one verdict, no frame of a device's memory is
+//! lost, no unsound frame is made, and in the end no flow entry is left.
 
 mod chance;
 mod client;
@@ -15,6 +17,7 @@ mod model;
 mod network;
 mod plan;
 mod server;
+mod station;
 mod tap;
 mod world;
 

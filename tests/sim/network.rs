@@ -81,7 +81,7 @@ impl Network {
         } else if let Some(&host) = self.hosts.get(&(segment, mac)) {
             self.fly(now_ms, End::Host(host), frame);
         }
-        // Else its MAC was damaged on the way: a station that is not there, or a group nobody is in.
+        // Else its MAC was damaged on the way: nobody has it, or nobody has joined the group.
     }
 
     /// Shows what happens besides frames.

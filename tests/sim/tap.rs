@@ -1,5 +1,5 @@
-//! A device around the worker's device that looks at every frame the engine gets and gives, and lets
-//! the worker panic on wish.
+//! A device around the worker's device that looks at every frame the engine gets and gives, and
+//! lets the worker panic on wish.
 
 use std::time::Duration;
 

@@ -8,18 +8,16 @@ use guideway::dataplane::{Engine, EngineConfig, NicHash, ShardMap, Ticks};
 use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
+use guideway::wire::MacAddress;
 use guideway::wire::toeplitz::Toeplitz;
-use guideway::wire::{MacAddress, PortId};
-use smoltcp::wire::IpEndpoint;
 
 use super::chance::{CHECKSUM_START, Chance, checksum};
-use super::client::{Datagrams, End, Stream};
-use super::control::{Control, DSR_VIP, MAX_BACKENDS, Machine, NAT_VIP, SERVICE_PORT, TIMEOUTS};
-use super::host::Host;
+use super::client::End;
+use super::control::{Control, MAX_BACKENDS, TIMEOUTS};
 use super::model::Model;
 use super::network::{self, Network};
-use super::plan::{Change, Fate, FlowKind, FlowPlan, Plan, Pool};
-use super::server::Server;
+use super::plan::{Change, Fate, FlowPlan, Plan, Pool};
+use super::station::{Flow, Station, machines, stations};
 use super::tap::{OnPurpose, Tap};
 
 /// Flows that have not ended by then never will.
@@ -30,21 +28,6 @@ const LONGEST_PAUSE_MS: u64 = 50;
 const MODEL_EVERY: u64 = 64;
 
 type SimWorker = Worker<Tap<FaultInjector<MemoryDevice>>>;
-
-/// A flow that runs on a client.
-enum Flow {
-    Stream(Stream),
-    Datagrams(Datagrams),
-}
-
-/// A host and what runs on it.
-struct Station {
-    host: Host,
-    segment: PortId,
-    server: Option<Server>,
-    flows: Vec<(FlowPlan, Flow)>,
-    next_port: u16,
-}
 
 /// What a run shows: equal for equal seeds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -290,8 +273,8 @@ impl World {
         }
     }
 
-    /// One turn, and what the supervisor does when the worker panics in it. Conservation of frames is
-    /// asserted in each turn.
+    /// One turn, and what the supervisor does when the worker panics in it. Conservation of frames
+    /// is asserted in each turn.
     fn turn(&mut self, place: usize) -> bool {
         let now = Ticks(self.now_ms);
         match catch_unwind(AssertUnwindSafe(|| self.workers[place].turn(now))) {
@@ -365,9 +348,9 @@ impl World {
         self.summary.moved = moved;
     }
 
-    /// The one exception. Under L2DSR the balancer does not see what a backend answers. A client that
-    /// asks again after its backend was found down is given another one; if the first was alive and
-    /// has answered after all, the client is reset, before its first byte.
+    /// The one exception. Under L2DSR the balancer does not see what a backend answers. A client
+    /// that asks again after its backend was found down is given another one; if the first was alive
+    /// and has answered after all, the client is reset, before its first byte.
     fn may_have_moved(&self, flow: &FlowPlan) -> bool {
         let failed = |&(at, change): &(u64, Change)| {
             at >= flow.at_ms && change == Change::Health(Pool::L2dsr)
@@ -405,98 +388,6 @@ impl World {
         self.publish();
         assert!(self.publisher.current().is_settled(), "retired backends without flows");
     }
-}
-
-impl Flow {
-    fn end(&self) -> Option<&End> {
-        match self {
-            Flow::Stream(stream) => stream.end.as_ref(),
-            Flow::Datagrams(datagrams) => datagrams.end.as_ref(),
-        }
-    }
-}
-
-impl Station {
-    fn begin(&mut self, plan: FlowPlan) {
-        let address = if plan.pool == Pool::Nat { NAT_VIP } else { DSR_VIP };
-        let vip = IpEndpoint::new(address.into(), SERVICE_PORT);
-        let port = self.next_port;
-        self.next_port += 1;
-        let flow = match plan.kind {
-            FlowKind::Stream(request) => {
-                Flow::Stream(Stream::connect(request, (vip, port), self.host.split()))
-            }
-            FlowKind::Datagrams { id, count } => {
-                Flow::Datagrams(Datagrams::open((id, count), (vip, port), &mut self.host.sockets))
-            }
-        };
-        self.flows.push((plan, flow));
-    }
-
-    fn work(&mut self, now_ms: u64) {
-        let sockets = &mut self.host.sockets;
-        if let Some(server) = &mut self.server {
-            server.work(sockets);
-        }
-        for (_, flow) in &mut self.flows {
-            match flow {
-                Flow::Stream(stream) => stream.work(sockets),
-                Flow::Datagrams(datagrams) => datagrams.work(now_ms, sockets),
-            }
-        }
-    }
-
-    fn next_ms(&mut self, now_ms: u64) -> u64 {
-        let stack = self.host.next_poll_ms(now_ms).unwrap_or(u64::MAX);
-        let resend = self.flows.iter().filter_map(|(_, flow)| match flow {
-            Flow::Datagrams(datagrams) => datagrams.next_work_ms(),
-            Flow::Stream(_) => None,
-        });
-        resend.min().unwrap_or(u64::MAX).min(stack)
-    }
-}
-
-/// The machines that can be backends. Their numbers are their places among the stations.
-fn machines(plan: &Plan) -> Vec<Machine> {
-    let pools = [(Pool::Nat, plan.nat_backends), (Pool::L2dsr, plan.dsr_backends)];
-    let all = pools.into_iter().flat_map(|(pool, count)| std::iter::repeat_n(pool, count));
-    let machine = |(place, pool): (usize, Pool)| {
-        let number = (plan.clients + place) as u16;
-        let port = PortId(u8::from(plan.two_arms && pool == Pool::Nat));
-        Machine {
-            pool,
-            number,
-            address: [10, 1 + port.0, 0, 50 + number as u8].into(),
-            mac: MacAddress([2, 0, 0, 0, port.0, 50 + number as u8]),
-            port,
-        }
-    };
-    all.enumerate().map(machine).collect()
-}
-
-fn stations(
-    plan: &Plan,
-    machines: &[Machine],
-    chance: &mut Chance,
-    network: &mut Network,
-) -> Vec<Station> {
-    let client = |number: usize| {
-        let last = 20 + number as u8;
-        (MacAddress([2, 0, 0, 0, 0, last]), [10, 1, 0, last].into(), PortId(0), None)
-    };
-    let backend = |machine: &Machine| (machine.mac, machine.address, machine.port, Some(*machine));
-    let all = (0..plan.clients).map(client).chain(machines.iter().map(backend));
-    let station =
-        |(place, (mac, address, segment, machine)): (usize, (_, _, _, Option<Machine>))| {
-            let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr).map(|_| DSR_VIP);
-            let mut host = Host::new(mac, address, hidden, chance.bits());
-            network.attach(segment, mac, place);
-            let server = machine.map(|m| Server::new(&m, &mut host.sockets));
-            // Ports of their own for every client and run.
-            let next_port = 30_000 + chance.between(0, 20_000) as u16;
-            Station { host, segment, server, flows: vec![], next_port }
-        };
-    all.enumerate().map(station).collect()
 }
 
 fn device(plan: &Plan, ports: usize, seed: u64) -> (Tap<FaultInjector<MemoryDevice>>, Vec<FarEnd>) {

@@ -10,8 +10,9 @@ use crate::dataplane::{Engine, EngineConfig, NicHash, ShardMap};
 use crate::forwarding::SteerEntry;
 use crate::io::afxdp::ethtool::{HashedFields, Rss};
 use crate::io::afxdp::{
-    self, InterfaceOptions, OpenOptions, Opened, Steer, SteerRule, XdpMode, ZeroCopy,
+    self, AfxdpDevice, InterfaceOptions, OpenOptions, Opened, Steer, SteerRule, XdpMode, ZeroCopy,
 };
+use crate::io::{Device, QueueStatistics};
 use crate::runtime::{
     HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
 };
@@ -37,6 +38,7 @@ pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let opened = afxdp::open(&open_options(node, workers))?;
     let Opened { devices, wakers, steer, notes, rss } = opened;
     notes.iter().for_each(|note| tracing::info!("{note}"));
+    devices.iter().zip(0..).for_each(|(device, worker)| tell_modes(device, worker));
     let shared: Vec<Arc<WorkerShared>> = (0..)
         .zip(wakers)
         .map(|(number, waker)| {
@@ -57,8 +59,21 @@ pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
         let worker = Worker::new(device, engine, rings, ends, idle_of(node, core), core);
         (worker, shared, core)
     });
-    let supervisor = Supervisor::start(made.collect()).context("the worker threads")?;
-    Ok(DataPlane { publisher, supervisor, steer: SteerPrograms(steer) })
+    match Supervisor::start(made.collect()) {
+        Ok(supervisor) => Ok(DataPlane { publisher, supervisor, steer: SteerPrograms(steer) }),
+        Err(error) => {
+            steer.detach();
+            Err(error).context("the worker threads")
+        }
+    }
+}
+
+/// How frames get to a worker: what was chosen by trying.
+fn tell_modes(device: &AfxdpDevice, worker: u8) {
+    for queue in device.statistics().queues {
+        let QueueStatistics { interface, queue, mode, .. } = queue;
+        tracing::info!(worker, interface, queue, mode, "queue");
+    }
 }
 
 /// As configured, or as many as the interface with the most queues has.
@@ -224,6 +239,11 @@ fn rule_of(entry: SteerEntry) -> SteerRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_xdp_program_has_room_for_what_validation_lets_pass() {
+        assert_eq!(crate::forwarding::MOST_SHARED_RANGES, afxdp::layout::STEER_RANGES);
+    }
 
     #[test]
     fn cpu_lists_as_the_kernel_writes_them() {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use crossbeam::channel::{Sender, bounded, unbounded};
 
 use crate::admin::{AdminSocket, ConfigurationStatus};
@@ -20,8 +20,9 @@ use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
 use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
 use dataplane::{DataPlane, SteerPrograms};
-use reload::Reloader;
+use reload::{Reloader, tell_warnings};
 use status::{StatusContext, now_unix_ms};
+use tasks::{Parts, Tasks};
 
 /// Balance: take VIP traffic off the configured interfaces until told to stop (SIGTERM, SIGINT).
 /// SIGHUP, or a change of the file, reloads it.
@@ -41,6 +42,8 @@ enum Failure {
     Refused(ConfigError),
     /// Something else: exit code 1.
     Failed(anyhow::Error),
+    /// Something broke while running: exit code 1, and the XDP programs stay for the next start.
+    Crashed(anyhow::Error),
 }
 
 impl From<ConfigError> for Failure {
@@ -64,7 +67,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
             eprintln!("{error}");
             ExitCode::from(2)
         }
-        Err(Failure::Failed(error)) => {
+        Err(Failure::Failed(error) | Failure::Crashed(error)) => {
             eprintln!("guideway run: {error:#}");
             ExitCode::FAILURE
         }
@@ -84,6 +87,8 @@ fn init_log(filter: &str) {
 }
 
 fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
+    // From here on signals are kept until all is up: nothing is left half done by them.
+    let tasks = Tasks::new()?;
     // Before the file is read, so that no change is missed.
     let changes = FileWatch::new(&args.config, DEBOUNCE);
     let config = yaml::load(&args.config)?;
@@ -119,6 +124,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         .spawn(move || run_control_loop(controller, &inbox, |c, step| on_step(c, step, &hooks)))
         .context("the control thread")?;
     let result = take_over_first(&config, &events).and_then(|()| {
+        tell_warnings(&config.desired);
         let reloader = Reloader {
             file: args.config.clone(),
             node: config.node.clone(),
@@ -126,9 +132,21 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
             running: config.text.clone(),
             desired: config.desired.clone(),
         };
-        Ok(tasks::run_until_signal(outside, admin, reloader, changes, context, topology)?)
+        let parts = Parts { outside, admin, reloader, changes, context, topology };
+        let check = || {
+            ensure!(supervisor.is_running(), "a worker thread has ended, see the panic above");
+            ensure!(!control.is_finished(), "the control thread has ended, see the panic above");
+            Ok(())
+        };
+        tasks::run_until_signal(tasks, parts, check).map_err(Failure::Crashed)
     });
     tracing::info!("stopping");
+    if let Err(Failure::Crashed(_)) = result {
+        // As after a kill: what is ours is dropped, not answered with resets by the kernel, until
+        // the next start takes over.
+        bridges.keep();
+        return result;
+    }
     // No receiver: the control thread has ended already.
     let _ = events.send(Event::Stop);
     let controller = control.join().map_err(|_| anyhow!("the control thread panicked"))?;
@@ -166,6 +184,9 @@ fn take_over_first(
 /// Tells the probes and the neighbour watch what is wanted now, and the log what happened.
 fn on_step(controller: &Controller<SteerPrograms>, step: &Step, hooks: &tasks::Hooks) {
     hooks.update(controller.desired(), controller.topology(), &controller.snapshot());
+    if step.taken_over {
+        hooks.update_probes(controller.desired());
+    }
     if let Some(snapshot) = &step.published {
         let (services, generation) = (snapshot.services.len(), snapshot.generation);
         tracing::info!(generation, services, "snapshot published");
@@ -174,28 +195,50 @@ fn on_step(controller: &Controller<SteerPrograms>, step: &Step, hooks: &tasks::H
     step.steer_refused.iter().for_each(|why| tracing::error!(why, "not steered, tried again"));
 }
 
-/// The veth pairs made into bridges of this machine, to be removed at a clean stop.
-struct BridgePorts(Vec<String>);
+/// The veth pairs into bridges of this machine, which a clean stop removes. Those that were made
+/// here also go when the start fails; those of an earlier run may still have its XDP program.
+#[derive(Default)]
+struct BridgePorts {
+    made: Vec<String>,
+    found: Vec<String>,
+}
 
 impl BridgePorts {
     fn make(node: &NodeSpec) -> anyhow::Result<BridgePorts> {
-        let mut made = BridgePorts(vec![]);
+        let mut ports = BridgePorts::default();
         for interface in &node.interfaces {
             if let Some(bridge) = &interface.bridge {
                 let queues = u32::from(node.workers.count.unwrap_or(1));
-                bridge::make_port(&interface.name, bridge, queues)?;
-                made.0.push(interface.name.clone());
-                tracing::info!(interface = interface.name, bridge, "veth pair into the bridge");
+                let port = bridge::make_port(&interface.name, bridge, queues)?;
+                let name = interface.name.clone();
+                tracing::info!(interface = name, bridge, made = port.made, "veth pair into bridge");
+                if !port.refused.is_empty() {
+                    let (peer, refused) = (&port.peer, port.refused.join(", "));
+                    tracing::warn!(peer, refused, "offloads that could not be turned off");
+                }
+                if port.made { ports.made.push(name) } else { ports.found.push(name) }
             }
         }
-        Ok(made)
+        Ok(ports)
     }
 
-    fn remove(self) {
-        for name in self.0 {
-            if let Err(error) = bridge::remove_port(&name) {
-                tracing::warn!(interface = name, %error, "the veth pair could not be removed");
-            }
-        }
+    fn remove(mut self) {
+        self.found.drain(..).for_each(remove_port);
+    }
+
+    fn keep(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for BridgePorts {
+    fn drop(&mut self) {
+        self.made.drain(..).for_each(remove_port);
+    }
+}
+
+fn remove_port(name: String) {
+    if let Err(error) = bridge::remove_port(&name) {
+        tracing::warn!(interface = name, %error, "the veth pair could not be removed");
     }
 }

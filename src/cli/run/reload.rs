@@ -8,7 +8,7 @@ use crossbeam::channel::bounded;
 
 use super::status::{StatusContext, now_unix_ms};
 use crate::admin::RefusedReload;
-use crate::control::{DesiredState, NodeSpec, Topology, check_against, diff, warnings};
+use crate::control::{DesiredState, NodeSpec, Refusal, Topology, check_against, diff, warnings};
 use crate::runtime::Event;
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
 
@@ -68,19 +68,33 @@ impl Reloader {
                 (self.running, self.desired) = (config.text.clone(), config.desired);
             }
             Some(Err(refusals)) => return Err(config.refuse(refusals)),
-            None => tracing::error!("the control thread does not answer"),
+            None => {
+                return Err(config.refuse(vec![Refusal {
+                    path: String::new(),
+                    problem: "the control thread does not answer".to_string(),
+                    wanted: "another try by SIGHUP when the machine is less busy, or a restart"
+                        .to_string(),
+                }]));
+            }
         }
         Ok(())
     }
 }
 
+/// Lines of one kind that are told at once.
+const MOST_LINES: usize = 50;
+
 /// What changed, and what can hardly be meant, a line each; a large change is not worth reading.
 fn tell(old: &DesiredState, new: &DesiredState) {
-    const MOST_LINES: usize = 50;
     let changes = diff(old, new);
     changes.iter().take(MOST_LINES).for_each(|change| tracing::info!("{change}"));
     if changes.len() > MOST_LINES {
         tracing::info!("and {} more changes", changes.len() - MOST_LINES);
     }
-    warnings(new).iter().take(MOST_LINES).for_each(|warning| tracing::warn!("{warning}"));
+    tell_warnings(new);
+}
+
+/// What can hardly be meant.
+pub fn tell_warnings(desired: &DesiredState) {
+    warnings(desired).iter().take(MOST_LINES).for_each(|warning| tracing::warn!("{warning}"));
 }

@@ -23,13 +23,24 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 type SteerCounters = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// What was last heard of each backend, by the names of service and backend.
+type HealthByName = HashMap<(Arc<str>, Arc<str>), HealthStatus>;
+
+/// What only the control thread knows.
+#[derive(Default)]
+struct Told {
+    topology: Topology,
+    steer: SteerCounters,
+    retired_cut: u64,
+}
+
 /// Everything status is made from.
 pub struct StatusContext {
     pub node: NodeSpec,
     pub publisher: Arc<Publisher>,
     pub events: Sender<Event<SteerPrograms>>,
     pub configuration: Mutex<ConfigurationStatus>,
-    pub health: Mutex<HashMap<(Arc<str>, Arc<str>), HealthStatus>>,
+    pub health: Mutex<HealthByName>,
     pub cluster_key_fingerprint: String,
     pub started_unix_ms: u64,
 }
@@ -56,7 +67,7 @@ impl StatusContext {
     /// The whole report. Takes up to half a second when a worker does not answer.
     pub fn report(&self) -> StatusReport {
         let snapshot = self.publisher.current();
-        let (topology, steer) = self.ask_control();
+        let told = self.ask_control();
         let reports = self.ask_workers();
         let sum = |report: &WorkerReport, total: &mut Vec<u32>| {
             total.resize(total.len().max(report.live_flows.len()), 0);
@@ -80,11 +91,11 @@ impl StatusContext {
                 acknowledged: self.publisher.acknowledged(),
             },
             cluster_key_fingerprint: self.cluster_key_fingerprint.clone(),
-            interfaces: self.interfaces(&topology, &reports, &steer),
+            interfaces: self.interfaces(&told.topology, &reports, &told.steer),
             workers: self.workers(&reports),
             services: services_of(&snapshot, &live, health_of),
             snat: snat_of(&snapshot),
-            counters: counters_of(&reports),
+            counters: counters_of(&reports, told.retired_cut),
         }
     }
 
@@ -104,12 +115,16 @@ impl StatusContext {
             .collect()
     }
 
-    fn ask_control(&self) -> (Topology, SteerCounters) {
+    fn ask_control(&self) -> Told {
         let (answer, answered) = bounded(1);
         let look = Event::Look(Box::new(move |controller: &mut Controller<SteerPrograms>| {
-            let topology = controller.topology().clone();
+            let told = Told {
+                topology: controller.topology().clone(),
+                steer: controller.steer_target().counters(),
+                retired_cut: controller.retired_cut(),
+            };
             // Whoever asked may have stopped waiting.
-            let _ = answer.send((topology, controller.steer_target().counters()));
+            let _ = answer.send(told);
         }));
         let sent = self.events.send(look);
         let answer = sent.ok().and_then(|()| answered.recv_timeout(ANSWER_WITHIN).ok());
@@ -168,11 +183,13 @@ pub fn now_unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn counters_of(reports: &[WorkerReport]) -> CountersStatus {
+fn counters_of(reports: &[WorkerReport], retired_cut: u64) -> CountersStatus {
     let sum = reports.iter().fold(Counters::default(), |sum, report| sum.plus(&report.counters));
     let waiting = reports.iter().map(|report| report.waiting).sum();
     let queues = reports.iter().flat_map(|report| &report.device.queues);
-    CountersStatus::new(&sum, queues, waiting, sum.events.announcements)
+    let mut counters = CountersStatus::new(&sum, queues, waiting, sum.events.announcements);
+    counters.events.insert("retired_backends_cut".to_string(), retired_cut);
+    counters
 }
 
 fn snat_of(snapshot: &Snapshot) -> Vec<SnatStatus> {

@@ -1,18 +1,22 @@
 //! The tokio side: netlink, probes, file watch, signals, admin socket. All send events to the
 //! control thread and hold nothing that packets wait for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use super::reload::Reloader;
 use super::status::StatusContext;
 use crate::admin::AdminSocket;
-use crate::control::{DesiredState, Topology, retired_neighbours, wanted_neighbours};
+use crate::control::{
+    DesiredState, InterfaceSpec, Topology, retired_neighbours, wanted_neighbours,
+};
 use crate::forwarding::Snapshot;
 use crate::health::{HealthEvent, ProbeTarget, Prober};
 use crate::runtime::{Event, netlink};
@@ -23,6 +27,8 @@ type Wanted = BTreeSet<(PortId, Ipv4Addr)>;
 
 /// Most probes under way at once; each takes a file descriptor.
 const PROBES_AT_ONCE: usize = 512;
+/// How often threads are looked after, and how long what broke rests before it is begun anew.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The control thread's ends: told after each step.
 pub struct Hooks {
@@ -47,7 +53,7 @@ pub fn channels(topology: &Topology, context: Arc<StatusContext>) -> (Outside, H
 }
 
 impl Hooks {
-    /// Which stations have to be known and which backends probed, by what is wanted now.
+    /// Which stations have to be known, by what is wanted now.
     pub fn update(&self, desired: &DesiredState, topology: &Topology, snapshot: &Snapshot) {
         let mut wanted = wanted_neighbours(desired, topology);
         wanted.extend(retired_neighbours(snapshot, topology));
@@ -57,14 +63,17 @@ impl Hooks {
                 true
             }
         });
+    }
+
+    /// Which backends are probed, when another desired state was taken over.
+    pub fn update_probes(&self, desired: &DesiredState) {
         let targets = targets_of(desired);
         self.targets.send_if_modified(|now| {
             let is_new = **now != targets;
             if is_new {
-                let is_probed = |service: &str, backend: &str| {
-                    targets.iter().any(|t| &*t.service == service && &*t.backend == backend)
-                };
-                self.context.keep_health(is_probed);
+                let probed: HashSet<(&str, &str)> =
+                    targets.iter().map(|t| (&*t.service, &*t.backend)).collect();
+                self.context.keep_health(|service, backend| probed.contains(&(service, backend)));
                 *now = Arc::new(targets);
             }
             is_new
@@ -90,31 +99,67 @@ fn targets_of(desired: &DesiredState) -> Vec<ProbeTarget> {
     targets
 }
 
-/// Runs all tasks until SIGTERM or SIGINT.
+/// Where tasks run, and the signals that are waited for. Made before anything that a signal would
+/// leave half done: until it is there, each of them ends the process on the spot.
+pub struct Tasks {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Tasks {
+    /// Begins to hear signals.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no signal.
+    pub fn new() -> anyhow::Result<Tasks> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("gw-tasks")
+            .enable_all()
+            .build()
+            .context("the tokio runtime")?;
+        let entered = runtime.enter();
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate()).context("SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT")?,
+            hang_up: signal(SignalKind::hangup()).context("SIGHUP")?,
+        };
+        drop(entered);
+        Ok(Tasks { runtime, signals })
+    }
+}
+
+/// What tasks work with.
+pub struct Parts {
+    pub outside: Outside,
+    pub admin: AdminSocket,
+    pub reloader: Reloader,
+    pub changes: FileWatch,
+    pub context: Arc<StatusContext>,
+    pub topology: Topology,
+}
+
+/// Runs all tasks until SIGTERM or SIGINT. `check` is asked every second whether all threads run.
 ///
 /// # Errors
-/// A task that cannot be started.
+/// What `check` says, or a reload that panicked.
 pub fn run_until_signal(
-    outside: Outside,
-    admin: AdminSocket,
-    reloader: Reloader,
-    changes: FileWatch,
-    context: Arc<StatusContext>,
-    topology: Topology,
+    tasks: Tasks,
+    parts: Parts,
+    check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("gw-tasks")
-        .enable_all()
-        .build()
-        .context("the tokio runtime")?;
+    let Tasks { runtime, signals } = tasks;
+    let Parts { outside, admin, reloader, changes, context, topology } = parts;
     runtime.block_on(async {
         let (topologies, topologies_seen) = watch::channel(topology);
         let interfaces = context.node.interfaces.clone();
-        tokio::spawn(async move {
-            let ended = netlink::watch_topology(interfaces, outside.wanted, topologies).await;
-            tracing::error!(?ended, "routes and neighbours are no longer watched");
-        });
+        tokio::spawn(follow_kernel(interfaces, outside.wanted, topologies));
         tokio::spawn(forward_topologies(topologies_seen.clone(), context.clone()));
         let (health, health_seen) = mpsc::channel(1024);
         let prober = Prober::new(rand::random(), PROBES_AT_ONCE);
@@ -130,19 +175,43 @@ pub fn run_until_signal(
             }
         });
         tracing::info!(pid = std::process::id(), "guideway is running");
-        watch_and_wait(reloader, changes, topologies_seen).await
+        let threads = async {
+            loop {
+                sleep(CHECK_EVERY).await;
+                check()?;
+            }
+        };
+        tokio::select! {
+            ended = watch_and_wait(signals, reloader, changes, topologies_seen) => ended,
+            failed = threads => failed,
+        }
     })
+}
+
+/// Watches routes and neighbours for ever: what breaks is begun anew.
+async fn follow_kernel(
+    interfaces: Vec<InterfaceSpec>,
+    wanted: watch::Receiver<Wanted>,
+    topologies: watch::Sender<Topology>,
+) {
+    loop {
+        let (wanted, topologies) = (wanted.clone(), topologies.clone());
+        match netlink::watch_topology(interfaces.clone(), wanted, topologies).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, "watching routes and neighbours begins anew"),
+        }
+        sleep(CHECK_EVERY).await;
+    }
 }
 
 /// Reloads on SIGHUP and on changes of the file, until a signal ends it.
 async fn watch_and_wait(
+    signals: Signals,
     mut reloader: Reloader,
     mut changes: FileWatch,
     topologies: watch::Receiver<Topology>,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let Signals { mut terminate, mut interrupt, mut hang_up } = signals;
     loop {
         let why = tokio::select! {
             _ = terminate.recv() => return Ok(()),

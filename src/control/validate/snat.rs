@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::super::{DesiredState, Refusal};
 use super::addresses::check_unicast;
+use crate::forwarding::MOST_SHARED_RANGES;
 
 /// A SNAT port's low 8 bits are its flow's shard: fewer ports in a row would leave shards without.
 const LEAST_PORTS: u32 = 256;
@@ -41,6 +42,16 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
             ));
         }
         others.push(place);
+        if snat.shared_address && others.len() > MOST_SHARED_RANGES {
+            refusals.push(Refusal::new(
+                format!("snat[{place}].ports"),
+                format!("{} has more than {MOST_SHARED_RANGES} port ranges", snat.address),
+                format!(
+                    "at most {MOST_SHARED_RANGES} ranges of an address shared with the machine, \
+                     which the XDP program goes through one by one: join them"
+                ),
+            ));
+        }
     }
     check_services(desired, &by_address, refusals);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::testing::{address, desired, service, snat};
-use crate::control::{HealthCheckKind, HealthCheckSpec};
+use crate::control::{HealthCheckKind, HealthCheckSpec, SnatSpec};
 use crate::forwarding::Mode;
 use crate::wire::Protocol;
 
@@ -288,6 +288,18 @@ fn snat_pools() {
                 s.snat[1].ports = 2_000..=3_000;
             },
             &[],
+        ),
+        (
+            "more ranges of a shared address than the XDP program has room for",
+            |s| {
+                let range = |number: u16| SnatSpec {
+                    ports: number * 1_000..=number * 1_000 + 299,
+                    shared_address: true,
+                    ..snat("10.1.0.1", None)
+                };
+                s.snat.extend((2..=10).map(range));
+            },
+            &[("snat[9].ports", "10.1.0.1 has more than 8 port ranges")],
         ),
         (
             "not a station's",

@@ -198,8 +198,12 @@ impl InterfaceProgram {
                     self.kernel_error("attaching it in the other mode", chain(&error))
                 })
             }
-            state => {
-                self.attachment.state = state;
+            // An earlier call failed half-way.
+            State::Nothing => self
+                .attach()
+                .map_err(|error| self.kernel_error("attaching it once more", chain(&error))),
+            State::Ours => {
+                self.attachment.state = State::Ours;
                 Ok(())
             }
         }

@@ -52,9 +52,14 @@ pub enum BridgeError {
 pub struct BridgePort {
     /// The bridge's end.
     pub peer: String,
+    /// It was not there before.
+    pub made: bool,
     /// Offloads of the bridge's end that could not be turned off.
     pub refused: Vec<&'static str>,
 }
+
+/// Offloads that could not be turned off.
+type Refused = Vec<&'static str>;
 
 /// The bridge's end of the pair: `NAME-br`, shortened to what a name may have.
 pub fn peer_name(name: &str) -> String {
@@ -88,11 +93,12 @@ pub fn make_port(name: &str, bridge: &str, queues: u32) -> Result<BridgePort, Br
             true
         }
     };
-    set_up(name, &peer, of_bridge.index, of_bridge.mtu).inspect_err(|_| {
+    let set_up = set_up(name, &peer, of_bridge.index, of_bridge.mtu).inspect_err(|_| {
         if made {
             let _ = remove_port(name);
         }
-    })
+    });
+    set_up.map(|refused| BridgePort { peer, made, refused })
 }
 
 /// Removes the pair. None there is fine.
@@ -127,7 +133,7 @@ fn create(name: &str, peer: &str, queues: u32) -> io::Result<()> {
     request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).map(drop)
 }
 
-fn set_up(name: &str, peer: &str, bridge: u32, mtu: u32) -> Result<BridgePort, BridgeError> {
+fn set_up(name: &str, peer: &str, bridge: u32, mtu: u32) -> Result<Refused, BridgeError> {
     let refused = ethtool::offloads_off(peer)
         .map_err(|source| kernel("turn off checksum offload (tx) of", peer, source))?;
     let controller = LinkAttribute::Controller(bridge);
@@ -136,7 +142,7 @@ fn set_up(name: &str, peer: &str, bridge: u32, mtu: u32) -> Result<BridgePort, B
     {
         change(end, attributes).map_err(|source| kernel("set up", end, source))?;
     }
-    Ok(BridgePort { peer: peer.to_string(), refused })
+    Ok(refused)
 }
 
 fn change(name: &str, attributes: Vec<LinkAttribute>) -> io::Result<()> {

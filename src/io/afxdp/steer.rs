@@ -1,6 +1,6 @@
 //! What the XDP programs of all interfaces take off them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::error::SteerError;
@@ -48,7 +48,34 @@ impl InterfaceSteerCounters {
 /// interfaces, drop what is ours, and a new start takes them over.
 pub struct Steer {
     programs: Vec<InterfaceProgram>,
-    rules: BTreeSet<SteerRule>,
+    rules: Rules,
+}
+
+/// Rules by address: ten thousand VIPs are not looked through for each other.
+#[derive(Default)]
+struct Rules(BTreeMap<Ipv4Addr, BTreeSet<SteerRule>>);
+
+impl Rules {
+    fn insert(&mut self, rule: SteerRule) -> bool {
+        self.0.entry(rule.address()).or_default().insert(rule)
+    }
+
+    fn remove(&mut self, rule: &SteerRule) -> bool {
+        let Some(rules) = self.0.get_mut(&rule.address()) else { return false };
+        let was_there = rules.remove(rule);
+        if rules.is_empty() {
+            self.0.remove(&rule.address());
+        }
+        was_there
+    }
+
+    fn contains(&self, rule: &SteerRule) -> bool {
+        self.0.get(&rule.address()).is_some_and(|rules| rules.contains(rule))
+    }
+
+    fn of(&self, address: Ipv4Addr) -> impl Iterator<Item = &SteerRule> {
+        self.0.get(&address).into_iter().flatten()
+    }
 }
 
 const _: fn() = || {
@@ -58,7 +85,7 @@ const _: fn() = || {
 
 impl Steer {
     pub(super) fn new(programs: Vec<InterfaceProgram>) -> Steer {
-        Steer { programs, rules: BTreeSet::new() }
+        Steer { programs, rules: Rules::default() }
     }
 
     /// Takes something more. What was added before is fine.
@@ -80,16 +107,20 @@ impl Steer {
     /// Takes something no longer: it passes to the kernel from now on.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's; the rule then counts as taken, so that removing it can be tried again.
     pub fn remove(&mut self, rule: &SteerRule) -> Result<(), SteerError> {
-        if self.rules.remove(rule) { self.apply(rule) } else { Ok(()) }
+        if !self.rules.remove(rule) {
+            return Ok(());
+        }
+        self.apply(rule).inspect_err(|_| {
+            self.rules.insert(*rule);
+        })
     }
 
     /// Makes the maps say of a rule and its address what `rules` says.
     fn apply(&mut self, rule: &SteerRule) -> Result<(), SteerError> {
         let address = rule.address();
-        let of_address = self.rules.iter().filter(|other| other.address() == address);
-        let value = layout::address(of_address)
+        let value = layout::address(self.rules.of(address))
             .map_err(|ranges| SteerError::TooManyRanges { address, ranges })?;
         let taken = self.rules.contains(rule);
         for program in &mut self.programs {
@@ -146,5 +177,27 @@ impl Steer {
         for program in self.programs {
             program.detach();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_one_address_are_together_and_leave_nothing_behind() {
+        let (ours, other) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let all = [
+            SteerRule::Port(ours, 6, 80),
+            SteerRule::PortRange(ours, 1024, 2047),
+            SteerRule::Whole(other),
+        ];
+        let mut rules = Rules::default();
+        assert!(all.iter().all(|rule| rules.insert(*rule)));
+        assert!(!rules.insert(all[0]), "once is enough");
+        assert_eq!(rules.of(ours).collect::<Vec<_>>(), [&all[0], &all[1]]);
+        assert!(all.iter().all(|rule| rules.contains(rule) && rules.remove(rule)));
+        assert!(!rules.remove(&all[0]) && !rules.contains(&all[0]));
+        assert!(rules.0.is_empty());
     }
 }

@@ -63,6 +63,8 @@ struct Follower {
     requester: Option<Requester>,
     view: KernelView,
     keeper: Keeper,
+    /// Neighbours that the kernel refused when they were asked for last: told once each.
+    refused: BTreeSet<StationKey>,
 }
 
 impl Follower {
@@ -73,6 +75,7 @@ impl Follower {
             requester,
             view: KernelView::default(),
             keeper: Keeper::default(),
+            refused: BTreeSet::new(),
         })
     }
 
@@ -152,10 +155,16 @@ impl Follower {
 
     fn ask(&mut self, ask: Ask) {
         let Some(requester) = &mut self.requester else { return };
-        let Err(error) = requester.ask(ask) else { return };
+        let (Ask::Manage(key) | Ask::Poke(key) | Ask::Release(key)) = ask;
+        let Err(error) = requester.ask(ask) else {
+            self.refused.remove(&key);
+            return;
+        };
         match (ask, error.raw_os_error()) {
             // Already gone, or its link: what was to be reached.
-            (Ask::Release(_), _) => {}
+            (Ask::Release(_), _) => {
+                self.refused.remove(&key);
+            }
             (Ask::Manage(key), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
                 if self.keeper.set_managed_refused() {
                     tracing::warn!(
@@ -167,6 +176,10 @@ impl Follower {
                 self.ask(Ask::Poke(key));
             }
             (Ask::Manage((ifindex, address)) | Ask::Poke((ifindex, address)), number) => {
+                // It is asked for again every second, and there may be thousands.
+                if !self.refused.insert(key) {
+                    return;
+                }
                 let hint = if number == Some(libc::ENOBUFS) {
                     "the kernel's neighbour table is full: raise net.ipv4.neigh.default.gc_thresh3"
                 } else {
