@@ -118,7 +118,9 @@ pub fn load(path: &Path) -> Result<LoadedConfig, ConfigError> {
             std::io::ErrorKind::FileTooLarge => {
                 ("the file is too large".to_string(), format!("at most {MAX_FILE_BYTES} bytes"))
             }
-            _ => (format!("cannot be read: {error}"), "a file of YAML that can be read".to_string()),
+            _ => {
+                (format!("cannot be read: {error}"), "a file of YAML that can be read".to_string())
+            }
         };
         ConfigError::of_file(&name, problem, &wanted)
     })?;
