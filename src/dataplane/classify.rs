@@ -99,8 +99,9 @@ fn classify_transport(snapshot: &Snapshot, transport: &Transport) -> Class {
 #[inline]
 pub(super) fn is_snat(snapshot: &Snapshot, key: &FlowKey) -> bool {
     let address = Ipv4Addr::from_bits(key.destination);
-    snapshot.find_snat(address, key.destination_port).is_some()
-        || snapshot.address_role(address) == Some(AddressRole::Snat)
+    // In this order, since pools are walked over, and most addresses are for SNAT alone.
+    snapshot.address_role(address) == Some(AddressRole::Snat)
+        || snapshot.find_snat(address, key.destination_port).is_some()
 }
 
 fn classify_echo(snapshot: &Snapshot, ip: &Ipv4Part) -> Class {

@@ -93,8 +93,9 @@ pub fn first_step(tcp: Option<TcpFlags>) -> Step {
         Some(segment) if segment.contains(TcpFlags::RST) => (FlowState::Reset, 0),
         Some(segment) if segment.contains(TcpFlags::FIN) => (FlowState::Closing, FIN_CLIENT),
         Some(segment) if segment.contains(TcpFlags::SYN) => (FlowState::Opening, 0),
-        // Not its first in truth: under DSR a restart forgets flows that go on.
-        Some(_) => (FlowState::Established, WAS_ESTABLISHED),
+        // Not its first in truth: under DSR a restart forgets flows that go on. It has to show
+        // itself once more to be believed, or a flood of ACKs would hold entries for hours.
+        Some(_) => (FlowState::Opening, 0),
     };
     Step { state, flags }
 }

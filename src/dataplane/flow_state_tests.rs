@@ -128,7 +128,7 @@ fn connections_under_dsr() {
                     (Client, ACK, Closing),
                 ],
             ),
-            ("begun before a restart", ACK, Established, &[(Client, ACK, Established)]),
+            ("begun before a restart", ACK, Opening, &[(Client, ACK, Established)]),
             ("a FIN after a restart", FIN, Closing, &[(Client, ACK, Closing)]),
             ("a reset after a restart", RST, Reset, &[(Client, RST, Reset)]),
         ],

@@ -299,6 +299,8 @@ impl Snapshot {
     /// The SNAT address that owns this address and port, by its place in [`Snapshot::snat`].
     #[inline]
     pub fn find_snat(&self, address: Ipv4Addr, port: u16) -> Option<u16> {
+        // Asked of every client's address: nearly all are none of ours, and pools may be many.
+        self.address_role(address)?;
         let owns = |snat: &SnatAddress| snat.address == address && snat.ports.contains(&port);
         self.snat.iter().position(owns).map(|place| place as u16)
     }

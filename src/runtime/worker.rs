@@ -254,6 +254,8 @@ impl<D: Device> Bench<D> {
     /// Takes frames from other workers' rings into this device's memory, at most a batch.
     fn take_over(&mut self, snapshot: &Snapshot, now: Ticks) -> usize {
         for taken in 0..BATCH {
+            // Noted as `decide` does: taking it into a frame may already panic.
+            (self.arrived_before, self.is_taken_over) = (self.engine.counters().arrived(), true);
             let (device, current) = (&mut self.device, &mut self.current);
             let waiting = self.hand_over.receive(|parcel| {
                 *current = device.acquire(parcel.port(), parcel.bytes().len());

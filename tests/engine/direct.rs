@@ -61,7 +61,7 @@ fn after_a_restart_a_flow_goes_to_the_same_backend() {
         let out = restarted.expect("ACK", CLIENTS, &segment, TO_BACKEND, CREATED);
         assert_eq!(out[..6], before[..6]);
     }
-    assert_eq!(state(&restarted), vec![FlowState::Established; 100]);
+    assert_eq!(state(&restarted), vec![FlowState::Opening; 100]);
 }
 
 #[test]

@@ -28,23 +28,13 @@ fn is_bare(namespace: &Namespace, interface: &str) -> bool {
     !namespace.run(&format!("ip -details link show {interface}")).contains("xdp")
 }
 
-#[test]
-fn a_configuration_that_does_not_fit_the_machine() {
-    let Some(lab) = Lab::new("errconf") else { return };
-    let site = Site::one_arm(&lab, 1, 2);
-    // A disk that is full.
-    let disk = lab.path("disk");
-    let make = format!("mkdir {0}; mount -t tmpfs -o size=4k tmpfs {0}", disk.display());
-    let unmount = Unmount(disk.clone());
-    site.balancer.run(&make);
-    site.balancer.try_run(&format!("cat /dev/zero > {}/full", disk.display()));
-    std::fs::write(lab.path("file"), "").unwrap();
-    let state = format!("state_dir: {}", lab.path("state").display());
-    let full = format!("state_dir: {}", disk.display());
-    let twice = "services:\n  - { name: other, address: 10.1.0.100, port: 7000, backends: \
-                 [ { name: x, address: 10.1.0.12, port: 80 } ] }\n";
-    const OWN: &str = "10.1.0.1 is in use by the machine itself (on eth1)";
-    let rows: Vec<Row> = vec![
+const OWN: &str = "10.1.0.1 is in use by the machine itself (on eth1)";
+const TWICE: &str = "services:\n  - { name: other, address: 10.1.0.100, port: 7000, backends: \
+                     [ { name: x, address: 10.1.0.12, port: 80 } ] }\n";
+
+/// Configurations that do not fit the machine; `disk` is a directory on a disk that is full.
+fn misfits(disk: &str) -> Vec<Row> {
+    vec![
         ("no file of that kind", ("version: 1", "version: x".into()), 2, &["wanted", "^"]),
         ("no such interface", ("name: eth1", "name: eth9".into()), 1, &["`eth9`", "ip link"]),
         (
@@ -65,7 +55,7 @@ fn a_configuration_that_does_not_fit_the_machine() {
             2,
             &["ip_local_port_range", "^"],
         ),
-        ("two services on one socket", ("services:\n", twice.into()), 2, &["10.1.0.100", "^"]),
+        ("two services on one socket", ("services:\n", TWICE.into()), 2, &["10.1.0.100", "^"]),
         (
             "a backend that is the machine",
             ("address: 10.1.0.11", "address: 10.1.0.1".into()),
@@ -74,7 +64,7 @@ fn a_configuration_that_does_not_fit_the_machine() {
         ),
         (
             "a full disk",
-            ("state_dir", "state_dir".into()),
+            ("state_dir: ", format!("state_dir: {disk} # ")),
             1,
             &["cluster key", "make room", "space"],
         ),
@@ -96,18 +86,27 @@ fn a_configuration_that_does_not_fit_the_machine() {
             1,
             &["zero copy is required on `eth1`", "zero_copy: auto"],
         ),
-    ];
-    for (description, (from, to), code, words) in rows {
-        let mut text = config().text(&lab);
+    ]
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_the_machine() {
+    let Some(lab) = Lab::new("errconf") else { return };
+    let site = Site::one_arm(&lab, 1, 2);
+    let disk = lab.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let place = disk.display().to_string();
+    site.balancer.run(&format!("mount -t tmpfs -o size=4k tmpfs {place}"));
+    let _unmount = Unmount(disk);
+    site.balancer.try_run(&format!("cat /dev/zero > {place}/full"));
+    lab.write("file", "");
+    for (description, (from, to), code, words) in misfits(&place) {
+        let text = config().text(&lab);
         assert!(text.contains(from), "{description}");
-        text = text.replace(from, &to);
-        if description == "a full disk" {
-            text = text.replace(&state, &full);
-        }
-        check(description, refused(&lab, &site.balancer, &text), (code, words));
+        let told = refused(&lab, &site.balancer, &text.replace(from, &to));
+        check(description, told, (code, words));
         assert!(is_bare(&site.balancer, "eth1"), "{description}: nothing is left on the interface");
     }
-    drop(unmount);
 }
 
 struct Unmount(std::path::PathBuf);
@@ -170,7 +169,11 @@ fn unreachable_backends_stand_in_status() {
     let Some(lab) = Lab::new("errback") else { return };
     let site = Site::one_arm(&lab, 1, 1);
     let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
-    let mut service = Service::nat("greet", Site::VIP, 7000, "10.1.0", 3).checked();
+    // The machine has a way to the last one, but by an interface that Guideway does not have.
+    site.balancer.connect("eth9", &site.client, "eth9", 1);
+    site.balancer.run("ip address add 10.9.0.1/24 dev eth9");
+    let mut service = Service::nat("greet", Site::VIP, 7000, "10.1.0", 4).checked();
+    service.backends[3].address = "10.9.0.5".to_owned();
     service.backends[1].address = "10.1.0.99".to_owned();
     service.backends[2].address = "192.0.2.1".to_owned();
     let config = Config::new(&["eth1"], "10.1.0.10").with(service);
@@ -180,6 +183,7 @@ fn unreachable_backends_stand_in_status() {
     wait_until("health to be known", || [health("b2"), health("b3")] == ["down", "down"]);
     assert!(missing("b2").contains("no MAC for 10.1.0.99 on eth1"), "{}", missing("b2"));
     assert!(missing("b3").contains("no route to 192.0.2.1"), "{}", missing("b3"));
+    assert!(missing("b4").contains("no route to 10.9.0.5 by any of our interfaces"));
     let reason = guideway.backend("greet", "b3")["health"]["reason"].to_string();
     assert!(reason.contains("unreachable"), "{reason}");
     wait_until("b1 to be up", || health("b1") == "up");

@@ -89,6 +89,10 @@ fn a_refused_file_leaves_what_runs() {
         assert!(error.contains(wanted) && error.contains(also), "{description}: {error}");
         let first = serde_json::to_string(error.lines().next().unwrap()).unwrap();
         assert!(guideway.log().contains(first.trim_matches('"')), "{description}: in the log");
+        let shown = guideway.status_for_people();
+        for line in ["a later form was REFUSED"].into_iter().chain(error.lines()) {
+            assert!(shown.contains(line.trim()), "{description}: {line} in\n{shown}");
+        }
         assert_eq!(guideway.status()["generation"], generation, "{description}");
     }
     let report = storm(&site.client, "--to 10.1.0.100:7000 --count 50");
@@ -97,6 +101,14 @@ fn a_refused_file_leaves_what_runs() {
     guideway.reload(&lab, &config.clone().with(nat("more", 7001, 1)));
     assert_eq!(guideway.status()["configuration"]["refused"], Value::Null);
 }
+
+fn fifth(port: u16) -> Backend {
+    let (name, address) = ("b5".to_owned(), "10.1.0.15".to_owned());
+    Backend { name, address, port, more: "weight: 2".to_owned() }
+}
+
+/// (what, change of each service, backends that new connections reach then)
+type Step = (&'static str, fn(&mut Service), &'static [&'static str]);
 
 /// The middle of the lifetime of a connection: backends join, are drained, weighted 0 and removed.
 #[test]
@@ -116,25 +128,15 @@ fn drains_without_breaking_a_connection() {
     let report = storm(&site.client, "--to 10.1.0.100:7000 --count 400");
     assert_eq!(names(&report), ["b1", "b2", "b3", "b4"], "{report}");
 
-    let fifth = |port| Backend {
-        name: "b5".to_owned(),
-        address: "10.1.0.15".to_owned(),
-        port,
-        more: "weight: 2".to_owned(),
-    };
     let mut changed = config.clone();
-    type Step = (&'static str, fn(&mut Service), &'static [&'static str]);
     let steps: [Step; 4] = [
         ("b1 weighted 0", |s| s.backends[0].more = "weight: 0".to_owned(), &["b2", "b3", "b4"]),
         ("b2 drained", |s| s.backends[1].more = "drain: true".to_owned(), &["b3", "b4"]),
         ("b3 removed", |s| drop(s.backends.remove(2)), &["b4"]),
-        ("b5 added", |_| (), &["b4", "b5"]),
+        ("b5 added", |s| s.backends.push(fifth(s.port)), &["b4", "b5"]),
     ];
     for (description, change, wanted) in steps {
         changed.services.iter_mut().for_each(change);
-        if description.starts_with("b5") {
-            changed.services.iter_mut().for_each(|s| s.backends.push(fifth(s.port)));
-        }
         guideway.reload(&lab, &changed);
         guideway.wait_until_serving();
         let report = storm(&site.client, "--to 10.1.0.100:7000 --count 300");

@@ -80,7 +80,8 @@ pub enum OpenError {
     #[error(
         "interface `{interface}` already has the XDP program with id {id}, which is not \
          Guideway's (`bpftool prog show id {id}` tells whose): remove it with \
-         `ip link set dev {interface} xdp off`"
+         `ip link set dev {interface} xdp off`, or, where that is refused, stop what holds its \
+         link (`bpftool link` lists links, `bpftool link detach id N` ends one)"
     )]
     OtherProgram {
         /// Its name.

@@ -1,5 +1,6 @@
 //! Takes the interfaces: asks what they are, loads programs, gives every queue to a worker.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -230,7 +231,9 @@ fn take(
             }
         }
     }
-    notes.dedup();
+    // Each worker says the same of its own sockets.
+    let mut said = BTreeSet::new();
+    notes.retain(|note| said.insert(note.clone()));
     Ok((devices, notes))
 }
 

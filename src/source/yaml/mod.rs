@@ -114,11 +114,15 @@ fn placed(tree: &Node, refusals: Vec<Refusal>) -> Vec<Finding> {
 pub fn load(path: &Path) -> Result<LoadedConfig, ConfigError> {
     let name = path.display().to_string();
     let bytes = read_limited(path).map_err(|error| {
-        let problem = match error.kind() {
-            std::io::ErrorKind::FileTooLarge => "the file is too large".to_string(),
-            _ => format!("cannot be read: {error}"),
+        let (problem, wanted) = match error.kind() {
+            std::io::ErrorKind::FileTooLarge => {
+                ("the file is too large".to_string(), format!("at most {MAX_FILE_BYTES} bytes"))
+            }
+            _ => {
+                (format!("cannot be read: {error}"), "a file of YAML that can be read".to_string())
+            }
         };
-        ConfigError::of_file(&name, problem, &format!("a file of at most {MAX_FILE_BYTES} bytes"))
+        ConfigError::of_file(&name, problem, &wanted)
     })?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => parse(&name, text),

@@ -195,6 +195,12 @@ impl Guideway {
         wait_for("status", SOON, || self.try_status())
     }
 
+    /// What `guideway status` shows to people.
+    pub fn status_for_people(&self) -> String {
+        let mut command = Command::new(BINARY);
+        process::run(command.args(["status", "--socket"]).arg(&self.socket))
+    }
+
     /// A counter of all workers by its name: a verdict's, a drop reason's or an event's.
     pub fn counter(&self, name: &str) -> u64 {
         let counters = &self.status()["counters"];
