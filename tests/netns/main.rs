@@ -14,3 +14,4 @@ mod queues;
 mod reload;
 mod storm;
 mod support;
+mod tools;
