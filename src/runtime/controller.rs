@@ -13,7 +13,7 @@ use crate::control::{
     CompileInput, DesiredState, Health, HealthView, LimitsSpec, LiveFlows, Note, Refusal, Topology,
     compile,
 };
-use crate::forwarding::{ClusterKey, Snapshot, SteerTable};
+use crate::forwarding::{AddressRole, ClusterKey, Snapshot, SteerTable};
 
 /// How long a publication waits for the workers before the control loop goes on with other things.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
@@ -142,8 +142,27 @@ impl<T: SteerTarget> Controller<T> {
                 tracing::error!(interface = link.name, why, "the new MAC is not steered");
             }
         }
+        self.tell_claimed(&topology);
         self.dirty |= topology != self.topology;
         self.topology = topology;
+    }
+
+    /// A VIP or SNAT address that is ours alone must not become the machine's own as well: the
+    /// machine would talk to itself under it, and nobody else would hear its kernel answer.
+    fn tell_claimed(&self, topology: &Topology) {
+        let snapshot = self.publisher.current();
+        for own in &topology.own_addresses {
+            let role = snapshot.address_role(own.address);
+            let is_ours_alone = matches!(role, Some(AddressRole::Vip | AddressRole::Snat));
+            if is_ours_alone && !self.topology.is_own(own.address) {
+                let address = own.address;
+                tracing::error!(
+                    %address,
+                    "the machine has now an address of the configuration: remove it (`ip address \
+                     del`), or set `shared_address: true` where it stands"
+                );
+            }
+        }
     }
 
     /// An interface that was removed took its sockets and its XDP program with it. One that was made
@@ -220,6 +239,12 @@ impl<T: SteerTarget> Controller<T> {
         let deadline = Instant::now() + ACKNOWLEDGE_WITHIN;
         while self.publisher.acknowledged() < new.generation && Instant::now() < deadline {
             std::thread::sleep(Duration::from_micros(200));
+        }
+        for worker in self.publisher.workers() {
+            if worker.acknowledged() < new.generation {
+                let (worker, generation) = (worker.number, new.generation);
+                tracing::error!(worker, generation, "the worker does not take the snapshot over");
+            }
         }
         self.finish_publication(now_ms, step);
         step.published = Some(new);

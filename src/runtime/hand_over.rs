@@ -112,9 +112,10 @@ impl HandOver {
             self.next = (self.next + 1) % self.incoming.len();
             let ring = &mut self.incoming[self.next];
             if let Ok(parcel) = ring.full.pop() {
-                take(&parcel);
-                // As many places as parcels.
-                let _ = ring.empty.push(parcel);
+                let taken = Taken { parcel: Some(parcel), empty: &mut ring.empty };
+                if let Some(parcel) = &taken.parcel {
+                    take(parcel);
+                }
                 return true;
             }
         }
@@ -127,9 +128,34 @@ impl HandOver {
     }
 }
 
+/// A parcel that goes back to its sender, also when whoever looks at it panics.
+struct Taken<'a> {
+    parcel: Option<Parcel>,
+    empty: &'a mut Producer<Parcel>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(parcel) = self.parcel.take() {
+            // As many places as parcels.
+            let _ = self.empty.push(parcel);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_over_a_parcel_does_not_lose_it() {
+        let mut ends = HandOver::mesh(2, 1, 128);
+        for _ in 0..3 {
+            assert!(ends[0].send(1, PortId(0), &[0; 60]));
+            let look = || ends[1].receive(|_| panic!("what is this?"));
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err());
+        }
+    }
 
     #[test]
     fn frames_arrive_whole_in_order_and_the_ring_is_bounded() {

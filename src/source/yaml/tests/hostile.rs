@@ -84,7 +84,7 @@ fn files_that_cannot_be_read() {
         ("a directory", ".", ": cannot be read: Is a directory (os error 21); wanted"),
         ("Latin 1", "latin1", ":2:10: the byte 0xe9 is not UTF-8; wanted UTF-8 text\n   2 | name:"),
         ("UTF-16", "utf16", ":1:1: the byte 0xff is not UTF-8; wanted UTF-8 text"),
-        ("a terabyte", "large", ": the file is too large; wanted a file of at most 16777216"),
+        ("a terabyte", "large", ": the file is too large; wanted at most 16777216"),
     ];
     for (description, name, wanted) in rows {
         let shown = load(&path(name)).unwrap_err().to_string();
