@@ -15,14 +15,14 @@ use guideway::wire::Protocol;
 fn service(place: u32, backends: u32) -> ServiceSpec {
     let backend = |number: u32| BackendSpec {
         name: format!("backend-{number}"),
-        address: Ipv4Addr::from_bits(0x0b00_0000 + (place * backends + number) % 200_000),
+        address: Ipv4Addr::from_bits(0x0b00_0000 + (place * backends + number) % 200_000).into(),
         port: 80,
         weight: 1,
         drain: false,
     };
     ServiceSpec {
         name: format!("service-{place}"),
-        address: Ipv4Addr::from_bits(0x0a00_0001 + place),
+        address: Ipv4Addr::from_bits(0x0a00_0001 + place).into(),
         port: 80,
         protocol: Protocol::Tcp,
         shared_address: false,
@@ -46,7 +46,7 @@ fn service(place: u32, backends: u32) -> ServiceSpec {
 
 fn desired(services: u32, backends: u32) -> DesiredState {
     let snat = SnatSpec {
-        address: Ipv4Addr::new(192, 0, 2, 1),
+        address: Ipv4Addr::new(192, 0, 2, 1).into(),
         ports: 1_024..=65_535,
         interface: None,
         shared_address: false,

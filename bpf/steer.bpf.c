@@ -11,6 +11,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 
 #include "steer.h"
 
@@ -23,8 +24,10 @@
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define net16(value) __builtin_bswap16(value)
+#define net32(value) __builtin_bswap32(value)
 #else
 #define net16(value) (value)
+#define net32(value) (value)
 #endif
 
 /* Helpers are called by number (include/uapi/linux/bpf.h). */
@@ -49,7 +52,7 @@ struct {
 	map_number(type, BPF_MAP_TYPE_HASH);
 	map_number(map_flags, BPF_F_NO_PREALLOC);
 	map_number(max_entries, STEER_ADDRESSES);
-	map_type(key, __be32);
+	map_type(key, struct steer_ip);
 	map_type(value, struct steer_address);
 } steer_addresses SEC(".maps");
 
@@ -71,6 +74,14 @@ struct {
 /* The kernel's ARP and ICMP headers pull in the C library's, which a BPF target has not. */
 enum { ARP_ETHERNET = 1, ARP_REQUEST = 1, ARP_REPLY = 2 };
 enum { ICMP_UNREACHABLE = 3, ICMP_TIME_EXCEEDED = 11, ICMP_PARAMETER_PROBLEM = 12 };
+/* Error messages are those below 128 (RFC 4443 section 2.1); others than these four are reserved. */
+enum { ICMPV6_UNREACHABLE = 1, ICMPV6_PARAMETER_PROBLEM = 4, ICMPV6_SOLICITATION = 135 };
+
+/* What follows the MACs, or a tag before this one (IEEE 802.1Q). */
+struct vlan_tag {
+	__be16 control;
+	__be16 protocol;
+};
 
 /* Ethernet ARP for IPv4 (RFC 826). */
 struct arp_ipv4 {
@@ -90,6 +101,23 @@ struct icmp_error {
 	__u8 code;
 	__u16 checksum;
 	__u32 rest;
+};
+
+/* A neighbour solicitation (RFC 4861 section 4.3) up to its options. */
+struct solicitation {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__u32 reserved;
+	struct steer_ip target;
+};
+
+/* What IPv6 extension headers have in common, and what a fragment header has (RFC 8200). */
+struct extension {
+	__u8 next;
+	__u8 len;
+	__be16 offset;	/* of a routing header: type, segments left */
+	__be32 rest;
 };
 
 struct ports {
@@ -127,11 +155,31 @@ static always_inline int take(struct xdp_md *ctx, const struct steer_config *con
 	return bpf_redirect_map(&steer_sockets, queue, XDP_DROP);
 }
 
-/* Is protocol and port of a shared address ours, as a service or as a SNAT port? */
-static always_inline int is_ours(const struct steer_address *shared, __be32 address, __u8 protocol,
-				 __be16 port)
+/* The key of an IPv4 address. */
+static always_inline struct steer_ip mapped(__be32 address)
 {
-	struct steer_port key = { .address = address, .port = port, .protocol = protocol };
+	struct steer_ip ip = { .word = { 0, 0, net32(0xffff), address } };
+
+	return ip;
+}
+
+/* No packet on a wire has such an address, and in the tables they stand for IPv4 ones. */
+static always_inline int is_mapped(const struct steer_ip *ip)
+{
+	return ip->word[0] == 0 && ip->word[1] == 0 && ip->word[2] == net32(0xffff);
+}
+
+static always_inline int is_same(const struct steer_ip *a, const struct steer_ip *b)
+{
+	return a->word[0] == b->word[0] && a->word[1] == b->word[1] && a->word[2] == b->word[2] &&
+	       a->word[3] == b->word[3];
+}
+
+/* Is protocol and port of a shared address ours, as a service or as a SNAT port? */
+static always_inline int is_ours(const struct steer_address *shared, const struct steer_ip *address,
+				 __u8 protocol, __be16 port)
+{
+	struct steer_port key = { .address = *address, .port = port, .protocol = protocol };
 	__u16 number = net16(port);
 
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
@@ -157,6 +205,7 @@ static always_inline int is_error_of_ours(void *data, void *end, __be32 destinat
 {
 	struct icmp_error *icmp = data;
 	struct iphdr *quoted = (void *)(icmp + 1);
+	struct steer_ip address = mapped(destination);
 	struct ports *ports;
 	__u32 len;
 
@@ -174,12 +223,14 @@ static always_inline int is_error_of_ours(void *data, void *end, __be32 destinat
 	ports = (void *)quoted + len;
 	if ((void *)(ports + 1) > end)
 		return 0;
-	return is_ours(shared, destination, quoted->protocol, ports->source);
+	return is_ours(shared, &address, quoted->protocol, ports->source);
 }
 
-static always_inline int steer_shared(struct xdp_md *ctx, const struct steer_config *config,
-				      const struct steer_address *shared, struct iphdr *ip, void *end)
+static always_inline int steer_shared_ipv4(struct xdp_md *ctx, const struct steer_config *config,
+					   const struct steer_address *shared, struct iphdr *ip,
+					   void *end)
 {
+	struct steer_ip address = mapped(ip->daddr);
 	__u32 len = ip->ihl * 4;
 	void *body = (void *)ip + len;
 	struct ports *ports = body;
@@ -198,7 +249,7 @@ static always_inline int steer_shared(struct xdp_md *ctx, const struct steer_con
 	}
 	if ((void *)(ports + 1) > end)
 		return pass(STEER_PASSED);
-	if (is_ours(shared, ip->daddr, ip->protocol, ports->destination))
+	if (is_ours(shared, &address, ip->protocol, ports->destination))
 		return take(ctx, config, STEER_STEERED);
 	return pass(STEER_PASSED);
 }
@@ -207,17 +258,159 @@ static always_inline int steer_ipv4(struct xdp_md *ctx, const struct steer_confi
 				    struct iphdr *ip, void *end)
 {
 	struct steer_address *address;
-	__be32 destination;
+	struct steer_ip destination;
 
 	if ((void *)(ip + 1) > end || ip->version != 4)
 		return pass(STEER_PASSED);
-	destination = ip->daddr;
+	destination = mapped(ip->daddr);
 	address = bpf_map_lookup_elem(&steer_addresses, &destination);
 	if (!address)
 		return pass(STEER_PASSED);
 	if (address->whole)
 		return take(ctx, config, STEER_STEERED);
-	return steer_shared(ctx, config, address, ip, end);
+	return steer_shared_ipv4(ctx, config, address, ip, end);
+}
+
+/* What `walk` tells: where the upper layer is, from the frame's first byte, its protocol, and: */
+#define WALKED_OFFSET 0x7fff
+#define WALKED_PROTOCOL(walked) ((__u8)((walked) >> 16))
+#define WALKED_FRAGMENT 0x1000000	/* a fragment, first or later */
+#define WALKED_LATER 0x2000000		/* not the first one: its upper layer's header is elsewhere */
+#define WALKED_LOST 0x4000000		/* cut, source routed (RFC 5095), or too long a chain */
+
+/*
+ * Goes over the extension headers of the IPv6 packet at `offset`: those that workers go over, too
+ * (src/wire/parse/ipv6.rs). Not inlined and not static, so that the verifier looks at it once, and
+ * not once for every way that leads here.
+ */
+__attribute__((noinline)) __u32 walk(struct xdp_md *ctx, __u32 offset)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 flags = 0;
+	struct ipv6hdr *ip;
+	__u8 protocol;
+
+	offset &= WALKED_OFFSET >> 1;
+	ip = data + offset;
+	if ((void *)(ip + 1) > end)
+		return WALKED_LOST;
+	protocol = ip->nexthdr;
+	offset += sizeof(*ip);
+	for (int i = 0; i <= STEER_EXTENSIONS; i++) {
+		struct extension *header = data + offset;
+
+		if (protocol != IPPROTO_HOPOPTS && protocol != IPPROTO_ROUTING &&
+		    protocol != IPPROTO_FRAGMENT && protocol != IPPROTO_DSTOPTS)
+			return flags | (__u32)protocol << 16 | (offset & WALKED_OFFSET);
+		if ((void *)(header + 1) > end)
+			break;
+		if (protocol == IPPROTO_ROUTING && header->offset & net16(0xff))
+			break;
+		if (protocol == IPPROTO_FRAGMENT) {
+			if (header->offset & net16(0xfff9))
+				flags |= WALKED_FRAGMENT;
+			if (header->offset & net16(0xfff8))
+				return flags | WALKED_LATER;
+			offset += sizeof(*header);
+		} else {
+			offset += (header->len + 1) * 8;
+		}
+		protocol = header->next;
+	}
+	return WALKED_LOST;
+}
+
+/* As for IPv4: errors are told by the packet they quote (RFC 4443), its source is one of ours. */
+static always_inline int is_error_of_ours_ipv6(struct xdp_md *ctx, __u32 offset,
+					       const struct steer_ip *destination,
+					       const struct steer_address *shared)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct icmp_error *icmp = data + offset;
+	struct ipv6hdr *quoted = (void *)(icmp + 1);
+	struct ports *ports;
+	__u32 walked;
+
+	if ((void *)(quoted + 1) > end)
+		return 0;
+	if (icmp->type < ICMPV6_UNREACHABLE || icmp->type > ICMPV6_PARAMETER_PROBLEM)
+		return 0;
+	if (quoted->version != 6 || !is_same((void *)&quoted->saddr, destination))
+		return 0;
+	walked = walk(ctx, offset + sizeof(*icmp));
+	if (walked & (WALKED_LOST | WALKED_LATER))
+		return 0;
+	ports = data + (walked & WALKED_OFFSET);
+	if ((void *)(ports + 1) > end)
+		return 0;
+	return is_ours(shared, destination, WALKED_PROTOCOL(walked), ports->source);
+}
+
+static always_inline int steer_shared_ipv6(struct xdp_md *ctx, const struct steer_config *config,
+					   const struct steer_address *shared, __u32 offset,
+					   const struct steer_ip *destination)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 walked = walk(ctx, offset);
+	__u8 protocol = WALKED_PROTOCOL(walked);
+	struct ports *ports;
+
+	if (walked & WALKED_LOST)
+		return pass(STEER_PASSED);
+	/* The rest of a fragmented error would miss its beginning here. */
+	if (walked & WALKED_LATER || (walked & WALKED_FRAGMENT && protocol == IPPROTO_ICMPV6))
+		return pass(STEER_PASSED_SHARED_FRAGMENT);
+	offset = walked & WALKED_OFFSET;
+	if (protocol == IPPROTO_ICMPV6) {
+		if (is_error_of_ours_ipv6(ctx, offset, destination, shared))
+			return take(ctx, config, STEER_STEERED_ICMP_ERROR);
+		return pass(STEER_PASSED);
+	}
+	ports = data + offset;
+	if ((void *)(ports + 1) > end)
+		return pass(STEER_PASSED);
+	if (is_ours(shared, destination, protocol, ports->destination))
+		return take(ctx, config, STEER_STEERED);
+	return pass(STEER_PASSED);
+}
+
+/* Whoever asks for an address that is ours alone, mostly by a multicast group, asks a worker. */
+static always_inline int is_question_for_ours(struct ipv6hdr *ip, void *end)
+{
+	struct solicitation *asked = (void *)(ip + 1);
+	struct steer_address *address;
+	struct steer_ip target;
+
+	if (ip->nexthdr != IPPROTO_ICMPV6 || (void *)(asked + 1) > end)
+		return 0;
+	if (asked->type != ICMPV6_SOLICITATION || is_mapped(&asked->target))
+		return 0;
+	target = asked->target;
+	address = bpf_map_lookup_elem(&steer_addresses, &target);
+	return address && address->whole;
+}
+
+static always_inline int steer_ipv6(struct xdp_md *ctx, const struct steer_config *config,
+				    struct ipv6hdr *ip, void *end)
+{
+	struct steer_address *address;
+	struct steer_ip destination;
+	__u32 offset;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return pass(STEER_PASSED);
+	if (is_mapped((void *)&ip->saddr) || is_mapped((void *)&ip->daddr))
+		return pass(STEER_PASSED);
+	if (is_question_for_ours(ip, end))
+		return take(ctx, config, STEER_STEERED_ARP);
+	__builtin_memcpy(&destination, &ip->daddr, sizeof(destination));
+	address = bpf_map_lookup_elem(&steer_addresses, &destination);
+	if (!address)
+		return pass(STEER_PASSED);
+	if (address->whole)
+		return take(ctx, config, STEER_STEERED);
+	offset = (void *)ip - (void *)(long)ctx->data;
+	return steer_shared_ipv6(ctx, config, address, offset, &destination);
 }
 
 /* Whoever asks for, or answers to, an address that is ours alone speaks to a worker (RFC 826). */
@@ -225,7 +418,8 @@ static always_inline int steer_arp(struct xdp_md *ctx, const struct steer_config
 				   struct arp_ipv4 *arp, void *end)
 {
 	struct steer_address *address;
-	__be32 target;
+	struct steer_ip target;
+	__be32 asked;
 
 	if ((void *)(arp + 1) > end)
 		return pass(STEER_PASSED);
@@ -234,7 +428,8 @@ static always_inline int steer_arp(struct xdp_md *ctx, const struct steer_config
 		return pass(STEER_PASSED);
 	if (arp->operation != net16(ARP_REQUEST) && arp->operation != net16(ARP_REPLY))
 		return pass(STEER_PASSED);
-	__builtin_memcpy(&target, arp->target, sizeof(target));
+	__builtin_memcpy(&asked, arp->target, sizeof(asked));
+	target = mapped(asked);
 	address = bpf_map_lookup_elem(&steer_addresses, &target);
 	if (!address || !address->whole)
 		return pass(STEER_PASSED);
@@ -252,24 +447,42 @@ static always_inline int is_for_us(const __u8 *mac, const __u8 *own)
 	return 1;
 }
 
+static always_inline int is_tag(__be16 protocol)
+{
+	return protocol == net16(ETH_P_8021Q) || protocol == net16(ETH_P_8021AD);
+}
+
 SEC("xdp") int steer(struct xdp_md *ctx)
 {
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *ethernet = (void *)(long)ctx->data;
+	void *packet = ethernet + 1;
 	struct steer_config *config;
+	__be16 protocol;
 	__u32 zero = 0;
 
 	config = bpf_map_lookup_elem(&steer_config, &zero);
-	if (!config || (void *)(ethernet + 1) > end)
+	if (!config || packet > end)
 		return pass(STEER_PASSED);
 	if (!is_for_us(ethernet->h_dest, config->mac))
 		return pass(STEER_PASSED_OTHER_MAC);
 
-	switch (ethernet->h_proto) {
+	protocol = ethernet->h_proto;
+	for (int i = 0; i < STEER_TAGS && is_tag(protocol); i++) {
+		struct vlan_tag *tag = packet;
+
+		packet = tag + 1;
+		if (packet > end)
+			return pass(STEER_PASSED);
+		protocol = tag->protocol;
+	}
+	switch (protocol) {
 	case net16(ETH_P_IP):
-		return steer_ipv4(ctx, config, (void *)(ethernet + 1), end);
+		return steer_ipv4(ctx, config, packet, end);
+	case net16(ETH_P_IPV6):
+		return steer_ipv6(ctx, config, packet, end);
 	case net16(ETH_P_ARP):
-		return steer_arp(ctx, config, (void *)(ethernet + 1), end);
+		return steer_arp(ctx, config, packet, end);
 	case net16(ETH_P_8021Q):
 	case net16(ETH_P_8021AD):
 		return pass(STEER_PASSED_VLAN);

@@ -13,18 +13,25 @@
 #define STEER_ADDRESSES 65536	/* entries of the address map */
 #define STEER_PORTS 262144	/* entries of the port map */
 #define STEER_RANGES 8		/* port ranges of one shared address */
+#define STEER_TAGS 2		/* VLAN tags that are looked behind */
+#define STEER_EXTENSIONS 7	/* IPv6 extension headers that are walked over */
 
 /* One counter a frame: their sum is the number of frames the program saw. */
 enum steer_counter {
-	STEER_STEERED,			/* IPv4 to a socket */
-	STEER_STEERED_ARP,		/* ARP for one of our addresses, to a socket */
+	STEER_STEERED,			/* IPv4 or IPv6 to a socket */
+	STEER_STEERED_ARP,		/* ARP or NDP for one of our addresses, to a socket */
 	STEER_STEERED_ICMP_ERROR,	/* by the quoted packet, on a shared address, to a socket */
 	STEER_NO_WORKER,		/* ours, but its queue has no socket */
 	STEER_PASSED,			/* to the kernel: not ours */
 	STEER_PASSED_OTHER_MAC,		/* to the kernel: neither this interface's MAC nor a group's */
 	STEER_PASSED_SHARED_FRAGMENT,	/* to the kernel: a fragment without ports to a shared address */
-	STEER_PASSED_VLAN,		/* to the kernel: VLAN-tagged, whatever is in it */
+	STEER_PASSED_VLAN,		/* to the kernel: more than two VLAN tags, whatever is in it */
 	STEER_COUNTERS,
+};
+
+/* An IPv4 address stands as its IPv4-mapped one (RFC 4291 section 2.5.5.2). */
+struct steer_ip {
+	__be32 word[4];
 };
 
 struct steer_config {
@@ -45,7 +52,7 @@ struct steer_address {
 };
 
 struct steer_port {
-	__be32 address;
+	struct steer_ip address;
 	__be16 port;
 	__u8 protocol;
 	__u8 reserved;

@@ -24,6 +24,7 @@
 
 pub mod admin;
 pub mod announce;
+mod arch;
 pub mod cli;
 pub mod control;
 pub mod dataplane;

@@ -65,7 +65,7 @@ fn the_packet_path_asks_for_no_memory() {
         "forwarded_stateless",
         "flows_expired",
         "flows_closed",
-        "snat_ports_exhausted",
+        "snat_blocks_exhausted",
         "reply_rate_limited",
         "tcp_reset",
         "flows_created",

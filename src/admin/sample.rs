@@ -68,7 +68,7 @@ pub fn sample_report() -> StatusReport {
         workers: vec![worker(0), worker(1)],
         services: vec![sample_service()],
         snat: vec![SnatStatus {
-            address: Ipv4Addr::new(10, 1, 0, 10),
+            address: Ipv4Addr::new(10, 1, 0, 10).into(),
             first_port: 1024,
             last_port: 65535,
             interface: Some("eth2".into()),

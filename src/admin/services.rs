@@ -83,7 +83,7 @@ fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
     if let Some(hop) = backend.next_hop {
         return NextHopStatus::Known { interface: name(hop.port), mac: hop.mac.to_string() };
     }
-    let address = *backend.socket.ip();
+    let address = backend.socket.ip();
     NextHopStatus::Missing(match snapshot.routes.route(address) {
         None => format!("no route to {address} by any of our interfaces"),
         Some(route) => {
@@ -100,7 +100,7 @@ mod tests {
         BackendId, ClusterKey, FlowTimeouts, Mode, NextHop, NoBackendPolicy, Port, Route,
         RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts,
     };
-    use crate::wire::{MacAddress, PortId, Protocol};
+    use crate::wire::{MacAddress, PortId, Protocol, Tags};
     use std::sync::Arc;
 
     fn backend(id: u32, weight: u16, state: BackendState, socket: &str) -> Option<Backend> {
@@ -109,6 +109,7 @@ mod tests {
             name: format!("b{id}").into(),
             service: ServiceIndex(0),
             socket: socket.parse().unwrap(),
+            mode: Mode::Nat,
             weight,
             state,
             retired_in: 0,
@@ -124,10 +125,12 @@ mod tests {
             backend(2, 1, BackendState::Active, "10.2.0.2:80"),
             backend(3, 9, BackendState::Draining, "192.0.2.9:80"),
         ];
-        let hop = NextHop { port: PortId(0), mac: MacAddress([2, 0, 0, 0, 0, 7]) };
+        let hop = NextHop { port: PortId(0), tags: Tags::NONE, mac: MacAddress([2, 0, 0, 0, 0, 7]) };
         backends[0].as_mut().unwrap().next_hop = Some(hop);
         let network = "10.2.0.0".parse().unwrap();
-        let route = Route { network, prefix_len: 24, metric: 0, port: PortId(0), gateway: None };
+        let port = PortId(0);
+        let route =
+            Route { network, prefix_len: 24, metric: 0, port, tags: Tags::NONE, gateway: None };
         Snapshot::new(SnapshotParts {
             generation: 1,
             services: vec![Service {

@@ -3,7 +3,7 @@
 //! Moments are Unix milliseconds, so that ages are differences to [`StatusReport::now_unix_ms`].
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +121,7 @@ pub struct ServiceStatus {
     /// Its name.
     pub name: String,
     /// VIP and port.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// Transport.
     pub protocol: Protocol,
     /// How packets get to backends.
@@ -154,7 +154,7 @@ pub struct BackendStatus {
     /// Its name in the service.
     pub name: String,
     /// Where it listens.
-    pub socket: SocketAddrV4,
+    pub socket: SocketAddr,
     /// Weight as configured.
     pub weight: u16,
     /// What it may still get.
@@ -201,7 +201,7 @@ pub enum NextHopStatus {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SnatStatus {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// First port that may be used.
     pub first_port: u16,
     /// Last port that may be used.

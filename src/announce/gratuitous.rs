@@ -1,14 +1,18 @@
-//! Which gratuitous ARP frames to send, and when. Pure: time is an argument.
+//! Which announcements to send, and when: gratuitous ARP for IPv4, unsolicited neighbour
+//! advertisements for IPv6. Pure: time is an argument.
 //!
-//! An address is announced by a port when it becomes ours, and when the port comes up or gets
-//! another MAC. Addresses shared with the machine are the kernel's to announce.
+//! An address is announced by a port, and by each VLAN the machine has there, when it becomes ours,
+//! and when the port or the VLAN comes up or gets another MAC. Addresses shared with the machine are
+//! the kernel's to announce.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::forwarding::{AddressRole, Snapshot};
-use crate::wire::reply::gratuitous_arp;
-use crate::wire::{MacAddress, PortId};
+use crate::wire::{
+    ETHERNET_LEN, FrameView, Link, MOST_TAGS, MacAddress, PortId, TAG_LEN, Tags, gratuitous_arp,
+    rewrite, unsolicited_advertisement,
+};
 
 /// Said again so long after the time before, since nobody confirms an announcement: a switch may
 /// still be learning, a router's queue may be full. (RFC 5227 section 2.3 says it twice.)
@@ -22,13 +26,13 @@ const NEXT_MS: u64 = 10;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Due {
     /// Frames, and the ports they leave by.
-    pub frames: Vec<(PortId, [u8; 60])>,
+    pub frames: Vec<(PortId, Box<[u8]>)>,
     /// When the next ones are due; none when all is said.
     pub next_ms: Option<u64>,
 }
 
-/// By which port which address is announced with which MAC.
-type Claim = (PortId, Ipv4Addr, MacAddress);
+/// By which port and VLANs which address is announced with which MAC.
+type Claim = (PortId, Tags, IpAddr, MacAddress);
 
 /// Remembers what was announced.
 #[derive(Debug, Default)]
@@ -57,8 +61,7 @@ impl Announcer {
             self.pending.iter().filter(is_due).map(|(&claim, _)| claim).take(AT_ONCE).collect();
         let mut due = Due::default();
         for claim in now {
-            let (port, address, mac) = claim;
-            due.frames.push((port, gratuitous_arp(mac, address)));
+            due.frames.push((claim.0, frame_of(claim)));
             let said = self.pending.remove(&claim).map_or(0, |(_, said)| said);
             if let Some(pause_ms) = PAUSES_MS.get(said) {
                 self.pending.insert(claim, (now_ms + pause_ms, said + 1));
@@ -70,10 +73,37 @@ impl Announcer {
     }
 }
 
-/// A VIP is announced by every port that is up, since clients may be behind any of them; a SNAT
-/// address only by the port it is used on, if it is bound to one.
+/// The frame that says it.
+fn frame_of((_, tags, address, mac): Claim) -> Box<[u8]> {
+    const ROOM: usize = MOST_TAGS * TAG_LEN;
+    let frame: Vec<u8> = match address {
+        IpAddr::V4(address) => gratuitous_arp(mac, address).into(),
+        IpAddr::V6(address) => unsolicited_advertisement(mac, address.into()).into(),
+    };
+    if tags == Tags::NONE {
+        return frame.into();
+    }
+    let group = frame.first_chunk().map_or(MacAddress::BROADCAST, |group| MacAddress(*group));
+    let link = Link { destination: group, source: mac, tags: Tags::NONE, len: ETHERNET_LEN as u8 };
+    let mut chunk = [vec![0; ROOM], frame].concat();
+    let len = chunk.len() - ROOM;
+    let mut view = FrameView::new(&mut chunk, ROOM, len);
+    // There is room for the most tags there can be.
+    let _ = rewrite::set_link(&mut view, &link, group, mac, tags);
+    view.bytes().into()
+}
+
+/// A VIP is announced by every port that is up, and by every VLAN that the kernel has a route by,
+/// since clients may be behind any of them; a SNAT address only by the port it is used on, if it is
+/// bound to one.
 fn claims_of(snapshot: &Snapshot) -> BTreeSet<Claim> {
-    let ports = || (0..=u8::MAX).map(PortId).zip(&snapshot.ports).filter(|(_, port)| port.up);
+    let mut links = snapshot.routes.links();
+    links.extend((0..=u8::MAX).zip(&snapshot.ports).map(|(id, _)| (PortId(id), Tags::NONE)));
+    let links: Vec<_> = links
+        .into_iter()
+        .filter_map(|(id, tags)| Some((id, tags, snapshot.port(id)?)))
+        .filter(|(_, _, port)| port.up && port.mac.is_station())
+        .collect();
     let is_used = |address, id| {
         let mut snat = snapshot.snat.iter().filter(|snat| snat.address == address);
         snat.any(|snat| snat.port.is_none_or(|port| port == id))
@@ -85,8 +115,8 @@ fn claims_of(snapshot: &Snapshot) -> BTreeSet<Claim> {
             AddressRole::Snat => is_used(address, id),
             AddressRole::Shared => false,
         };
-        for (id, port) in ports().filter(|(id, port)| port.mac.is_station() && said_by(*id)) {
-            claims.insert((id, address, port.mac));
+        for &(id, tags, port) in links.iter().filter(|(id, ..)| said_by(*id)) {
+            claims.insert((id, tags, address, port.mac));
         }
     }
     claims
@@ -100,13 +130,13 @@ mod tests {
         ServiceGonePolicy, SnapshotParts, SnatAddress,
     };
     use crate::wire::Protocol;
-    use std::net::SocketAddrV4;
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     fn service(vip: [u8; 4], shared_address: bool) -> Service {
         Service {
             name: "s".into(),
-            vip: SocketAddrV4::new(vip.into(), 80),
+            vip: SocketAddr::new(vip.into(), 80),
             protocol: Protocol::Tcp,
             shared_address,
             mode: Mode::Nat,

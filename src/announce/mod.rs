@@ -1,4 +1,5 @@
-//! Telling the network where VIPs are: gratuitous ARP. Must never know packets in flight.
+//! Telling the network where VIPs are: gratuitous ARP, unsolicited neighbour advertisements. Must
+//! never know packets in flight.
 
 mod gratuitous;
 

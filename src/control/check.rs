@@ -1,6 +1,6 @@
 //! A desired state against the machine it is to run on.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{DesiredState, NodeSpec, Refusal, ServiceSpec, SnatSpec, Topology};
 use crate::forwarding::{Mode, RouteTable};
@@ -32,7 +32,7 @@ pub fn check_against(desired: &DesiredState, node: &NodeSpec, topology: &Topolog
 /// The machine has the address exactly when it is marked as shared.
 fn check_owner(
     path: &str,
-    (address, shared): (Ipv4Addr, bool),
+    (address, shared): (IpAddr, bool),
     only: &str,
     topology: &Topology,
 ) -> Option<Refusal> {
@@ -48,7 +48,8 @@ fn check_owner(
         (false, true) => Some(Refusal::new(
             format!("{path}.shared_address"),
             format!(
-                "{address} is not an address of this machine, so nobody would answer ARP for it"
+                "{address} is not an address of this machine, so nobody would answer {} for it",
+                if address.is_ipv4() { "ARP" } else { "NDP" }
             ),
             "`shared_address: false`, or an address that `ip address` shows",
         )),
@@ -57,15 +58,17 @@ fn check_owner(
 }
 
 /// ` (eth1)`, when the address is on an interface of ours.
-fn holder(address: Ipv4Addr, topology: &Topology) -> String {
+fn holder(address: IpAddr, topology: &Topology) -> String {
     let own = topology.own_addresses.iter().find(|own| own.address == address);
-    let link = own.and_then(|own| {
+    let name = own.and_then(|own| {
         let has = |link: &&super::LinkState| {
             link.ifindex == own.ifindex || link.bridge_ifindex == Some(own.ifindex)
         };
-        topology.links.iter().find(has)
+        let vlan = || topology.vlans.iter().find(|vlan| vlan.ifindex == own.ifindex);
+        let link = topology.links.iter().find(has).map(|link| &link.name);
+        link.or_else(|| vlan().map(|vlan| &vlan.name))
     });
-    link.map(|link| format!(" (on {})", link.name)).unwrap_or_default()
+    name.map(|name| format!(" (on {name})")).unwrap_or_default()
 }
 
 fn check_backends(

@@ -2,7 +2,7 @@
 //!
 //! Plain typed data. [`super::validate`] is the one place that judges it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
@@ -23,7 +23,7 @@ pub struct ServiceSpec {
     /// Unique name.
     pub name: String,
     /// The VIP.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
     /// Transport.
@@ -52,7 +52,7 @@ pub struct BackendSpec {
     /// Unique in its service, and stable: Maglev is keyed by it.
     pub name: String,
     /// Where it is.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Where it listens. For `l2dsr` the service's port.
     pub port: u16,
     /// Share of new flows beside the other backends' weights; 0 drains.
@@ -98,7 +98,7 @@ pub enum HealthCheckKind {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnatSpec {
     /// One address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Ports that may be used.
     pub ports: RangeInclusive<u16>,
     /// Only towards backends behind this interface.

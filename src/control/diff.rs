@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{BackendSpec, DesiredState, ServiceSpec, SnatSpec};
 
@@ -61,9 +61,9 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
         let what = format!("{what}, backend {name}");
         match pair {
             (None, Some(new)) => {
-                let (address, port, weight) = (new.address, new.port, new.weight);
+                let (socket, weight) = (SocketAddr::new(new.address, new.port), new.weight);
                 let drains = if new.drain { ", drains" } else { "" };
-                lines.push(format!("{what} added: {address}:{port}, weight {weight}{drains}"));
+                lines.push(format!("{what} added: {socket}, weight {weight}{drains}"));
             }
             (Some(_), None) => lines.push(format!("{what} removed: it keeps its flows")),
             (Some(old), Some(new)) => lines.extend(changes(
@@ -88,7 +88,7 @@ fn backends(service: &ServiceSpec) -> BTreeMap<&str, &BackendSpec> {
     service.backends.iter().map(|spec| (spec.name.as_str(), spec)).collect()
 }
 
-fn pools(state: &DesiredState) -> BTreeMap<(Ipv4Addr, u16), &SnatSpec> {
+fn pools(state: &DesiredState) -> BTreeMap<(IpAddr, u16), &SnatSpec> {
     state.snat.iter().map(|spec| ((spec.address, *spec.ports.start()), spec)).collect()
 }
 
@@ -110,13 +110,13 @@ fn changes(what: &str, fields: &[(&str, String, String)]) -> Option<String> {
 }
 
 fn told(service: &ServiceSpec) -> String {
-    let ServiceSpec { protocol, address, port, .. } = service;
-    let mode = words(&service.mode);
+    let socket = SocketAddr::new(service.address, service.port);
+    let (protocol, mode) = (service.protocol, words(&service.mode));
     let backends = match service.backends.len() {
         1 => "1 backend".to_string(),
         count => format!("{count} backends"),
     };
-    format!("{protocol} {address}:{port}, {mode}, {backends}")
+    format!("{protocol} {socket}, {mode}, {backends}")
 }
 
 /// A value as a person would say it: lower case, without `Some` around it.

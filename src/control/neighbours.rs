@@ -1,26 +1,30 @@
 //! Whom the kernel is asked to keep alive as neighbours.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{DesiredState, Topology};
 use crate::forwarding::{BackendState, RouteTable, Snapshot};
-use crate::wire::PortId;
+use crate::wire::{PortId, Tags};
+
+/// A station that has to be known: by which port and VLANs, and its address.
+pub type WantedNeighbour = (PortId, Tags, IpAddr);
 
 /// The configured backends that are on a link of ours, and every gateway: by gateways go the frames
 /// to backends behind them and the ways back to clients.
 pub fn wanted_neighbours(
     desired: &DesiredState,
     topology: &Topology,
-) -> BTreeSet<(PortId, Ipv4Addr)> {
-    let addresses: BTreeSet<Ipv4Addr> = desired
+) -> BTreeSet<WantedNeighbour> {
+    let addresses: BTreeSet<IpAddr> = desired
         .services
         .iter()
         .flat_map(|service| service.backends.iter().map(|backend| backend.address))
         .collect();
     let mut wanted = hops(addresses, topology);
-    let gateways = topology.routes.iter().filter_map(|route| Some((route.port, route.gateway?)));
-    wanted.extend(gateways.filter(|&(port, _)| is_up(port, topology)));
+    let gateways =
+        topology.routes.iter().filter_map(|r| Some((r.port, r.tags, r.gateway?)));
+    wanted.extend(gateways.filter(|&(port, ..)| is_up(port, topology)));
     wanted
 }
 
@@ -28,18 +32,18 @@ pub fn wanted_neighbours(
 pub fn retired_neighbours(
     snapshot: &Snapshot,
     topology: &Topology,
-) -> BTreeSet<(PortId, Ipv4Addr)> {
+) -> BTreeSet<WantedNeighbour> {
     let retired = snapshot.backends.iter().flatten().filter(|b| b.state == BackendState::Retired);
-    hops(retired.map(|backend| *backend.socket.ip()).collect(), topology)
+    hops(retired.map(|backend| backend.socket.ip()).collect(), topology)
 }
 
-fn hops(addresses: BTreeSet<Ipv4Addr>, topology: &Topology) -> BTreeSet<(PortId, Ipv4Addr)> {
+fn hops(addresses: BTreeSet<IpAddr>, topology: &Topology) -> BTreeSet<WantedNeighbour> {
     let routes = RouteTable::new(topology.routes.clone(), vec![]);
     let hop = |address| {
         let route = routes.route(address)?;
-        Some((route.port, route.gateway.unwrap_or(address)))
+        Some((route.port, route.tags, route.gateway.unwrap_or(address)))
     };
-    addresses.into_iter().filter_map(hop).filter(|&(port, _)| is_up(port, topology)).collect()
+    addresses.into_iter().filter_map(hop).filter(|&(port, ..)| is_up(port, topology)).collect()
 }
 
 /// The kernel refuses neighbours on a link that is down.
@@ -59,7 +63,7 @@ mod tests {
         let mut topology = topology();
         let wanted = |topology: &Topology| -> Vec<String> {
             let wanted = wanted_neighbours(&desired, topology);
-            wanted.iter().map(|(port, address)| format!("{} {address}", port.0)).collect()
+            wanted.iter().map(|(port, _, address)| format!("{} {address}", port.0)).collect()
         };
         assert_eq!(wanted(&topology), ["0 10.1.0.254", "1 10.2.0.11", "1 10.2.0.12"]);
         topology.links[1].up = false;
@@ -72,7 +76,7 @@ mod tests {
         assert_eq!(retired_neighbours(&world.snapshot, &world.topology), BTreeSet::new());
         world.desired.services[0].backends.remove(0);
         world.step();
-        let wanted = [(PortId(1), "10.2.0.11".parse().unwrap())];
+        let wanted = [(PortId(1), Tags::NONE, "10.2.0.11".parse().unwrap())];
         assert_eq!(retired_neighbours(&world.snapshot, &world.topology), BTreeSet::from(wanted));
     }
 }

@@ -1,14 +1,14 @@
 //! Small worlds for the tests of this module.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::forwarding::{
     ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
 };
-use crate::wire::{MacAddress, PortId, Protocol};
+use crate::wire::{MacAddress, PortId, Protocol, Tags};
 
-pub(super) fn address(text: &str) -> Ipv4Addr {
+pub(super) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
@@ -16,7 +16,7 @@ pub(super) fn address(text: &str) -> Ipv4Addr {
 pub(super) fn backend(number: u8) -> BackendSpec {
     BackendSpec {
         name: format!("b{number}"),
-        address: Ipv4Addr::new(10, 2, 0, 10 + number),
+        address: Ipv4Addr::new(10, 2, 0, 10 + number).into(),
         port: 80,
         weight: 1,
         drain: false,
@@ -76,16 +76,19 @@ pub(super) fn topology() -> Topology {
         prefix_len,
         metric: 0,
         port: PortId(port),
+        tags: Tags::NONE,
         gateway: gateway.map(address),
     };
     let neighbour = |text: &str, port, last| Neighbour {
         address: address(text),
         port: PortId(port),
+        tags: Tags::NONE,
         mac: MacAddress([2, 0, 0, 0, 2, last]),
         gone: false,
     };
     Topology {
         links: vec![link("eth0", 0), link("eth1", 1)],
+        vlans: vec![],
         own_addresses: vec![
             OwnAddress { address: address("10.1.0.1"), ifindex: 2 },
             OwnAddress { address: address("10.2.0.1"), ifindex: 3 },

@@ -1,8 +1,8 @@
 //! What the kernel says about links, addresses, routes and neighbours, as plain data.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::wire::{MacAddress, PortId};
+use crate::wire::{MacAddress, PortId, Tags};
 
 /// One of our interfaces.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,11 +22,25 @@ pub struct LinkState {
     pub up: bool,
 }
 
+/// Another link of the kernel's that stands for one of our ports: a VLAN over it, or the bond it is
+/// part of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct VlanState {
+    /// Its name.
+    pub name: String,
+    /// The kernel's number for it.
+    pub ifindex: u32,
+    /// The port its frames leave by.
+    pub port: PortId,
+    /// The VLANs they leave with; none for a bond.
+    pub tags: Tags,
+}
+
 /// An address of the machine itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct OwnAddress {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The interface that has it.
     pub ifindex: u32,
 }
@@ -36,6 +50,8 @@ pub struct OwnAddress {
 pub struct Topology {
     /// By port id, in the configuration's order.
     pub links: Vec<LinkState>,
+    /// What else stands for one of them, by the kernel's numbers.
+    pub vlans: Vec<VlanState>,
     /// The machine's own addresses, on any interface.
     pub own_addresses: Vec<OwnAddress>,
     /// Routes that leave by one of our ports.
@@ -48,7 +64,7 @@ pub struct Topology {
 
 impl Topology {
     /// Does the machine itself have this address?
-    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+    pub fn is_own(&self, address: IpAddr) -> bool {
         self.own_addresses.iter().any(|own| own.address == address)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::{DesiredState, ServiceSpec};
 use crate::maglev::{Candidate, MAX_SIZE, next_prime, size_for, size_needed};
@@ -67,14 +68,11 @@ fn twice(path: &str, service: &ServiceSpec) -> Vec<Warning> {
     let mut sockets = HashMap::new();
     let mut warnings = Vec::new();
     for (number, backend) in service.backends.iter().enumerate() {
-        let socket = (backend.address, backend.port);
+        let socket = SocketAddr::new(backend.address, backend.port);
         if let Some(other) = sockets.insert(socket, &backend.name) {
             warnings.push(Warning {
                 path: format!("{path}.backends[{number}].address"),
-                text: format!(
-                    "{}:{} is backend {other} too, and gets both shares",
-                    socket.0, socket.1
-                ),
+                text: format!("{socket} is backend {other} too, and gets both shares"),
             });
         }
     }

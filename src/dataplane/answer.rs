@@ -2,24 +2,26 @@
 
 use super::engine::Turn;
 use super::{DropReason, Engine, ReplyKind, Verdict};
-use crate::wire::{Arp, FrameView, Ipv4Part, TcpFlags, Transport, reply};
+use crate::wire::reply::{self, IcmpError};
+use crate::wire::{Content, FrameView, IpPacket, TcpFlags, parse_arp};
 
 impl Engine {
     /// Tells a client that its packet was refused.
     pub(super) fn answer_refused(
         &mut self,
         turn: &Turn<'_>,
-        transport: &Transport,
+        ip: &IpPacket,
         frame: &mut FrameView<'_>,
     ) -> Verdict {
-        match transport.tcp {
-            Some(tcp) if tcp.flags.contains(TcpFlags::RST) => {
+        match ip.content {
+            Content::Tcp(flags) if flags.contains(TcpFlags::RST) => {
                 Verdict::Drop(DropReason::ResetNotAnswered)
             }
-            Some(_) => self
-                .answer(turn, ReplyKind::Reset, frame, |frame| reply::tcp_reset(frame, transport)),
-            None => self.answer(turn, ReplyKind::PortUnreachable, frame, |frame| {
-                reply::icmp_port_unreachable(frame, &transport.ip)
+            Content::Tcp(_) => {
+                self.answer(turn, ReplyKind::Reset, frame, |frame| reply::tcp_reset(frame, ip))
+            }
+            _ => self.answer(turn, ReplyKind::PortUnreachable, frame, |frame| {
+                reply::icmp_error(frame, ip, IcmpError::PortUnreachable)
             }),
         }
     }
@@ -27,17 +29,34 @@ impl Engine {
     pub(super) fn answer_arp(
         &mut self,
         turn: &Turn<'_>,
-        request: &Arp,
         frame: &mut FrameView<'_>,
     ) -> Verdict {
         let Some(port) = turn.snapshot.port(turn.ingress) else { return Verdict::NotOurs };
-        self.answer(turn, ReplyKind::Arp, frame, |frame| reply::arp_reply(frame, request, port.mac))
+        // It could be read when it was classified.
+        let Ok(Some(request)) = parse_arp(frame.bytes(), turn.link) else {
+            return Verdict::NotOurs;
+        };
+        self.answer(turn, ReplyKind::Arp, frame, |frame| {
+            reply::arp_reply(frame, turn.link, &request, port.mac)
+        })
+    }
+
+    pub(super) fn answer_solicitation(
+        &mut self,
+        turn: &Turn<'_>,
+        asked: &IpPacket,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        let Some(port) = turn.snapshot.port(turn.ingress) else { return Verdict::NotOurs };
+        self.answer(turn, ReplyKind::NeighbourAdvertisement, frame, |frame| {
+            reply::neighbour_advertisement(frame, asked, port.mac)
+        })
     }
 
     pub(super) fn answer_echo(
         &mut self,
         turn: &Turn<'_>,
-        request: &Ipv4Part,
+        request: &IpPacket,
         frame: &mut FrameView<'_>,
     ) -> Verdict {
         self.answer(turn, ReplyKind::EchoReply, frame, |frame| reply::echo_reply(frame, request))

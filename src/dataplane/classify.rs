@@ -1,11 +1,10 @@
 //! First steps of a frame: is it ours, and what kind of work is it?
 
-use std::net::Ipv4Addr;
-
 use super::{DropReason, Verdict};
 use crate::forwarding::{AddressRole, ServiceIndex, Snapshot};
 use crate::wire::{
-    Arp, Body, FlowKey, Ipv4Part, MacAddress, Packet, ParseOutcome, PortId, Transport, parse,
+    Address, Arp, Content, Fault, FlowKey, Headers, IpPacket, Kind, MacAddress, ParseError, PortId,
+    parse_arp, parse_into,
 };
 
 /// What has to be done with a frame.
@@ -14,13 +13,15 @@ pub(super) enum Class {
     /// Nothing more.
     Settled(Verdict),
     /// From a client to this service.
-    Forward(ServiceIndex, Transport),
+    Forward(ServiceIndex),
     /// From a backend to a SNAT address.
-    Back(Transport),
+    Back,
     /// An ARP request for an address of ours.
-    Arp(Arp),
+    Arp,
+    /// A neighbour solicitation for an address of ours.
+    Solicitation,
     /// A ping to a VIP.
-    Echo(Ipv4Part),
+    Echo,
 }
 
 const fn dropped(reason: DropReason) -> Class {
@@ -29,63 +30,88 @@ const fn dropped(reason: DropReason) -> Class {
 
 const NOT_OURS: Class = Class::Settled(Verdict::NotOurs);
 
-/// Classifies a frame that came in by `ingress`; also gives the MAC it came from.
+/// Reads a frame that came in by `ingress`, and says what is to be done with it.
 #[inline]
-pub(super) fn classify(snapshot: &Snapshot, ingress: PortId, frame: &[u8]) -> (Class, MacAddress) {
-    let not_ours = (NOT_OURS, MacAddress::ZERO);
-    let Some(port) = snapshot.port(ingress) else { return not_ours };
+pub(super) fn classify(
+    snapshot: &Snapshot,
+    ingress: PortId,
+    frame: &[u8],
+    headers: &mut Headers,
+) -> Class {
+    let Some(port) = snapshot.port(ingress) else { return NOT_OURS };
     // Asked of the bytes, since even a broken frame for somebody else is somebody else's.
     let destination = frame.first_chunk().map(|&mac| MacAddress(mac));
     if destination.is_some_and(|mac| mac != port.mac && !mac.is_group()) {
-        return not_ours;
+        return NOT_OURS;
     }
-    match parse(frame) {
-        ParseOutcome::Parsed(packet) => (classify_packet(snapshot, &packet), packet.source_mac),
-        ParseOutcome::NotOurs => not_ours,
-        ParseOutcome::Malformed(error) if error.is_checksum() => {
-            (dropped(DropReason::BadIpv4Checksum), MacAddress::ZERO)
-        }
-        ParseOutcome::Malformed(_) => (dropped(DropReason::Malformed), MacAddress::ZERO),
+    match parse_into(frame, headers) {
+        Ok(Kind::Ip) => classify_packet(snapshot, headers),
+        Ok(Kind::Arp) => match parse_arp(frame, &headers.link) {
+            Ok(Some(arp)) => classify_arp(snapshot, &arp),
+            Ok(None) => NOT_OURS,
+            Err(error) => dropped(reason_of(&error)),
+        },
+        Ok(Kind::Other) => NOT_OURS,
+        Err(error) => dropped(reason_of(&error)),
+    }
+}
+
+#[cold]
+fn reason_of(error: &ParseError) -> DropReason {
+    match error.fault {
+        Fault::Checksum => DropReason::BadIpv4Checksum,
+        Fault::SourceRoute => DropReason::SourceRouted,
+        Fault::MappedAddress => DropReason::BadAddress,
+        Fault::ChainTooLong => DropReason::TooManyExtensionHeaders,
+        _ => DropReason::Malformed,
     }
 }
 
 #[inline]
-fn classify_packet(snapshot: &Snapshot, packet: &Packet) -> Class {
-    let class = match &packet.body {
-        Body::Transport(transport) => classify_transport(snapshot, transport),
-        Body::Arp(arp) => return classify_arp(snapshot, arp),
-        Body::EchoRequest(ip) => classify_echo(snapshot, ip),
-        Body::Icmp(ip) => match snapshot.address_role(ip.destination) {
-            Some(_) => dropped(DropReason::IcmpNotHandled),
-            None => NOT_OURS,
-        },
-        Body::Fragment(ip) => match snapshot.address_role(ip.destination) {
-            Some(_) => dropped(DropReason::Fragment),
-            None => NOT_OURS,
-        },
-        Body::OtherProtocol(ip) => match snapshot.address_role(ip.destination) {
-            // On an address shared with the machine the kernel has the rest.
-            Some(AddressRole::Vip | AddressRole::Snat) => dropped(DropReason::UnknownProtocol),
-            Some(AddressRole::Shared) | None => NOT_OURS,
-        },
-    };
-    // IPv4 to one host in a frame to many is not to be taken (RFC 1122 section 3.3.6), and a station
+fn classify_packet(snapshot: &Snapshot, headers: &Headers) -> Class {
+    let class = classify_ip(snapshot, &headers.ip);
+    // A solicitation is sent to a group of hosts.
+    if matches!(class, Class::Solicitation) {
+        return class;
+    }
+    // IP to one host in a frame to many is not to be taken (RFC 1122 section 3.3.6), and a station
     // that is no station could not be answered.
-    let to_one = !packet.destination_mac.is_group() && packet.source_mac.is_station();
+    let to_one = !headers.link.destination.is_group() && headers.link.source.is_station();
     let is_ours = !matches!(class, Class::Settled(Verdict::NotOurs));
     if is_ours && !to_one { dropped(DropReason::BadAddress) } else { class }
 }
 
 #[inline]
-fn classify_transport(snapshot: &Snapshot, transport: &Transport) -> Class {
-    let key = &transport.key;
+fn classify_ip(snapshot: &Snapshot, ip: &IpPacket) -> Class {
+    match ip.content {
+        Content::Tcp(_) | Content::Udp => classify_transport(snapshot, &ip.key),
+        Content::EchoRequest => classify_echo(snapshot, ip),
+        Content::NeighbourSolicitation(target) => classify_solicitation(snapshot, ip, target),
+        Content::IcmpError | Content::Icmp => match snapshot.address_role(ip.destination()) {
+            Some(_) => dropped(DropReason::IcmpNotHandled),
+            None => NOT_OURS,
+        },
+        Content::Fragment(_) => match snapshot.address_role(ip.destination()) {
+            Some(_) => dropped(DropReason::Fragment),
+            None => NOT_OURS,
+        },
+        Content::Other => match snapshot.address_role(ip.destination()) {
+            // On an address shared with the machine the kernel has the rest.
+            Some(AddressRole::Vip | AddressRole::Snat) => dropped(DropReason::UnknownProtocol),
+            Some(AddressRole::Shared) | None => NOT_OURS,
+        },
+    }
+}
+
+#[inline]
+fn classify_transport(snapshot: &Snapshot, key: &FlowKey) -> Class {
     if let Some((service, _)) = snapshot.find_service(key) {
-        return Class::Forward(service, *transport);
+        return Class::Forward(service);
     }
     if is_snat(snapshot, key) {
-        return Class::Back(*transport);
+        return Class::Back;
     }
-    match snapshot.address_role(transport.ip.destination) {
+    match snapshot.address_role(key.destination) {
         Some(AddressRole::Vip) => dropped(DropReason::NoService),
         Some(AddressRole::Snat) => dropped(DropReason::NoSnatBinding),
         Some(AddressRole::Shared) | None => NOT_OURS,
@@ -98,18 +124,17 @@ fn classify_transport(snapshot: &Snapshot, transport: &Transport) -> Class {
 /// when the flow began.
 #[inline]
 pub(super) fn is_snat(snapshot: &Snapshot, key: &FlowKey) -> bool {
-    let address = Ipv4Addr::from_bits(key.destination);
     // In this order, since pools are walked over, and most addresses are for SNAT alone.
-    snapshot.address_role(address) == Some(AddressRole::Snat)
-        || snapshot.find_snat(address, key.destination_port).is_some()
+    snapshot.address_role(key.destination) == Some(AddressRole::Snat)
+        || snapshot.find_snat(key.destination, key.destination_port).is_some()
 }
 
-fn classify_echo(snapshot: &Snapshot, ip: &Ipv4Part) -> Class {
-    match snapshot.address_role(ip.destination) {
-        Some(AddressRole::Vip) if is_no_sender(snapshot, ip.source, ip.destination) => {
+fn classify_echo(snapshot: &Snapshot, ip: &IpPacket) -> Class {
+    match snapshot.address_role(ip.destination()) {
+        Some(AddressRole::Vip) if is_no_sender(snapshot, ip.source(), ip.destination()) => {
             dropped(DropReason::BadAddress)
         }
-        Some(AddressRole::Vip) => Class::Echo(*ip),
+        Some(AddressRole::Vip) => Class::Echo,
         Some(AddressRole::Snat) => dropped(DropReason::IcmpNotHandled),
         Some(AddressRole::Shared) | None => NOT_OURS,
     }
@@ -118,38 +143,50 @@ fn classify_echo(snapshot: &Snapshot, ip: &Ipv4Part) -> Class {
 /// Requests and probes (RFC 5227 section 2.1.1: sender 0.0.0.0) for our own addresses are answered.
 /// One that says its sender has that address is another host's claim to it, not a question.
 fn classify_arp(snapshot: &Snapshot, arp: &Arp) -> Class {
-    match snapshot.address_role(arp.target_address) {
+    let (target, sender) = (arp.target_address.into(), arp.sender_address.into());
+    match snapshot.address_role(target) {
         Some(AddressRole::Vip | AddressRole::Snat) => {}
         Some(AddressRole::Shared) | None => return NOT_OURS,
     }
     if arp.operation != Arp::REQUEST {
         return dropped(DropReason::ArpNotRequest);
     }
-    let is_probe = arp.sender_address == Ipv4Addr::UNSPECIFIED;
-    let no_sender = is_no_sender(snapshot, arp.sender_address, arp.target_address);
+    let is_probe = arp.sender_address.is_unspecified();
+    let no_sender = is_no_sender(snapshot, sender, target);
     if !arp.sender_mac.is_station() || (no_sender && !is_probe) {
         return dropped(DropReason::BadAddress);
     }
-    Class::Arp(*arp)
+    Class::Arp
 }
 
-/// Can no honest packet to `destination` come from this address? It is not one host's (RFC 1122
-/// section 3.2.1.3), or ours, or the same.
-pub(super) fn is_no_sender(snapshot: &Snapshot, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
-    let [first, ..] = source.octets();
+/// As [`classify_arp`], for IPv6 (RFC 4861 section 7.1.1): valid only when it has not come over a
+/// router.
+fn classify_solicitation(snapshot: &Snapshot, ip: &IpPacket, target: Address) -> Class {
+    match snapshot.address_role(target) {
+        Some(AddressRole::Vip | AddressRole::Snat) => {}
+        Some(AddressRole::Shared) | None => return NOT_OURS,
+    }
+    let is_probe = ip.source() == Address::UNSPECIFIED;
+    if ip.hop_limit != 255 || (!is_probe && is_no_sender(snapshot, ip.source(), target)) {
+        return dropped(DropReason::BadAddress);
+    }
+    Class::Solicitation
+}
+
+/// Can no honest packet to `destination` come from this address? It is not one host's, or ours, or
+/// the same.
+pub(super) fn is_no_sender(snapshot: &Snapshot, source: Address, destination: Address) -> bool {
     let is_ours = || {
         let role = snapshot.address_role(source);
         matches!(role, Some(AddressRole::Vip | AddressRole::Snat))
     };
-    matches!(first, 0 | 127 | 224..) || source == destination || is_ours()
+    !source.is_one_host() || source == destination || is_ours()
 }
 
 /// As [`is_no_sender`], for a packet that would begin a flow. The machine may be a client of a VIP
 /// by an address that it shares with us, but not by a port of it that is ours.
 pub(super) fn is_no_client(snapshot: &Snapshot, key: &FlowKey) -> bool {
-    let (source, destination) =
-        (Ipv4Addr::from_bits(key.source), Ipv4Addr::from_bits(key.destination));
-    is_no_sender(snapshot, source, destination)
-        || snapshot.find_snat(source, key.source_port).is_some()
+    is_no_sender(snapshot, key.source, key.destination)
+        || snapshot.find_snat(key.source, key.source_port).is_some()
         || snapshot.find_service(&key.reversed()).is_some()
 }

@@ -1,51 +1,44 @@
 //! The last question before a packet is changed: can it leave?
 
-use super::{DropReason, FlowEntry};
-use crate::forwarding::{NextHop, Snapshot};
-use crate::wire::{Ipv4Part, MacAddress, PortId, rewrite};
+use super::DropReason;
+use super::entry::Flow;
+use crate::forwarding::{NextHop, Snapshot, Way};
+use crate::wire::{FrameView, IpPacket, Link, rewrite};
 
-/// How a frame leaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Egress {
-    pub(super) port: PortId,
-    source: MacAddress,
-    destination: MacAddress,
-}
-
-impl Egress {
-    /// The way to `hop`, if the packet can go it. What is `routed` costs a hop (RFC 1812 section
-    /// 5.3.1); what is bridged does not.
-    #[inline]
-    pub(super) fn find(
-        snapshot: &Snapshot,
-        hop: Option<NextHop>,
-        ip: &Ipv4Part,
-        routed: bool,
-    ) -> Result<Egress, DropReason> {
-        let hop = hop.ok_or(DropReason::NoNextHop)?;
-        let port = snapshot.port(hop.port).filter(|port| port.up).ok_or(DropReason::NoNextHop)?;
-        if routed && ip.ttl <= 1 {
-            return Err(DropReason::TtlExceeded);
-        }
-        if ip.total_len > usize::from(port.mtu_bytes) {
-            return Err(DropReason::ExceedsMtu);
-        }
-        Ok(Egress { port: hop.port, source: port.mac, destination: hop.mac })
-    }
-
-    #[inline]
-    pub(super) fn set_macs(&self, frame: &mut [u8]) {
-        rewrite::set_macs(frame, self.destination, self.source);
-    }
-}
-
-/// The way back to a flow's client: the station its last frame came from, which needs no route and
-/// is right behind any number of routers; the route, once that station or its port is gone.
+/// The way out, if the packet can go it. What is `routed` costs a hop (RFC 1812 section 5.3.1, RFC
+/// 8200 section 3); what is bridged does not.
 #[inline]
-pub(super) fn client_hop(snapshot: &Snapshot, entry: &FlowEntry) -> Option<NextHop> {
-    let (port, mac) = entry.client_station();
-    let station = NextHop { port, mac };
-    let is_there =
-        snapshot.port(port).is_some_and(|port| port.up) && !snapshot.routes.is_gone(station);
-    if is_there { Some(station) } else { snapshot.routes.next_hop(*entry.key.source_socket().ip()) }
+pub(super) fn check_way<'a>(
+    way: Option<&'a Way>,
+    ip: &IpPacket,
+    routed: bool,
+) -> Result<&'a Way, DropReason> {
+    let way = way.ok_or(DropReason::NoNextHop)?;
+    if routed && ip.hop_limit <= 1 {
+        return Err(DropReason::TtlExceeded);
+    }
+    if ip.len() > usize::from(way.mtu_bytes) {
+        return Err(DropReason::ExceedsMtu);
+    }
+    Ok(way)
+}
+
+/// Gives the frame the link header for its way; `false` when there is no room for its tags.
+#[inline]
+pub(super) fn send_by(way: &Way, came_with: &Link, frame: &mut FrameView<'_>) -> bool {
+    rewrite::set_link(frame, came_with, way.destination, way.source, way.tags)
+}
+
+/// The way back to a flow's client: by the station its last frame came from, which needs no route
+/// and is right behind any number of routers; by the route, once that station or its port is gone.
+#[inline]
+pub(super) fn client_way(snapshot: &Snapshot, flow: &Flow) -> Option<Way> {
+    let client = flow.client();
+    let station = NextHop { port: client.port, tags: client.tags, mac: client.mac };
+    let way = Way::by(station, &snapshot.ports);
+    if way.is_some() && !snapshot.routes.is_gone(station) {
+        return way;
+    }
+    let hop = snapshot.routes.next_hop(flow.key().source.ip())?;
+    Way::by(hop, &snapshot.ports)
 }

@@ -1,10 +1,10 @@
-//! One flow, as plain data of a fixed size.
+//! One flow: as the table holds it, and as plain data for others.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 
-use crate::wire::{FlowKey, MacAddress, PortId};
+use crate::wire::{Address, FlowKey, MacAddress, PortId, Tags};
 
-/// The bits of [`FlowEntry::flags`].
+/// The bits of [`Flow::flags`] and [`FlowEntry::flags`].
 pub mod entry_flags {
     /// A packet came from the backend.
     pub const SEEN_BACKEND: u16 = 1;
@@ -19,87 +19,235 @@ pub mod entry_flags {
 }
 
 /// Number of the layout of [`FlowEntry`]; entries of another are not imported.
-pub const ENTRY_VERSION: u16 = 1;
+pub const ENTRY_VERSION: u16 = 2;
 
-/// One flow. 64 bytes, no pointers, backend by id, time in ticks of CLOCK_BOOTTIME: it can be
-/// handed to another worker, process or node as it is.
+/// Set in [`Flow::block`]: no block of SNAT ports, but the fingerprint of the backend.
+const NOT_NAT: u32 = 1 << 31;
+
+/// A station on a link: where a client's frames come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct FlowEntry {
-    /// As the client sends it: client -> VIP.
-    pub key: FlowKey,
-    /// [`crate::forwarding::BackendId`].
-    pub backend: u32,
-    /// Low 32 bits of the last packet's [`super::Ticks`].
-    pub last_seen_ms: u32,
-    /// Low 32 bits of the first packet's ticks.
-    pub created_ms: u32,
-    /// SNAT address, host byte order; 0 without NAT.
-    pub snat_address: u32,
-    /// Backend's address at the time the flow was made, host byte order.
-    pub backend_address: u32,
-    /// SNAT port; 0 without NAT.
-    pub snat_port: u16,
-    /// Backend's port.
-    pub backend_port: u16,
-    /// MAC the client's frames come from.
-    pub client_mac: [u8; 6],
-    /// Port the client's frames come in by.
-    pub client_port: u8,
-    /// A [`super::FlowState`], 0 when the entry is not in use.
-    pub state: u8,
-    /// Packets both ways, saturating.
-    pub packets: u32,
-    /// Layout: [`ENTRY_VERSION`].
-    pub version: u16,
-    /// See [`entry_flags`].
-    pub flags: u16,
-    /// Bytes both ways, saturating.
-    pub bytes: u64,
+pub struct Station {
+    /// Port the frames come in by.
+    pub port: PortId,
+    /// VLANs they come with.
+    pub tags: Tags,
+    /// MAC they come from.
+    pub mac: MacAddress,
 }
 
-const _: () = assert!(std::mem::size_of::<FlowEntry>() == 64);
+/// A flow in its place in the table: one cache line, IPv4 or IPv6.
+///
+/// What follows from the backend stands with the backend in the snapshot, what follows from the SNAT
+/// port with the block the port is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Flow {
+    source: Address,
+    destination: Address,
+    source_port: u16,
+    destination_port: u16,
+    protocol: u8,
+    /// A [`super::FlowState`], 0 when the place is not in use.
+    pub(super) state: u8,
+    /// See [`entry_flags`].
+    pub(super) flags: u16,
+    /// [`crate::forwarding::BackendId`].
+    pub(super) backend: u32,
+    /// Low 32 bits of the last packet's [`super::Ticks`].
+    pub(super) last_seen_ms: u32,
+    /// Under NAT, the block its SNAT port is of; else [`NOT_NAT`] with its backend's fingerprint.
+    block: u32,
+    client_mac: MacAddress,
+    client_port: PortId,
+    /// Under NAT, the high byte of its SNAT port.
+    snat_high: u8,
+    client_tags: Tags,
+}
 
-impl FlowEntry {
-    /// An entry that is not in use.
-    pub const FREE: FlowEntry = FlowEntry {
-        key: FlowKey {
-            source: 0,
-            destination: 0,
-            source_port: 0,
-            destination_port: 0,
-            protocol: 0,
-        },
+const _: () = assert!(std::mem::size_of::<Flow>() == 64);
+
+impl Flow {
+    /// A place that is not in use.
+    pub(super) const FREE: Flow = Flow {
+        source: Address::UNSPECIFIED,
+        destination: Address::UNSPECIFIED,
+        source_port: 0,
+        destination_port: 0,
+        protocol: 0,
+        state: 0,
+        flags: 0,
         backend: 0,
         last_seen_ms: 0,
-        created_ms: 0,
-        snat_address: 0,
-        backend_address: 0,
-        snat_port: 0,
-        backend_port: 0,
-        client_mac: [0; 6],
-        client_port: 0,
-        state: 0,
-        packets: 0,
-        version: ENTRY_VERSION,
-        flags: 0,
-        bytes: 0,
+        block: NOT_NAT,
+        client_mac: MacAddress::ZERO,
+        client_port: PortId(0),
+        snat_high: 0,
+        client_tags: Tags::NONE,
     };
 
-    /// Is it in use?
+    /// A flow of these packets, with nothing else said of it.
+    pub(super) fn new(key: &FlowKey, client: Station) -> Flow {
+        Flow {
+            source: key.source,
+            destination: key.destination,
+            source_port: key.source_port,
+            destination_port: key.destination_port,
+            protocol: key.protocol_number(),
+            client_mac: client.mac,
+            client_port: client.port,
+            client_tags: client.tags,
+            ..Flow::FREE
+        }
+    }
+
+    /// As the client sends it: client -> VIP.
     #[inline]
-    pub fn is_in_use(&self) -> bool {
+    pub(super) fn key(&self) -> FlowKey {
+        FlowKey {
+            source: self.source,
+            destination: self.destination,
+            source_port: self.source_port,
+            destination_port: self.destination_port,
+            protocol: u32::from(self.protocol),
+        }
+    }
+
+    /// Is it the flow of a client's packet with this key?
+    #[inline]
+    pub(super) fn is_of(&self, key: &FlowKey) -> bool {
+        self.key() == *key && self.is_in_use()
+    }
+
+    #[inline]
+    pub(super) fn is_in_use(&self) -> bool {
         self.state != 0
     }
 
     /// Is the flow translated? Its own mode counts, not what its service has become since.
     #[inline]
+    pub(super) fn is_nat(&self) -> bool {
+        self.block & NOT_NAT == 0
+    }
+
+    /// Under NAT: the block its SNAT port is of, and the port's high byte; the low one is the shard.
+    #[inline]
+    pub(super) fn binding(&self) -> Option<(u32, u8)> {
+        self.is_nat().then_some((self.block, self.snat_high))
+    }
+
+    /// Makes the flow a translated one.
+    pub(super) fn bind(&mut self, block: u32, snat_high: u8) {
+        (self.block, self.snat_high) = (block & !NOT_NAT, snat_high);
+    }
+
+    /// Without NAT: the fingerprint of its backend.
+    #[inline]
+    pub(super) fn fingerprint(&self) -> Option<u32> {
+        (!self.is_nat()).then_some(self.block & !NOT_NAT)
+    }
+
+    /// Makes the flow one without translation, to the backend with this fingerprint.
+    pub(super) fn set_fingerprint(&mut self, fingerprint: u32) {
+        self.block = NOT_NAT | fingerprint;
+    }
+
+    /// Is a flag of [`entry_flags`] set?
+    #[inline]
+    pub(super) fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Milliseconds since its last packet, by wrapping arithmetic: right up to 49 days.
+    #[inline]
+    pub(super) fn age_ms(&self, now_ms: u32) -> u32 {
+        now_ms.wrapping_sub(self.last_seen_ms)
+    }
+
+    #[inline]
+    pub(super) fn client(&self) -> Station {
+        Station { port: self.client_port, tags: self.client_tags, mac: self.client_mac }
+    }
+
+    #[inline]
+    pub(super) fn set_client(&mut self, client: Station) {
+        (self.client_port, self.client_tags, self.client_mac) =
+            (client.port, client.tags, client.mac);
+    }
+}
+
+/// One flow with all that is known of it, for others: handed to another worker, process or node as
+/// it is. 104 bytes, no pointers, backend by id, time in ticks of CLOCK_BOOTTIME.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct FlowEntry {
+    /// As the client sends it: client -> VIP.
+    pub key: FlowKey,
+    /// Under NAT, where its backend is; else unspecified.
+    pub backend_address: Address,
+    /// Source that the backend sees under NAT.
+    pub snat_address: Address,
+    /// [`crate::forwarding::BackendId`].
+    pub backend: u32,
+    /// Low 32 bits of the last packet's [`super::Ticks`].
+    pub last_seen_ms: u32,
+    /// Under NAT, the backend's port; else 0.
+    pub backend_port: u16,
+    /// SNAT port; 0 without NAT.
+    pub snat_port: u16,
+    /// MAC the client's frames come from.
+    pub client_mac: MacAddress,
+    /// Port the client's frames come in by.
+    pub client_port: PortId,
+    /// A [`super::FlowState`], 0 when the entry is not in use.
+    pub state: u8,
+    /// VLANs the client's frames come with.
+    pub client_tags: Tags,
+    /// See [`entry_flags`].
+    pub flags: u16,
+    /// Layout: [`ENTRY_VERSION`].
+    pub version: u16,
+    /// Without NAT, the backend's [`crate::forwarding::Target::fingerprint`]; else 0.
+    pub backend_fingerprint: u32,
+}
+
+const _: () = assert!(std::mem::size_of::<FlowEntry>() == 104);
+
+impl FlowEntry {
+    /// An entry that is not in use.
+    pub const FREE: FlowEntry = FlowEntry {
+        key: FlowKey {
+            source: Address::UNSPECIFIED,
+            destination: Address::UNSPECIFIED,
+            source_port: 0,
+            destination_port: 0,
+            protocol: 0,
+        },
+        backend_address: Address::UNSPECIFIED,
+        snat_address: Address::UNSPECIFIED,
+        backend: 0,
+        last_seen_ms: 0,
+        backend_port: 0,
+        snat_port: 0,
+        client_mac: MacAddress::ZERO,
+        client_port: PortId(0),
+        state: 0,
+        client_tags: Tags::NONE,
+        flags: 0,
+        version: ENTRY_VERSION,
+        backend_fingerprint: 0,
+    };
+
+    /// Is it in use?
+    pub fn is_in_use(&self) -> bool {
+        self.state != 0
+    }
+
+    /// Is the flow translated?
     pub fn is_nat(&self) -> bool {
         self.snat_port != 0
     }
 
     /// Under NAT, the key of the backend's packets: backend -> SNAT address and port.
-    #[inline]
     pub fn return_key(&self) -> FlowKey {
         FlowKey {
             source: self.backend_address,
@@ -111,32 +259,26 @@ impl FlowEntry {
     }
 
     /// Where its backend listens.
-    #[inline]
-    pub fn backend_socket(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.backend_address), self.backend_port)
+    pub fn backend_socket(&self) -> SocketAddr {
+        self.backend_address.socket(self.backend_port)
     }
 
     /// The source that the backend sees under NAT.
-    #[inline]
-    pub fn snat_socket(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.snat_address), self.snat_port)
+    pub fn snat_socket(&self) -> SocketAddr {
+        self.snat_address.socket(self.snat_port)
     }
 
-    /// The station the client's frames come from, and the port they come in by.
-    #[inline]
-    pub fn client_station(&self) -> (PortId, MacAddress) {
-        (PortId(self.client_port), MacAddress(self.client_mac))
+    /// Milliseconds since its last packet, by wrapping arithmetic: right up to 49 days.
+    pub fn age_ms(&self, now_ms: u32) -> u32 {
+        now_ms.wrapping_sub(self.last_seen_ms)
     }
 
     /// Is a flag of [`entry_flags`] set?
-    #[inline]
     pub fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
-    /// Milliseconds since its last packet, by wrapping arithmetic: right up to 49 days.
-    #[inline]
-    pub fn age_ms(&self, now_ms: u32) -> u32 {
-        now_ms.wrapping_sub(self.last_seen_ms)
+    pub(super) fn client(&self) -> Station {
+        Station { port: self.client_port, tags: self.client_tags, mac: self.client_mac }
     }
 }

@@ -36,6 +36,12 @@ impl FlowEvents {
         FlowEvents { waiting: VecDeque::with_capacity(most), most }
     }
 
+    /// Does nobody want events?
+    #[inline]
+    pub(super) fn is_off(&self) -> bool {
+        self.most == 0
+    }
+
     /// Writes an event; `false` when it is lost for want of room.
     #[inline]
     pub(super) fn push(&mut self, kind: FlowEventKind, entry: &FlowEntry) -> bool {

@@ -1,6 +1,6 @@
 //! The keyed hash that gives a flow its shard and its place in the flow table.
 
-use crate::wire::FlowKey;
+use crate::wire::{Address, FlowKey};
 
 /// Two rounds of multiply and fold under a secret of 128 bits.
 ///
@@ -24,11 +24,22 @@ impl FlowHash {
 
     #[inline]
     pub(super) fn of(&self, key: &FlowKey) -> u64 {
-        let addresses = u64::from(key.source) << 32 | u64::from(key.destination);
         let ports = u64::from(key.source_port) << 48
             | u64::from(key.destination_port) << 32
             | u64::from(key.protocol);
-        self.mix(addresses, ports)
+        self.mix(self.of_addresses(key.source, key.destination), ports)
+    }
+
+    /// Two IPv4 addresses as one word; of IPv6 ones a keyed hash.
+    #[inline]
+    pub(super) fn of_addresses(&self, a: Address, b: Address) -> u64 {
+        if a.is_v4() {
+            return u64::from(a.low_bits()) << 32 | u64::from(b.low_bits());
+        }
+        let ((a_high, a_low), (b_high, b_low)) = (a.halves(), b.halves());
+        fold(a_high ^ self.ports ^ PI[2], a_low ^ self.addresses ^ PI[3])
+            ^ fold(b_high ^ self.addresses ^ PI[0], b_low ^ self.ports.rotate_left(17) ^ PI[1])
+                .rotate_left(32)
     }
 
     /// Hash of any two words, for look-ups beside the flow table.
@@ -55,7 +66,7 @@ fn fold(a: u64, b: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::wire::Protocol;
-    use std::net::SocketAddrV4;
+    use std::net::{SocketAddr, SocketAddrV4};
 
     #[test]
     fn one_client_counting_up_its_ports_reaches_every_shard_evenly() {
@@ -75,10 +86,21 @@ mod tests {
     #[test]
     fn every_field_and_the_secret_count() {
         let key = |a: &str, b: &str, protocol| {
-            FlowKey::new(protocol, a.parse().unwrap(), b.parse().unwrap())
+            FlowKey::new(protocol, a.parse::<SocketAddr>().unwrap(), b.parse::<SocketAddr>().unwrap())
         };
         let base = key("192.0.2.1:1", "10.0.0.1:2", Protocol::Tcp);
         let hash = FlowHash::new([7; 16]);
+        let v6 = |a: &str, b: &str| key(a, b, Protocol::Tcp);
+        let six = v6("[2001:db8::1]:1", "[2001:db8:1::1]:2");
+        for other in [
+            v6("[2001:db8::2]:1", "[2001:db8:1::1]:2"),
+            v6("[2001:db9::1]:1", "[2001:db8:1::1]:2"),
+            v6("[2001:db8::1]:1", "[2001:db8:1::2]:2"),
+            v6("[2001:db8::1]:1", "[2001:db8:2::1]:2"),
+            six.reversed(),
+        ] {
+            assert_ne!(hash.of(&six), hash.of(&other), "{other}");
+        }
         let others = [
             key("192.0.2.2:1", "10.0.0.1:2", Protocol::Tcp),
             key("192.0.2.1:3", "10.0.0.1:2", Protocol::Tcp),

@@ -4,6 +4,8 @@
 //! past a bucket only while that count is not zero, and a removal takes its entry out of the counts
 //! on its way: the index is as good after a billion flows as when it was new.
 
+use crate::arch;
+
 /// Entries in a bucket: what fits into 64 bytes beside the count.
 const WIDTH: usize = 10;
 /// Marks a place of a bucket as not in use.
@@ -23,6 +25,17 @@ const _: () = assert!(std::mem::size_of::<Bucket>() == 64);
 
 impl Bucket {
     const NEW: Bucket = Bucket { overflow: 0, places: [EMPTY; WIDTH], tags: [0; WIDTH] };
+
+    /// One bit for each place in use with this tag. Without a branch, all places are compared at
+    /// once.
+    #[inline]
+    fn marked(&self, tag: u16) -> u32 {
+        let mut marked = 0;
+        for (bit, (&its_tag, &place)) in self.tags.iter().zip(&self.places).enumerate() {
+            marked |= u32::from(its_tag == tag && place != EMPTY) << bit;
+        }
+        marked
+    }
 }
 
 /// Numbers below 2^32 - 1 by hash. Which of several with one hash is meant, the caller decides.
@@ -35,7 +48,21 @@ impl FlowIndex {
     /// Room for `capacity` numbers, at most three quarters full.
     pub(super) fn new(capacity: usize) -> FlowIndex {
         let buckets = (capacity * 4).div_ceil(WIDTH * 3).max(1);
-        FlowIndex { buckets: vec![Bucket::NEW; buckets].into_boxed_slice() }
+        FlowIndex { buckets: arch::vec_in_large_pages(Bucket::NEW, buckets) }
+    }
+
+    /// Fetches the line where a look-up of this hash begins.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        arch::prefetch(&self.buckets[self.home(hash)]);
+    }
+
+    /// The first number in the home bucket of this hash whose tag is the hash's: probably the one.
+    #[inline]
+    pub(super) fn first(&self, hash: u64) -> Option<u32> {
+        let bucket = &self.buckets[self.home(hash)];
+        let found = bucket.marked(tag_of(hash));
+        (found != 0).then(|| bucket.places[found.trailing_zeros() as usize % WIDTH])
     }
 
     /// The number with this hash for which `is_it` holds.
@@ -45,10 +72,13 @@ impl FlowIndex {
         let mut at = self.home(hash);
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
-            for (&place, &its_tag) in bucket.places.iter().zip(&bucket.tags) {
-                if its_tag == tag && place != EMPTY && is_it(place) {
+            let mut marked = bucket.marked(tag);
+            while marked != 0 {
+                let place = bucket.places[marked.trailing_zeros() as usize % WIDTH];
+                if is_it(place) {
                     return Some(place);
                 }
+                marked &= marked - 1;
             }
             if bucket.overflow == 0 {
                 return None;

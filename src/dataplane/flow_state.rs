@@ -42,10 +42,15 @@ pub enum Side {
 
 impl FlowState {
     /// The state of an entry; none when it is not in use, or of no state we know.
-    #[inline]
     pub fn of(entry: &FlowEntry) -> Option<FlowState> {
+        FlowState::from_number(entry.state)
+    }
+
+    /// The state with this number.
+    #[inline]
+    pub fn from_number(number: u8) -> Option<FlowState> {
         use FlowState::{Closed, Closing, Established, Opening, Reset, Udp};
-        match entry.state {
+        match number {
             1 => Some(Opening),
             2 => Some(Established),
             3 => Some(Closing),
@@ -100,14 +105,14 @@ pub fn first_step(tcp: Option<TcpFlags>) -> Step {
     Step { state, flags }
 }
 
-/// What a segment makes of a flow's state.
+/// What a segment makes of a flow with these flags in this state. `is_nat`: both sides are seen.
 #[inline]
-pub fn step(entry: &FlowEntry, state: FlowState, from: Side, segment: TcpFlags) -> Step {
+pub fn step(flags: u16, is_nat: bool, state: FlowState, from: Side, segment: TcpFlags) -> Step {
     let (seen, fin) = match from {
         Side::Client => (0, FIN_CLIENT),
         Side::Backend => (SEEN_BACKEND, FIN_BACKEND),
     };
-    let mut flags = entry.flags | seen;
+    let mut flags = flags | seen;
     if state == FlowState::Udp {
         return Step { state, flags };
     }
@@ -127,7 +132,7 @@ pub fn step(entry: &FlowEntry, state: FlowState, from: Side, segment: TcpFlags) 
     // or the backend having taken that answer; without the backend's side, any answer has to do.
     let completes = is_ack
         && match from {
-            Side::Client => flags & SEEN_BACKEND != 0 || !entry.is_nat(),
+            Side::Client => flags & SEEN_BACKEND != 0 || !is_nat,
             Side::Backend => true,
         };
     if completes && state == FlowState::Opening {

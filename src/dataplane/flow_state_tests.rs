@@ -15,17 +15,11 @@ fn run(nat: bool, rows: &[Row]) {
     for &(description, first, wanted, segments) in rows {
         let step_one = first_step(Some(TcpFlags(first)));
         assert_eq!(step_one.state, wanted, "{description}");
-        let mut entry = FlowEntry {
-            snat_port: u16::from(nat),
-            state: step_one.state as u8,
-            flags: step_one.flags,
-            ..FlowEntry::FREE
-        };
+        let (mut state, mut flow_flags) = (step_one.state, step_one.flags);
         for (place, &(side, flags, wanted)) in segments.iter().enumerate() {
-            let state = FlowState::of(&entry).unwrap();
-            let next = step(&entry, state, side, TcpFlags(flags));
+            let next = step(flow_flags, nat, state, side, TcpFlags(flags));
             assert_eq!(next.state, wanted, "{description}: segment {place}");
-            (entry.state, entry.flags) = (next.state as u8, next.flags);
+            (state, flow_flags) = (next.state, next.flags);
         }
     }
 }

@@ -3,15 +3,19 @@
 //! Every beginning and end of a flow goes through [`Flows::open`] and [`Flows::end`], so that none
 //! of them can forget a part.
 
+use super::entry::{Flow, Station};
 use super::entry_flags::{PORT_RELEASED, WAS_ESTABLISHED};
 use super::flow_events::FlowEvents;
 use super::flow_hash::FlowHash;
 use super::flow_state::{Side, step};
-use super::flow_table::{FlowPlace, FlowTable};
+use super::flow_table::{FlowPlace, FlowTable, KeyHashes};
 use super::snat::SnatPool;
-use super::{Counters, EngineConfig, FlowEntry, FlowEvent, FlowEventKind, FlowState};
-use crate::forwarding::{BackendId, FlowTimeouts, Snapshot};
-use crate::wire::{FlowKey, MacAddress, PortId, TcpFlags};
+use super::traffic::Traffic;
+use super::{
+    Counters, ENTRY_VERSION, EngineConfig, FlowEntry, FlowEvent, FlowEventKind, FlowState,
+};
+use crate::forwarding::{BackendId, FlowTimeouts, Snapshot, Target};
+use crate::wire::{Address, FlowKey, TcpFlags};
 
 /// Why a flow ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +37,7 @@ pub(super) struct Passing {
     pub(super) frame_len: usize,
     pub(super) now_ms: u32,
     /// Where a client's frame came from.
-    pub(super) station: Option<(PortId, MacAddress)>,
+    pub(super) station: Option<Station>,
 }
 
 #[derive(Debug)]
@@ -41,7 +45,10 @@ pub(super) struct Flows {
     pub(super) table: FlowTable,
     pub(super) pool: SnatPool,
     pub(super) hash: FlowHash,
+    /// Live flows by backend.
     pub(super) live: Box<[u32]>,
+    /// Packets and bytes by backend.
+    pub(super) traffic: Box<[Traffic]>,
     pub(super) events: FlowEvents,
     /// The engine's: flows begin and end here, and count it.
     pub(super) counters: Counters,
@@ -51,26 +58,31 @@ impl Flows {
     pub(super) fn new(config: &EngineConfig) -> Flows {
         let hash = FlowHash::new(config.flow_hash_key);
         Flows {
-            table: FlowTable::new(config.max_flows, hash),
+            table: FlowTable::new(config.max_flows),
             pool: SnatPool::new(config.max_snat_blocks, config.snat_hold_down_ms, hash),
             hash,
             live: vec![0; config.max_backends].into_boxed_slice(),
+            traffic: vec![Traffic::default(); config.max_backends].into_boxed_slice(),
             events: FlowEvents::new(config.flow_events),
             counters: Counters::default(),
         }
     }
 
-    /// The flow of a client's packet. One that is too old ends here, whether or not the sweep has
-    /// come past it.
+    /// The flow of a client's packet, which is probably at `guess`. One that is too old ends here,
+    /// whether or not the sweep has come past it.
     #[inline]
     pub(super) fn find_forward(
         &mut self,
         hash: u64,
         key: &FlowKey,
+        guess: Option<FlowPlace>,
         now_ms: u32,
         timeouts: &FlowTimeouts,
-    ) -> Option<(FlowPlace, FlowEntry)> {
-        let place = self.table.find_forward(hash, key)?;
+    ) -> Option<FlowPlace> {
+        let place = match guess {
+            Some(guess) if self.table.is_at(guess, key) => guess,
+            _ => self.table.find_forward(hash, key)?,
+        };
         self.unless_idle(place, now_ms, timeouts)
     }
 
@@ -82,10 +94,44 @@ impl Flows {
         key: &FlowKey,
         now_ms: u32,
         snapshot: &Snapshot,
-    ) -> Option<(FlowPlace, FlowEntry)> {
-        let place = self.table.find_return(hash, key)?;
+    ) -> Option<FlowPlace> {
+        let place = self.place_of_return(hash, key)?;
         let timeouts = timeouts_of(snapshot, self.table.get(place)?);
         self.unless_idle(place, now_ms, &timeouts)
+    }
+
+    #[inline]
+    fn place_of_return(&self, hash: u64, key: &FlowKey) -> Option<FlowPlace> {
+        self.table.find_return(hash, |flow| self.return_key(flow).is_some_and(|its| its == *key))
+    }
+
+    /// The flow's backend, if the snapshot has it as it was when the flow began. A state in which it
+    /// gets no new flows does not matter.
+    #[inline]
+    pub(super) fn target_of<'a>(&self, snapshot: &'a Snapshot, flow: &Flow) -> Option<&'a Target> {
+        let target = snapshot.target(BackendId(flow.backend))?;
+        // An id stays with its backend while flows hold it; asked all the same.
+        let is_it = match flow.binding() {
+            Some((block, _)) => self.pool.key(block).is_some_and(|block| {
+                block.backend == target.address && block.backend_port == target.port
+            }),
+            None => flow.fingerprint() == Some(target.fingerprint),
+        };
+        is_it.then_some(target)
+    }
+
+    /// Under NAT, the key of the backend's packets: backend -> SNAT address and port.
+    #[inline]
+    pub(super) fn return_key(&self, flow: &Flow) -> Option<FlowKey> {
+        let (block, high) = flow.binding()?;
+        self.pool.key(block).map(|block| block.return_key(high))
+    }
+
+    fn hashes_of(&self, flow: &Flow) -> KeyHashes {
+        KeyHashes {
+            forward: self.hash.of(&flow.key()),
+            back: self.return_key(flow).map(|key| self.hash.of(&key)),
+        }
     }
 
     #[inline]
@@ -94,87 +140,108 @@ impl Flows {
         place: FlowPlace,
         now_ms: u32,
         timeouts: &FlowTimeouts,
-    ) -> Option<(FlowPlace, FlowEntry)> {
-        let entry = *self.table.get(place)?;
-        if is_idle(&entry, now_ms, timeouts) {
+    ) -> Option<FlowPlace> {
+        if is_idle(self.table.get(place)?, now_ms, timeouts) {
             self.end(place, End::Idle, now_ms);
             return None;
         }
-        Some((place, entry))
+        Some(place)
     }
 
     /// Adds a flow whose SNAT port, if it has one, is already taken; none when there is no room.
-    pub(super) fn open(&mut self, entry: FlowEntry) -> Option<FlowPlace> {
-        let place = self.table.insert(entry)?;
-        self.count_live(&entry, |live| live.saturating_add(1));
+    pub(super) fn open(&mut self, flow: Flow) -> Option<FlowPlace> {
+        let place = self.table.insert(flow, self.hashes_of(&flow))?;
+        self.count_live(&flow, |live| live.saturating_add(1));
         self.counters.events.flows_created += 1;
-        self.tell(FlowEventKind::Created, &entry);
+        self.tell(FlowEventKind::Created, &flow);
         Some(place)
+    }
+
+    /// Adds a flow that was made elsewhere, as [`Flows::open`] does, and tells nobody.
+    pub(super) fn restore(&mut self, flow: Flow) -> bool {
+        let is_added = self.table.insert(flow, self.hashes_of(&flow)).is_some();
+        if is_added {
+            self.count_live(&flow, |live| live.saturating_add(1));
+        }
+        is_added
     }
 
     /// A packet of the flow went by: time, state, counts, and where the client is.
     #[inline]
     pub(super) fn pass(&mut self, place: FlowPlace, passing: &Passing) {
-        let Some(entry) = self.table.get_mut(place) else { return };
-        entry.last_seen_ms = passing.now_ms;
-        entry.packets = entry.packets.saturating_add(1);
-        entry.bytes = entry.bytes.saturating_add(passing.frame_len as u64);
-        if let Some((PortId(port), MacAddress(mac))) = passing.station {
-            (entry.client_port, entry.client_mac) = (port, mac);
+        let Some(flow) = self.table.get_mut(place) else { return };
+        flow.last_seen_ms = passing.now_ms;
+        if let Some(station) = passing.station {
+            flow.set_client(station);
         }
-        let Some(state) = FlowState::of(entry) else { return };
-        let next = step(entry, state, passing.from, passing.segment);
-        let was = (entry.state, entry.flags);
-        (entry.state, entry.flags) = (next.state as u8, next.flags);
-        if was != (entry.state, entry.flags) {
+        let (backend, was) = (flow.backend, (flow.state, flow.flags));
+        if let Some(state) = FlowState::from_number(flow.state) {
+            let next = step(flow.flags, flow.is_nat(), state, passing.from, passing.segment);
+            (flow.state, flow.flags) = (next.state as u8, next.flags);
+        }
+        let has_changed = was != (flow.state, flow.flags);
+        self.count_packet(backend, passing.from, passing.frame_len);
+        if has_changed {
             self.changed(place, was.1);
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_packet(&mut self, backend: u32, from: Side, frame_len: usize) {
+        if let Some(traffic) = self.traffic.get_mut(backend as usize) {
+            traffic.count(from, frame_len);
         }
     }
 
     /// After a change of state: gives a closed flow's port back, and tells of an established one.
     #[cold]
     fn changed(&mut self, place: FlowPlace, flags_before: u16) {
-        let Some(entry) = self.table.get_mut(place) else { return };
-        let closed = FlowState::of(entry) == Some(FlowState::Closed);
-        let give_back = closed && entry.is_nat() && !entry.has(PORT_RELEASED);
+        let Some(flow) = self.table.get_mut(place) else { return };
+        let closed = FlowState::from_number(flow.state) == Some(FlowState::Closed);
+        let give_back = closed && flow.is_nat() && !flow.has(PORT_RELEASED);
         if give_back {
-            entry.flags |= PORT_RELEASED;
+            flow.flags |= PORT_RELEASED;
         }
-        let entry = *entry;
-        if give_back {
-            self.pool.release(&entry.return_key(), entry.last_seen_ms);
+        let flow = *flow;
+        if let Some((block, high)) = flow.binding().filter(|_| give_back) {
+            self.pool.release(block, high, flow.last_seen_ms);
         }
-        if entry.has(WAS_ESTABLISHED) && flags_before & WAS_ESTABLISHED == 0 {
-            self.tell(FlowEventKind::Established, &entry);
+        if flow.has(WAS_ESTABLISHED) && flags_before & WAS_ESTABLISHED == 0 {
+            self.tell(FlowEventKind::Established, &flow);
         }
     }
 
     /// Ends a flow and all that hangs on it.
     pub(super) fn end(&mut self, place: FlowPlace, why: End, now_ms: u32) {
-        let Some(entry) = self.table.remove(place) else { return };
-        if entry.is_nat() && !entry.has(PORT_RELEASED) {
-            self.pool.release(&entry.return_key(), now_ms);
+        let Some(flow) = self.table.get(place).copied() else { return };
+        self.table.remove(place, self.hashes_of(&flow));
+        // Before its block may be made another's.
+        self.tell(FlowEventKind::Ended, &flow);
+        if let Some((block, high)) = flow.binding() {
+            if !flow.has(PORT_RELEASED) {
+                self.pool.release(block, high, now_ms);
+            }
+            self.pool.leave(block);
         }
-        self.count_live(&entry, |live| live.saturating_sub(1));
-        let had_closed = FlowState::of(&entry).is_some_and(FlowState::gives_way_to_syn);
+        self.count_live(&flow, |live| live.saturating_sub(1));
+        let had_closed =
+            FlowState::from_number(flow.state).is_some_and(FlowState::gives_way_to_syn);
         match why {
             End::Cut => self.counters.events.flows_cut += 1,
             End::Idle if !had_closed => self.counters.events.flows_expired += 1,
             End::Idle | End::Replaced => self.counters.events.flows_closed += 1,
         }
-        self.tell(FlowEventKind::Ended, &entry);
     }
 
     /// Ends the closed flow that still passes late packets on by a port, since a new flow is given
     /// that port.
     pub(super) fn end_late(&mut self, return_key: &FlowKey, now_ms: u32) {
-        let Some(place) = self.table.find_return(self.hash.of(return_key), return_key) else {
-            return;
-        };
-        if let Some(entry) = self.table.get_mut(place) {
-            debug_assert!(entry.has(PORT_RELEASED), "a port was given away twice: {return_key}");
+        let hash = self.hash.of(return_key);
+        let Some(place) = self.place_of_return(hash, return_key) else { return };
+        if let Some(flow) = self.table.get_mut(place) {
+            debug_assert!(flow.has(PORT_RELEASED), "a port was given away twice: {return_key}");
             // The port is the new flow's now: this one's end must not give it back.
-            entry.flags |= PORT_RELEASED;
+            flow.flags |= PORT_RELEASED;
         }
         self.end(place, End::Replaced, now_ms);
     }
@@ -186,37 +253,94 @@ impl Flows {
 
     /// Counts a flow in or out at its backend. Ids beyond the counts are a mistake of the
     /// configuration, not to be paid for by a panic.
-    pub(super) fn count_live(&mut self, entry: &FlowEntry, change: impl Fn(u32) -> u32) {
-        if let Some(live) = self.live.get_mut(BackendId(entry.backend).index()) {
+    pub(super) fn count_live(&mut self, flow: &Flow, change: impl Fn(u32) -> u32) {
+        if let Some(live) = self.live.get_mut(BackendId(flow.backend).index()) {
             *live = change(*live);
         }
     }
 
-    fn tell(&mut self, kind: FlowEventKind, entry: &FlowEntry) {
-        if !self.events.push(kind, entry) {
+    fn tell(&mut self, kind: FlowEventKind, flow: &Flow) {
+        if self.events.is_off() {
+            return;
+        }
+        if !self.events.push(kind, &self.entry_of(flow)) {
             self.counters.events.flow_events_lost += 1;
         }
+    }
+
+    /// A flow as it is given to others.
+    pub(super) fn entry_of(&self, flow: &Flow) -> FlowEntry {
+        let back = self.return_key(flow).unwrap_or_default();
+        let client = flow.client();
+        FlowEntry {
+            key: flow.key(),
+            backend_address: back.source,
+            snat_address: back.destination,
+            backend: flow.backend,
+            last_seen_ms: flow.last_seen_ms,
+            backend_port: back.source_port,
+            snat_port: back.destination_port,
+            client_mac: client.mac,
+            client_port: client.port,
+            state: flow.state,
+            client_tags: client.tags,
+            flags: flow.flags,
+            version: ENTRY_VERSION,
+            backend_fingerprint: flow.fingerprint().unwrap_or(0),
+        }
+    }
+
+    /// May this entry be added: does it make sense, and are its keys not in the table?
+    pub(super) fn is_new_and_sound(&self, entry: &FlowEntry) -> bool {
+        let is_sound = entry.version == ENTRY_VERSION
+            && FlowState::of(entry).is_some()
+            && (entry.snat_address != Address::UNSPECIFIED) == entry.is_nat();
+        let (key, back) = (entry.key, entry.return_key());
+        let is_new = || {
+            self.table.find_forward(self.hash.of(&key), &key).is_none()
+                && (!entry.is_nat() || self.place_of_return(self.hash.of(&back), &back).is_none())
+        };
+        is_sound && is_new()
+    }
+
+    /// Indexes, SNAT ports and counts made anew from the flows; gives how many made no sense.
+    pub(super) fn rebuild(&mut self) -> usize {
+        self.pool.rebuild();
+        self.live.fill(0);
+        let (pool, hash) = (&mut self.pool, &self.hash);
+        let given_up = self.table.rebuild(|table, flow| {
+            let (key, forward) = (flow.key(), hash.of(&flow.key()));
+            let is_known = FlowState::from_number(flow.state).is_some();
+            if !is_known || table.find_forward(forward, &key).is_some() {
+                return None;
+            }
+            let Some((block, high)) = flow.binding() else {
+                return Some(KeyHashes { forward, back: None });
+            };
+            let back = hash.of(&pool.key(block)?.return_key(high));
+            let holds_port = !flow.has(PORT_RELEASED);
+            pool.retake(block, high, holds_port)
+                .then_some(KeyHashes { forward, back: Some(back) })
+        });
+        for at in 0..self.table.used_up_to() {
+            let Some(flow) = self.table.get(FlowPlace(at)).copied() else { continue };
+            self.count_live(&flow, |live| live.saturating_add(1));
+        }
+        given_up
     }
 }
 
 /// Has the flow been without a packet for longer than its state allows?
 #[inline]
-pub(super) fn is_idle(entry: &FlowEntry, now_ms: u32, timeouts: &FlowTimeouts) -> bool {
-    FlowState::of(entry).is_none_or(|state| entry.age_ms(now_ms) > state.timeout_ms(timeouts))
+pub(super) fn is_idle(flow: &Flow, now_ms: u32, timeouts: &FlowTimeouts) -> bool {
+    FlowState::from_number(flow.state)
+        .is_none_or(|state| flow.age_ms(now_ms) > state.timeout_ms(timeouts))
 }
 
 /// Idle times of a flow's service; the usual ones when it is not in the snapshot.
 #[inline]
-pub(super) fn timeouts_of(snapshot: &Snapshot, entry: &FlowEntry) -> FlowTimeouts {
-    let backend = snapshot.backend(BackendId(entry.backend));
+pub(super) fn timeouts_of(snapshot: &Snapshot, flow: &Flow) -> FlowTimeouts {
+    let backend = snapshot.backend(BackendId(flow.backend));
     let service = backend.and_then(|backend| snapshot.service_of(backend));
     service.map(|service| service.timeouts).unwrap_or_default()
-}
-
-/// Is the flow's backend in the snapshot, as it was when the flow began? A state in which it gets no
-/// new flows does not matter.
-#[inline]
-pub(super) fn has_its_backend(snapshot: &Snapshot, entry: &FlowEntry) -> bool {
-    let backend = snapshot.backend(BackendId(entry.backend));
-    backend.is_some_and(|backend| backend.socket == entry.backend_socket())
 }

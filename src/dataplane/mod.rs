@@ -21,13 +21,15 @@ mod reply_limit;
 mod shard;
 mod snat;
 mod snat_block;
+mod traffic;
 mod upkeep;
 mod verdict;
 
 pub use counters::{Counters, EventCounters};
 pub use engine::{Arrival, Engine, EngineConfig, Outcome, Prepared, Ticks};
-pub use entry::{ENTRY_VERSION, FlowEntry, entry_flags};
+pub use entry::{ENTRY_VERSION, FlowEntry, Station, entry_flags};
 pub use flow_events::{FlowEvent, FlowEventKind};
 pub use flow_state::{FlowState, Side};
 pub use shard::{NicHash, SHARDS, Shard, ShardMap};
+pub use traffic::Traffic;
 pub use verdict::{DropReason, ReplyKind, Verdict};

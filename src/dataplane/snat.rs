@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 
 use super::Shard;
 use super::flow_hash::FlowHash;
-use super::snat_block::{BlockKey, Highs, SnatBlock};
+use super::snat_block::{BlockKey, Highs, Rest, SnatBlock};
+use crate::arch;
 use crate::wire::FlowKey;
 
 /// Ends a chain.
@@ -24,15 +25,28 @@ pub(super) struct PortWish<'a> {
     pub(super) towards: FlowKey,
     pub(super) shard: Shard,
     pub(super) ports: &'a RangeInclusive<u16>,
-    /// Only one whose hold-down is over.
-    pub(super) must_rest: bool,
+    /// Who wants it: some bits of the hash of the flow's key.
+    pub(super) user: u16,
+    pub(super) rest: Rest,
 }
 
 /// A port for a new flow, and whether its hold-down was over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct GivenPort {
-    pub(super) port: u16,
+    /// The block it is of: [`SnatPool::key`] has its addresses.
+    pub(super) block: u32,
+    /// Its high byte; the low one is the shard.
+    pub(super) high: u8,
     pub(super) rested: bool,
+}
+
+/// Why there is no port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoPort {
+    /// All that there are towards this endpoint are in use, or resting, or none is of the shard.
+    Ports,
+    /// All blocks have something to remember.
+    Blocks,
 }
 
 #[derive(Debug)]
@@ -61,38 +75,75 @@ impl SnatPool {
         }
     }
 
-    /// The port free longest; none when all are in use or resting, or no block can be had.
-    pub(super) fn acquire(&mut self, wish: &PortWish<'_>, now_ms: u32) -> Option<GivenPort> {
-        let highs = highs_of(wish.ports, wish.shard)?;
+    /// A port for a new flow, as the wish says.
+    pub(super) fn acquire(
+        &mut self,
+        wish: &PortWish<'_>,
+        now_ms: u32,
+    ) -> Result<GivenPort, NoPort> {
+        let highs = highs_of(wish.ports, wish.shard).ok_or(NoPort::Ports)?;
         let key = BlockKey { shard: wish.shard.0, ..BlockKey::of(&wish.towards) };
-        let block = self.find_or_make(key, now_ms)?;
-        let block = self.blocks.get_mut(block as usize)?;
+        let number = self.find_or_make(key, now_ms).ok_or(NoPort::Blocks)?;
+        let block = self.blocks.get_mut(number as usize).ok_or(NoPort::Blocks)?;
         block.set_highs(highs, now_ms, &self.hash);
-        let acquired = block.acquire(now_ms, self.hold_down_ms, wish.must_rest)?;
-        let port = u16::from_be_bytes([acquired.high, wish.shard.0]);
-        Some(GivenPort { port, rested: acquired.rested })
+        let acquired = block
+            .acquire(now_ms, self.hold_down_ms, wish.user, wish.rest)
+            .ok_or(NoPort::Ports)?;
+        block.flows += 1;
+        Ok(GivenPort { block: number, high: acquired.high, rested: acquired.rested })
     }
 
-    /// Gives back the port of a flow by its return key.
-    pub(super) fn release(&mut self, return_key: &FlowKey, now_ms: u32) {
-        let [high, _] = return_key.destination_port.to_be_bytes();
-        let block = self.find(&BlockKey::of(return_key));
-        if let Some(block) = block.and_then(|block| self.blocks.get_mut(block as usize)) {
+    /// Whose ports a block has; none of a number that no flow should have.
+    #[inline]
+    pub(super) fn key(&self, block: u32) -> Option<&BlockKey> {
+        self.blocks.get(block as usize).map(|block| &block.key)
+    }
+
+    /// Brings a block's first line into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self, block: u32) {
+        if let Some(block) = self.blocks.get(block as usize) {
+            arch::prefetch(block);
+        }
+    }
+
+    /// Gives back the port of a flow; the flow stays.
+    pub(super) fn release(&mut self, block: u32, high: u8, now_ms: u32) {
+        if let Some(block) = self.blocks.get_mut(block as usize) {
             block.release(high, now_ms);
         }
     }
 
-    /// Takes the port of a flow that was made elsewhere; `false` when it is in use already or no
-    /// block can be had.
-    pub(super) fn take(&mut self, return_key: &FlowKey, now_ms: u32) -> bool {
+    /// A flow that stood by this block is no more.
+    pub(super) fn leave(&mut self, block: u32) {
+        if let Some(block) = self.blocks.get_mut(block as usize) {
+            block.flows = block.flows.saturating_sub(1);
+        }
+    }
+
+    /// Takes the port of a flow that was made elsewhere, and gives its block; none when it is in use
+    /// already or no block can be had.
+    pub(super) fn take(&mut self, return_key: &FlowKey, now_ms: u32) -> Option<u32> {
         let [high, _] = return_key.destination_port.to_be_bytes();
-        let block = self.find_or_make(BlockKey::of(return_key), now_ms);
-        let block = block.and_then(|block| self.blocks.get_mut(block as usize));
-        block.is_some_and(|block| block.take(high))
+        let number = self.find_or_make(BlockKey::of(return_key), now_ms)?;
+        let block = self.blocks.get_mut(number as usize)?;
+        block.take(high).then(|| {
+            block.flows += 1;
+            number
+        })
+    }
+
+    /// After [`SnatPool::rebuild`]: counts a flow that stands by this block, and takes its port when
+    /// `holds_port`; `false` when another one has it.
+    pub(super) fn retake(&mut self, block: u32, high: u8, holds_port: bool) -> bool {
+        let Some(block) = self.blocks.get_mut(block as usize) else { return false };
+        let taken = !holds_port || block.take(high);
+        block.flows += u32::from(taken);
+        taken
     }
 
     /// Makes the chains anew and takes all ports as free, resting since they were given back: what
-    /// is in use has to be [taken](SnatPool::take) again. For after a panic.
+    /// is in use has to be [taken](SnatPool::retake) again. For after a panic.
     pub(super) fn rebuild(&mut self) {
         self.heads.fill(NONE);
         for number in 0..self.blocks.len() as u32 {

@@ -4,7 +4,7 @@
 //! All ports of a shard have the shard as low byte, so a port is known by its high byte here.
 
 use super::flow_hash::FlowHash;
-use crate::wire::FlowKey;
+use crate::wire::{Address, FlowKey};
 
 /// Which block: the backend's side of a flow, and the shard.
 ///
@@ -13,8 +13,8 @@ use crate::wire::FlowKey;
 /// resting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct BlockKey {
-    pub(super) backend_address: u32,
-    pub(super) snat_address: u32,
+    pub(super) backend: Address,
+    pub(super) snat: Address,
     pub(super) backend_port: u16,
     pub(super) protocol: u8,
     pub(super) shard: u8,
@@ -25,11 +25,23 @@ impl BlockKey {
     #[inline]
     pub(super) fn of(return_key: &FlowKey) -> BlockKey {
         BlockKey {
-            backend_address: return_key.source,
-            snat_address: return_key.destination,
+            backend: return_key.source,
+            snat: return_key.destination,
             backend_port: return_key.source_port,
-            protocol: return_key.protocol as u8,
+            protocol: return_key.protocol_number(),
             shard: return_key.destination_port as u8,
+        }
+    }
+
+    /// The return key of the flow with the port whose high byte this is.
+    #[inline]
+    pub(super) fn return_key(&self, high: u8) -> FlowKey {
+        FlowKey {
+            source: self.backend,
+            destination: self.snat,
+            source_port: self.backend_port,
+            destination_port: u16::from_be_bytes([high, self.shard]),
+            protocol: u32::from(self.protocol),
         }
     }
 
@@ -38,8 +50,21 @@ impl BlockKey {
         let ports = u64::from(self.backend_port) << 16
             | u64::from(self.protocol) << 8
             | u64::from(self.shard);
-        hash.mix(u64::from(self.backend_address) << 32 | u64::from(self.snat_address), ports)
+        hash.mix(hash.of_addresses(self.backend, self.snat), ports)
     }
+}
+
+/// Which free port will do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rest {
+    /// The one free longest, if its hold-down is over.
+    Over,
+    /// The one that this very client address and port had last, rested or not: its new connection
+    /// follows the old one by sequence numbers and timestamps, so that a backend in TIME_WAIT takes
+    /// it as if there were no NAT between (RFC 9293 section 3.6.1, RFC 6191 section 2).
+    OfUser,
+    /// The one free longest, whatever comes of it.
+    Any,
 }
 
 /// First and last high byte of the ports in use.
@@ -62,6 +87,8 @@ pub(super) struct SnatBlock {
     /// Where the queue begins in `queue`, which goes round at its end.
     head: u8,
     free: u16,
+    /// Flows that stand by this block, those that only pass late packets on too.
+    pub(super) flows: u32,
     /// No port was ever in use: all have been free equally long.
     untouched: bool,
     last_release_ms: u32,
@@ -70,6 +97,8 @@ pub(super) struct SnatBlock {
     queue: [u8; 256],
     /// When each was given back last.
     released_ms: [u32; 256],
+    /// Who had each last: some bits of the hash of its flow's key.
+    users: [u16; 256],
 }
 
 impl SnatBlock {
@@ -81,33 +110,62 @@ impl SnatBlock {
             highs: None,
             head: 0,
             free: 0,
+            flows: 0,
             untouched: true,
             last_release_ms: rested_since_ms,
             in_use: [0; 4],
             queue: [0; 256],
             released_ms: [rested_since_ms; 256],
+            users: [0; 256],
         }
     }
 
-    /// Takes the port that has been free longest; with `must_rest`, only after its hold-down.
+    /// Takes a free port for `user`; none when there is none as `rest` asks.
     pub(super) fn acquire(
         &mut self,
         now_ms: u32,
         hold_down_ms: u32,
-        must_rest: bool,
+        user: u16,
+        rest: Rest,
     ) -> Option<Acquired> {
         if self.free == 0 {
             return None;
         }
-        let high = self.queue[usize::from(self.head)];
+        let at = match rest {
+            Rest::Over | Rest::Any => 0,
+            Rest::OfUser => self.place_of_user(user)?,
+        };
+        let high = self.queue[usize::from(self.head.wrapping_add(at))];
         let rested = now_ms.wrapping_sub(self.released_ms[usize::from(high)]) >= hold_down_ms;
-        if must_rest && !rested {
+        if rest == Rest::Over && !rested {
             return None;
+        }
+        self.take_from_queue(at);
+        self.users[usize::from(high)] = user;
+        self.set_in_use(high, true);
+        Some(Acquired { high, rested })
+    }
+
+    /// How far from the queue's head the port stands that `user` had last; of several, the last.
+    #[cold]
+    fn place_of_user(&self, user: u16) -> Option<u8> {
+        let is_it = |&at: &u8| {
+            let high = self.queue[usize::from(self.head.wrapping_add(at))];
+            self.users[usize::from(high)] == user
+        };
+        // A queue of 256 has places 0 to 255.
+        let last = self.free.checked_sub(1)?.min(255) as u8;
+        (0..=last).rev().find(is_it)
+    }
+
+    /// Closes the gap by moving those before it one place on: none, where the head is taken.
+    fn take_from_queue(&mut self, at: u8) {
+        for place in (0..at).rev() {
+            let from = self.head.wrapping_add(place);
+            self.queue[usize::from(from.wrapping_add(1))] = self.queue[usize::from(from)];
         }
         self.head = self.head.wrapping_add(1);
         self.free -= 1;
-        self.set_in_use(high, true);
-        Some(Acquired { high, rested })
     }
 
     /// Gives a port back: it is now the last of the queue.
@@ -183,14 +241,14 @@ impl SnatBlock {
         free
     }
 
-    /// No port in use, and none that would be missed.
+    /// No port in use, no flow that stands by it, and none that would be missed.
     pub(super) fn is_idle(&self, now_ms: u32, hold_down_ms: u32) -> bool {
-        self.in_use == [0; 4] && now_ms.wrapping_sub(self.last_release_ms) >= hold_down_ms
+        self.flows == 0 && self.in_use == [0; 4] && now_ms.wrapping_sub(self.last_release_ms) >= hold_down_ms
     }
 
     /// Forgets which ports are in use, and keeps when each was given back.
     pub(super) fn forget_use(&mut self) {
-        (self.in_use, self.highs, self.head, self.free) = ([0; 4], None, 0, 0);
+        (self.in_use, self.highs, self.head, self.free, self.flows) = ([0; 4], None, 0, 0, 0);
     }
 
     fn is_in_use(&self, high: u8) -> bool {

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::*;
 use crate::wire::Protocol;
@@ -11,13 +12,22 @@ fn pool(max_blocks: usize) -> SnatPool {
 
 /// Towards a backend by its last address byte.
 fn wish(backend: u8, shard: u8, ports: &RangeInclusive<u16>, must_rest: bool) -> PortWish<'_> {
-    let backend = format!("10.2.0.{backend}:80").parse().unwrap();
-    let towards = FlowKey::new(Protocol::Tcp, backend, "10.1.0.10:0".parse().unwrap());
-    PortWish { towards, shard: Shard(shard), ports, must_rest }
+    let backend: SocketAddr = format!("10.2.0.{backend}:80").parse().unwrap();
+    let towards =
+        FlowKey::new(Protocol::Tcp, backend, SocketAddr::from(([10, 1, 0, 10], 0)));
+    let rest = if must_rest { Rest::Over } else { Rest::Any };
+    PortWish { towards, shard: Shard(shard), ports, user: 1, rest }
 }
 
-fn return_key(wish: &PortWish<'_>, port: u16) -> FlowKey {
-    FlowKey { destination_port: port, ..wish.towards }
+/// The port of a shard.
+fn port(shard: u8, given: GivenPort) -> u16 {
+    u16::from_be_bytes([given.high, shard])
+}
+
+/// Gives a port back, its flow gone.
+fn end(pool: &mut SnatPool, given: GivenPort, now_ms: u32) {
+    pool.release(given.block, given.high, now_ms);
+    pool.leave(given.block);
 }
 
 #[test]
@@ -45,13 +55,13 @@ fn one_address_carries_every_port_to_every_backend() {
     let ports = 1024..=65535;
     let mut pool = pool(2 * 256);
     for backend in 1..=2 {
-        let mut given = BTreeSet::new();
+        let mut all = BTreeSet::new();
         for shard in 0..=255 {
             let wish = wish(backend, shard, &ports, true);
-            let ports = std::iter::from_fn(|| pool.acquire(&wish, 0));
-            given.extend(ports.map(|given| given.port));
+            let given = std::iter::from_fn(|| pool.acquire(&wish, 0).ok());
+            all.extend(given.map(|given| port(shard, given)));
         }
-        assert_eq!(given.into_iter().collect::<Vec<_>>(), ports.clone().collect::<Vec<_>>());
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), ports.clone().collect::<Vec<_>>());
     }
 }
 
@@ -61,14 +71,16 @@ fn a_port_rests_before_it_is_taken_again() {
     let (rested, any) = (wish(1, 9, &ports, true), wish(1, 9, &ports, false));
     let mut pool = pool(4);
     let first = pool.acquire(&rested, now_ms).unwrap();
-    assert!(pool.acquire(&rested, now_ms).is_some() && pool.acquire(&any, now_ms).is_none());
-    pool.release(&return_key(&rested, first.port), now_ms);
-    assert_eq!(pool.acquire(&rested, now_ms + HOLD_DOWN_MS - 1), None);
-    let shortened = GivenPort { port: first.port, rested: false };
-    assert_eq!(pool.acquire(&any, now_ms + 1), Some(shortened));
-    pool.release(&return_key(&rested, first.port), now_ms + 2);
-    let later = pool.acquire(&rested, now_ms + 2 + HOLD_DOWN_MS);
-    assert_eq!(later, Some(GivenPort { port: first.port, rested: true }));
+    assert!(pool.acquire(&rested, now_ms).is_ok());
+    assert_eq!(pool.acquire(&any, now_ms), Err(NoPort::Ports));
+    let key = pool.key(first.block).unwrap().return_key(first.high);
+    assert_eq!(key, FlowKey { destination_port: port(9, first), ..rested.towards });
+    end(&mut pool, first, now_ms);
+    assert_eq!(pool.acquire(&rested, now_ms + HOLD_DOWN_MS - 1), Err(NoPort::Ports));
+    let shortened = GivenPort { rested: false, ..first };
+    assert_eq!(pool.acquire(&any, now_ms + 1), Ok(shortened));
+    end(&mut pool, first, now_ms + 2);
+    assert_eq!(pool.acquire(&rested, now_ms + 2 + HOLD_DOWN_MS), Ok(first));
 }
 
 #[test]
@@ -77,17 +89,20 @@ fn blocks_are_limited_and_idle_ones_used_again() {
     let mut pool = pool(3);
     let given: Vec<_> =
         (1..=3).map(|b| pool.acquire(&wish(b, 0, &ports, true), now_ms).unwrap()).collect();
-    assert_eq!(pool.acquire(&wish(4, 0, &ports, true), now_ms), None);
-    pool.release(&return_key(&wish(2, 0, &ports, true), given[1].port), now_ms);
-    now_ms += HOLD_DOWN_MS - 1;
-    assert_eq!(pool.acquire(&wish(4, 0, &ports, true), now_ms), None, "still resting");
+    assert_eq!(pool.acquire(&wish(4, 0, &ports, true), now_ms), Err(NoPort::Blocks));
+    pool.release(given[1].block, given[1].high, now_ms);
+    now_ms += HOLD_DOWN_MS;
+    let late = pool.acquire(&wish(4, 0, &ports, true), now_ms);
+    assert_eq!(late, Err(NoPort::Blocks), "its flow still passes late packets on");
+    pool.leave(given[1].block);
+    now_ms -= 1;
+    assert_eq!(pool.acquire(&wish(4, 0, &ports, true), now_ms), Err(NoPort::Blocks), "it rests");
     now_ms += 1;
-    assert!(pool.acquire(&wish(4, 0, &ports, true), now_ms).is_some());
-    assert_eq!(pool.acquire(&wish(2, 0, &ports, true), now_ms), None, "its block is gone");
+    assert!(pool.acquire(&wish(4, 0, &ports, true), now_ms).is_ok());
+    assert_eq!(pool.acquire(&wish(2, 0, &ports, true), now_ms), Err(NoPort::Blocks));
     for backend in [1, 3, 4] {
-        assert!(pool.acquire(&wish(backend, 0, &ports, true), now_ms).is_some(), "{backend}");
+        assert!(pool.acquire(&wish(backend, 0, &ports, true), now_ms).is_ok(), "{backend}");
     }
-    pool.release(&return_key(&wish(2, 0, &ports, true), given[1].port), now_ms);
 }
 
 #[test]
@@ -96,11 +111,12 @@ fn another_range_holds_for_the_next_port_on() {
     let mut pool = pool(1);
     let outside = pool.acquire(&wish(1, 0, &wide, true), 0).unwrap();
     let inside = pool.acquire(&wish(1, 0, &narrow, true), 0).unwrap();
-    assert!(narrow.contains(&inside.port));
-    assert_eq!(pool.acquire(&wish(1, 0, &narrow, false), 0), None);
-    pool.release(&return_key(&wish(1, 0, &wide, true), outside.port), 0);
-    assert_eq!(pool.acquire(&wish(1, 0, &narrow, false), 0), None);
-    assert_eq!(pool.acquire(&wish(1, 0, &(10..=20), false), 0), None, "no port of the shard");
+    assert!(narrow.contains(&port(0, inside)));
+    assert_eq!(pool.acquire(&wish(1, 0, &narrow, false), 0), Err(NoPort::Ports));
+    end(&mut pool, outside, 0);
+    assert_eq!(pool.acquire(&wish(1, 0, &narrow, false), 0), Err(NoPort::Ports));
+    let none_of_the_shard = pool.acquire(&wish(1, 0, &(10..=20), false), 0);
+    assert_eq!(none_of_the_shard, Err(NoPort::Ports));
 }
 
 #[test]
@@ -108,17 +124,18 @@ fn rebuilt_it_knows_what_is_taken_again_and_what_rests() {
     let ports = 1024..=1535;
     let mut pool = pool(8);
     let given: Vec<_> = (0..4)
-        .flat_map(|shard| [(shard, 0), (shard, 1)])
-        .map(|(shard, _)| (shard, pool.acquire(&wish(1, shard, &ports, true), 0).unwrap().port))
+        .flat_map(|shard| [shard, shard])
+        .map(|shard| (shard, pool.acquire(&wish(1, shard, &ports, true), 0).unwrap()))
         .collect();
-    pool.release(&return_key(&wish(1, 0, &ports, true), given[0].1), 100);
+    end(&mut pool, given[0].1, 100);
     pool.rebuild();
-    for &(shard, port) in &given[1..] {
-        let key = return_key(&wish(1, shard, &ports, true), port);
-        assert!(pool.take(&key, 200) && !pool.take(&key, 200));
+    for &(_, port) in &given[1..] {
+        assert!(pool.retake(port.block, port.high, true));
+        assert!(!pool.retake(port.block, port.high, true), "twice");
+        assert!(pool.retake(port.block, port.high, false), "one that lingers beside it");
     }
-    assert_eq!(pool.acquire(&wish(1, 0, &ports, true), 200), None);
-    let again = GivenPort { port: given[0].1, rested: false };
-    assert_eq!(pool.acquire(&wish(1, 0, &ports, false), 200), Some(again));
-    assert_eq!(pool.acquire(&wish(1, 1, &ports, false), 200), None);
+    assert_eq!(pool.acquire(&wish(1, 0, &ports, true), 200), Err(NoPort::Ports));
+    let again = GivenPort { rested: false, ..given[0].1 };
+    assert_eq!(pool.acquire(&wish(1, 0, &ports, false), 200), Ok(again));
+    assert_eq!(pool.acquire(&wish(1, 1, &ports, false), 200), Err(NoPort::Ports));
 }

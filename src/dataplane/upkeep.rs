@@ -1,9 +1,10 @@
 //! What is done beside packets: expiry, export and import, making whole after a panic.
 
 use super::classify::is_snat;
+use super::entry::Flow;
 use super::entry_flags::PORT_RELEASED;
 use super::flow_table::FlowPlace;
-use super::flows::{End, has_its_backend, is_idle, timeouts_of};
+use super::flows::{End, Flows, is_idle, timeouts_of};
 use super::{Engine, FlowEntry, Shard, Ticks};
 use crate::forwarding::Snapshot;
 
@@ -47,11 +48,11 @@ impl Engine {
         let places = self.flows.table.used_up_to();
         for _ in 0..self.sweep.quota(places, now) {
             let place = self.sweep.next(places);
-            let Some(entry) = self.flows.table.get(place) else { continue };
+            let Some(flow) = self.flows.table.get(place) else { continue };
             let now_ms = now.0 as u32;
-            if is_idle(entry, now_ms, &timeouts_of(snapshot, entry)) {
+            if is_idle(flow, now_ms, &timeouts_of(snapshot, flow)) {
                 self.flows.end(place, End::Idle, now_ms);
-            } else if is_cut(snapshot, entry) {
+            } else if is_cut(snapshot, &self.flows, flow) {
                 self.flows.end(place, End::Cut, now_ms);
             }
         }
@@ -67,12 +68,13 @@ impl Engine {
         let until = end.min(cursor.saturating_add(EXPORT_SCAN));
         let mut copied = 0;
         for at in cursor..until {
-            let Some(entry) = self.flows.table.get(FlowPlace(at)) else { continue };
-            if self.shards.shard_of(&entry.key, self.flows.hash.of(&entry.key)) != shard {
+            let Some(flow) = self.flows.table.get(FlowPlace(at)) else { continue };
+            let key = flow.key();
+            if self.shards.shard_of(&key, self.flows.hash.of(&key)) != shard {
                 continue;
             }
             let Some(place) = out.get_mut(copied) else { return (copied, Some(at)) };
-            *place = *entry;
+            *place = self.flows.entry_of(flow);
             copied += 1;
         }
         (copied, (until < end).then_some(until))
@@ -85,9 +87,9 @@ impl Engine {
         entries.iter().filter(|entry| !self.import_one(now.0 as u32, **entry)).count()
     }
 
-    fn import_one(&mut self, now_ms: u32, mut entry: FlowEntry) -> bool {
+    fn import_one(&mut self, now_ms: u32, entry: FlowEntry) -> bool {
         let flows = &mut self.flows;
-        if !entry.is_in_use() || flows.table.is_full() || !flows.table.is_new_and_sound(&entry) {
+        if !entry.is_in_use() || flows.table.is_full() || !flows.is_new_and_sound(&entry) {
             return false;
         }
         let shard = self.shards.shard_of(&entry.key, flows.hash.of(&entry.key));
@@ -95,45 +97,36 @@ impl Engine {
         if !meets || self.shards.owner(shard) != self.worker {
             return false;
         }
-        if entry.is_nat() {
-            let key = entry.return_key();
-            if !flows.pool.take(&key, now_ms) {
-                return false;
-            }
-            if entry.has(PORT_RELEASED) {
-                flows.pool.release(&key, now_ms);
-            }
-        }
+        let mut flow = Flow::new(&entry.key, entry.client());
+        (flow.state, flow.flags, flow.backend) = (entry.state, entry.flags, entry.backend);
         // Another machine's clock, or one read a moment later: not from the future.
-        if (entry.age_ms(now_ms) as i32) < 0 {
-            entry.last_seen_ms = now_ms;
+        let is_later = (entry.age_ms(now_ms) as i32) < 0;
+        flow.last_seen_ms = if is_later { now_ms } else { entry.last_seen_ms };
+        if entry.is_nat() {
+            let Some(block) = flows.pool.take(&entry.return_key(), now_ms) else { return false };
+            let [high, _] = entry.snat_port.to_be_bytes();
+            flow.bind(block, high);
+            if entry.has(PORT_RELEASED) {
+                flows.pool.release(block, high, now_ms);
+            }
+        } else {
+            flow.set_fingerprint(entry.backend_fingerprint);
         }
-        flows.count_live(&entry, |live| live.saturating_add(1));
-        flows.table.insert(entry).is_some()
+        flows.restore(flow)
     }
 
     /// The engine made whole after a panic: indexes, SNAT ports and counts anew from the entries.
     /// Those that make no sense are given up and counted as cut.
     #[must_use]
     pub fn recover(mut self) -> Engine {
-        let flows = &mut self.flows;
-        let given_up = flows.table.rebuild();
-        flows.counters.events.flows_cut += given_up as u64;
-        flows.pool.rebuild();
-        flows.live.fill(0);
-        for at in 0..flows.table.used_up_to() {
-            let Some(entry) = flows.table.get(FlowPlace(at)).copied() else { continue };
-            flows.count_live(&entry, |live| live.saturating_add(1));
-            if entry.is_nat() && !entry.has(PORT_RELEASED) {
-                flows.pool.take(&entry.return_key(), entry.last_seen_ms);
-            }
-        }
+        let given_up = self.flows.rebuild();
+        self.flows.counters.events.flows_cut += given_up as u64;
         self
     }
 }
 
 /// Has the snapshot lost what the flow needs: its backend, or the address its backend answers to?
-fn is_cut(snapshot: &Snapshot, entry: &FlowEntry) -> bool {
-    let has_way_back = || !entry.is_nat() || is_snat(snapshot, &entry.return_key());
-    !has_its_backend(snapshot, entry) || !has_way_back()
+fn is_cut(snapshot: &Snapshot, flows: &Flows, flow: &Flow) -> bool {
+    let has_way_back = || flows.return_key(flow).is_none_or(|key| is_snat(snapshot, &key));
+    flows.target_of(snapshot, flow).is_none() || !has_way_back()
 }

@@ -52,11 +52,13 @@ named_reasons! {
     ReplyKind {
         /// ARP reply for a VIP or SNAT address (RFC 826).
         Arp => "arp",
-        /// ICMP echo reply from a VIP (RFC 792).
+        /// Neighbour advertisement for a VIP or SNAT address (RFC 4861).
+        NeighbourAdvertisement => "neighbour_advertisement",
+        /// ICMP or ICMPv6 echo reply from a VIP (RFC 792, RFC 4443).
         EchoReply => "icmp_echo",
         /// TCP reset (RFC 9293 section 3.10.7).
         Reset => "tcp_reset",
-        /// ICMP port unreachable (RFC 792).
+        /// ICMP or ICMPv6 port unreachable (RFC 792, RFC 4443).
         PortUnreachable => "icmp_port_unreachable",
     }
 }
@@ -68,10 +70,14 @@ named_reasons! {
         Malformed => "malformed",
         /// The IPv4 header checksum is wrong.
         BadIpv4Checksum => "bad_ipv4_checksum",
+        /// A source route: an IPv4 option, or an IPv6 routing header with segments left.
+        SourceRouted => "source_routed",
+        /// More IPv6 extension headers than are walked over (8).
+        TooManyExtensionHeaders => "too_many_extension_headers",
         /// A fragment: not balanced yet.
         Fragment => "fragment",
         /// Source or destination address that no honest sender uses: multicast, broadcast, loopback,
-        /// zero, a VIP's own, or the same on both sides.
+        /// zero, IPv4-mapped in IPv6, a VIP's own, or the same on both sides.
         BadAddress => "bad_address",
         /// To an address of ours, but to a protocol that is not balanced.
         UnknownProtocol => "unknown_protocol",
@@ -83,14 +89,19 @@ named_reasons! {
         ServiceGone => "service_gone",
         /// There is no route or no MAC to the next hop.
         NoNextHop => "no_next_hop",
-        /// The time to live ran out.
+        /// The time to live or hop limit ran out.
         TtlExceeded => "ttl_exceeded",
         /// Longer than the MTU of the port it would leave by.
         ExceedsMtu => "exceeds_mtu",
+        /// The chunk has no room for the link header that it needs (more VLAN tags than it came
+        /// with).
+        NoHeadroom => "no_headroom",
         /// The flow table is full and the mode (NAT) needs an entry.
         FlowTableFull => "flow_table_full",
         /// No SNAT port is left towards the backend.
         SnatPortsExhausted => "snat_ports_exhausted",
+        /// No block of SNAT ports is left: too many pairs of a backend and a SNAT address.
+        SnatBlocksExhausted => "snat_blocks_exhausted",
         /// The service is NAT and no SNAT address can be used towards the backend.
         NoSnatAddress => "no_snat_address",
         /// To a SNAT address and port, but no flow uses it.

@@ -8,6 +8,7 @@ mod routes;
 mod service;
 mod snapshot;
 mod steer;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -19,3 +20,4 @@ pub use snapshot::{
     AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,
 };
 pub use steer::{MOST_SHARED_RANGES, SteerEntry, SteerTable};
+pub use target::{Target, Way};

@@ -1,10 +1,10 @@
 //! A service as workers see it.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{BackendId, ServiceIndex};
-use crate::wire::{FlowKey, Protocol};
+use crate::wire::{Address, FlowKey, Protocol};
 
 /// How packets get to a backend.
 #[derive(
@@ -72,7 +72,7 @@ pub struct Service {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// VIP and port.
-    pub vip: SocketAddrV4,
+    pub vip: SocketAddr,
     /// Transport.
     pub protocol: Protocol,
     /// The machine has this address too: only this protocol and port of it are ours.
@@ -91,26 +91,50 @@ pub struct Service {
     pub gone: bool,
 }
 
+/// What a packet says of the service it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct VipKey {
+    address: Address,
+    /// Port in the upper half, protocol in the lower.
+    rest: u32,
+}
+
+impl VipKey {
+    #[inline]
+    fn new(address: Address, port: u16, protocol: u8) -> VipKey {
+        VipKey { address, rest: u32::from(port) << 16 | u32::from(protocol) }
+    }
+
+    /// Spreads what an operator chose: no secret is needed.
+    #[inline]
+    fn hash(&self) -> u64 {
+        let (high, low) = self.address.halves();
+        let mixed = low ^ high.rotate_left(29) ^ u64::from(self.rest).rotate_left(41);
+        mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 /// VIP, protocol and port -> service: open addressing, at most half full, built once a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceTable {
-    /// Power of two long. `u64::MAX` marks an empty place: no key is that.
-    places: Vec<(u64, ServiceIndex)>,
+    /// Power of two long. An index of [`EMPTY`] marks an empty place.
+    places: Vec<(VipKey, u32)>,
 }
 
-const EMPTY: u64 = u64::MAX;
+const EMPTY: u32 = u32::MAX;
 
 impl ServiceTable {
     /// Builds the table; of two services with one key, the first is found.
     pub fn new(services: &[Service]) -> ServiceTable {
         let len = (services.len() * 2).next_power_of_two().max(2);
-        let mut table = ServiceTable { places: vec![(EMPTY, ServiceIndex(0)); len] };
+        let empty = (VipKey::new(Address::UNSPECIFIED, 0, 0), EMPTY);
+        let mut table = ServiceTable { places: vec![empty; len] };
         for (index, service) in services.iter().enumerate() {
-            let key =
-                key_of(service.vip.ip().to_bits(), service.vip.port(), service.protocol.number());
-            let place = table.place_of(key);
-            if table.places[place].0 == EMPTY {
-                table.places[place] = (key, ServiceIndex(index as u32));
+            let vip = service.vip;
+            let key = VipKey::new(vip.ip().into(), vip.port(), service.protocol.number());
+            let place = table.place_of(&key);
+            if table.places[place].1 == EMPTY {
+                table.places[place] = (key, index as u32);
             }
         }
         table
@@ -122,25 +146,24 @@ impl ServiceTable {
         if self.places.is_empty() {
             return None;
         }
-        let wanted = key_of(key.destination, key.destination_port, key.protocol as u8);
-        let (found, index) = self.places[self.place_of(wanted)];
-        (found == wanted).then_some(index)
+        let wanted = VipKey::new(key.destination, key.destination_port, key.protocol_number());
+        let (_, index) = self.places[self.place_of(&wanted)];
+        (index != EMPTY).then_some(ServiceIndex(index))
     }
 
     /// Where `key` stands, or the empty place where it would.
     #[inline]
-    fn place_of(&self, key: u64) -> usize {
+    fn place_of(&self, key: &VipKey) -> usize {
         let mask = self.places.len() - 1;
-        let mut place = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
-        while self.places[place].0 != key && self.places[place].0 != EMPTY {
+        let mut place = (key.hash() >> 32) as usize & mask;
+        loop {
+            let (found, index) = &self.places[place];
+            if *index == EMPTY || found == key {
+                return place;
+            }
             place = (place + 1) & mask;
         }
-        place
     }
-}
-
-fn key_of(address: u32, port: u16, protocol: u8) -> u64 {
-    u64::from(address) << 32 | u64::from(port) << 8 | u64::from(protocol)
 }
 
 #[cfg(test)]
@@ -151,7 +174,7 @@ mod tests {
     fn finds_each_service_and_nothing_else() {
         let service = |address: u32, port: u16, protocol| Service {
             name: "s".into(),
-            vip: SocketAddrV4::new(address.into(), port),
+            vip: SocketAddr::new(std::net::Ipv4Addr::from(address).into(), port),
             protocol,
             shared_address: false,
             mode: Mode::Nat,
@@ -168,7 +191,7 @@ mod tests {
             })
             .collect();
         let table = ServiceTable::new(&services);
-        let client = "192.0.2.1:4000".parse().unwrap();
+        let client: SocketAddr = "192.0.2.1:4000".parse().unwrap();
         for (index, service) in services.iter().enumerate() {
             let key = FlowKey::new(service.protocol, client, service.vip);
             assert_eq!(table.find(&key), Some(ServiceIndex(index as u32)));

@@ -1,14 +1,16 @@
 //! The immutable state workers forward by: made by `compile`, swapped in between batches.
 
 use std::hash::Hasher;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
-use super::{BackendId, Ledger, NextHop, RouteTable, Service, ServiceIndex, ServiceTable};
-use crate::wire::{FlowKey, MacAddress, PortId};
+use super::{
+    BackendId, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable, Target,
+};
+use crate::wire::{Address, FlowKey, MacAddress, PortId};
 
 /// The secret that places flows in Maglev tables; nodes of one ECMP group share it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,9 @@ pub struct Backend {
     /// Its service in this snapshot (a removed one stays as `gone` while flows of it live).
     pub service: ServiceIndex,
     /// Where it listens.
-    pub socket: SocketAddrV4,
+    pub socket: SocketAddr,
+    /// How packets get to it: the service's mode when its flows began.
+    pub mode: Mode,
     /// Weight as configured.
     pub weight: u16,
     /// What it may still get.
@@ -61,7 +65,7 @@ pub struct Backend {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnatAddress {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Ports that may be used; spans at least 256, so that every shard has one.
     pub ports: RangeInclusive<u16>,
     /// Used only towards backends behind this port, or towards all.
@@ -111,7 +115,10 @@ pub struct Snapshot {
     pub routes: RouteTable,
     cluster_key: ClusterKey,
     by_vip: ServiceTable,
-    addresses: Vec<(u32, AddressRole)>,
+    /// Sorted.
+    addresses: Vec<(Address, AddressRole)>,
+    /// By [`BackendId`].
+    targets: Vec<Target>,
     ledger: Ledger,
 }
 
@@ -140,16 +147,20 @@ impl Snapshot {
         let by_vip = ServiceTable::new(&parts.services);
         let vips = parts.services.iter().map(|s| {
             let role = if s.shared_address { AddressRole::Shared } else { AddressRole::Vip };
-            (s.vip.ip().to_bits(), role)
+            (Address::from(s.vip.ip()), role)
         });
         let snat = parts.snat.iter().map(|s| {
             let role = if s.shared_address { AddressRole::Shared } else { AddressRole::Snat };
-            (s.address.to_bits(), role)
+            (Address::from(s.address), role)
         });
         let mut addresses: Vec<_> = vips.chain(snat).collect();
         // Stable, and VIPs come first: an address that is VIP and SNAT answers pings too.
         addresses.sort_by_key(|&(address, _)| address);
         addresses.dedup_by_key(|&mut (address, _)| address);
+        let target = |backend: &Option<Backend>| {
+            backend.as_ref().map_or(Target::NONE, |backend| Target::of(backend, &parts.ports))
+        };
+        let targets = parts.backends.iter().map(target).collect();
         let SnapshotParts { generation, services, backends, snat, ports, routes, cluster_key } =
             parts;
         Snapshot {
@@ -162,6 +173,7 @@ impl Snapshot {
             cluster_key,
             by_vip,
             addresses,
+            targets,
             ledger: Ledger::default(),
         }
     }
@@ -257,11 +269,16 @@ impl Snapshot {
 
     fn flow_hash(&self, key: &FlowKey) -> u64 {
         let mut hasher = SipHasher13::new_with_key(&self.cluster_key.0);
-        hasher.write(&key.source.to_be_bytes());
-        hasher.write(&key.destination.to_be_bytes());
+        if key.source.is_v4() {
+            hasher.write(&key.source.low_bits().to_be_bytes());
+            hasher.write(&key.destination.low_bits().to_be_bytes());
+        } else {
+            hasher.write(&key.source.octets());
+            hasher.write(&key.destination.octets());
+        }
         hasher.write(&key.source_port.to_be_bytes());
         hasher.write(&key.destination_port.to_be_bytes());
-        hasher.write(&[key.protocol as u8]);
+        hasher.write(&[key.protocol_number()]);
         hasher.finish()
     }
 
@@ -283,25 +300,37 @@ impl Snapshot {
         self.ports.get(id.index())
     }
 
+    /// What packets have to know of a backend; none when no backend has this id.
+    #[inline]
+    pub fn target(&self, id: BackendId) -> Option<&Target> {
+        self.targets.get(id.index()).filter(|target| target.is_there)
+    }
+
+    /// The same without asking whether there is one: to fetch its line.
+    #[inline]
+    pub fn target_line(&self, id: BackendId) -> Option<&Target> {
+        self.targets.get(id.index())
+    }
+
     /// How an address is ours, if it is.
     #[inline]
-    pub fn address_role(&self, address: Ipv4Addr) -> Option<AddressRole> {
-        let found =
-            self.addresses.binary_search_by_key(&address.to_bits(), |&(address, _)| address);
+    pub fn address_role(&self, address: Address) -> Option<AddressRole> {
+        let found = self.addresses.binary_search_by_key(&address, |&(address, _)| address);
         found.ok().map(|place| self.addresses[place].1)
     }
 
     /// Every address of ours with its role, sorted.
-    pub fn addresses(&self) -> impl Iterator<Item = (Ipv4Addr, AddressRole)> + '_ {
-        self.addresses.iter().map(|&(address, role)| (Ipv4Addr::from_bits(address), role))
+    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, AddressRole)> + '_ {
+        self.addresses.iter().map(|&(address, role)| (address.ip(), role))
     }
 
     /// The SNAT address that owns this address and port, by its place in [`Snapshot::snat`].
     #[inline]
-    pub fn find_snat(&self, address: Ipv4Addr, port: u16) -> Option<u16> {
+    pub fn find_snat(&self, address: Address, port: u16) -> Option<u16> {
         // Asked of every client's address: nearly all are none of ours, and pools may be many.
         self.address_role(address)?;
-        let owns = |snat: &SnatAddress| snat.address == address && snat.ports.contains(&port);
+        let ip = address.ip();
+        let owns = |snat: &SnatAddress| snat.address == ip && snat.ports.contains(&port);
         self.snat.iter().position(owns).map(|place| place as u16)
     }
 }

@@ -1,20 +1,20 @@
 //! What the XDP program takes off the NIC: a pure function of the snapshot.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{AddressRole, Snapshot};
-use crate::wire::Protocol;
+use crate::wire::{Address, Protocol};
 
 /// One thing the XDP program takes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SteerEntry {
-    /// Everything to an address that is ours alone: every protocol, ARP requests for it, fragments.
-    Whole(Ipv4Addr),
+    /// Everything to an address that is ours alone: every protocol, ARP and NDP questions for it, fragments.
+    Whole(IpAddr),
     /// One protocol and port of an address the machine has too.
-    Port(Ipv4Addr, Protocol, u16),
+    Port(IpAddr, Protocol, u16),
     /// NAT return traffic to an address the machine has too: TCP and UDP to these ports.
-    PortRange(Ipv4Addr, u16, u16),
+    PortRange(IpAddr, u16, u16),
 }
 
 /// Port ranges of one shared address that can be taken.
@@ -30,10 +30,10 @@ pub struct SteerTable {
 impl SteerTable {
     /// The table for a snapshot.
     pub fn of(snapshot: &Snapshot) -> SteerTable {
-        let whole = |address| !matches!(snapshot.address_role(address), Some(AddressRole::Shared));
+        let whole = |address: IpAddr| !matches!(snapshot.address_role(Address::from(address)), Some(AddressRole::Shared));
         let mut entries = BTreeSet::new();
         for service in &snapshot.services {
-            let address = *service.vip.ip();
+            let address = service.vip.ip();
             entries.insert(if whole(address) {
                 SteerEntry::Whole(address)
             } else {

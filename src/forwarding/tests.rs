@@ -1,10 +1,14 @@
 //! Look-ups of a snapshot, and the steer table as a function of it.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use super::*;
-use crate::wire::{FlowKey, MacAddress, PortId, Protocol};
+use crate::wire::{Address, FlowKey, MacAddress, PortId, Protocol, Tags};
+
+fn address(text: &str) -> Address {
+    text.parse::<IpAddr>().unwrap().into()
+}
 
 fn service(vip: &str, slots: &[u32]) -> Service {
     Service {
@@ -39,7 +43,8 @@ fn backend(id: u32, service: u32) -> Option<Backend> {
         id: BackendId(id),
         name: format!("b{id}").into(),
         service: ServiceIndex(service),
-        socket: SocketAddrV4::new(Ipv4Addr::from_bits(0x0a02_000b + id), 80),
+        socket: SocketAddr::new(Ipv4Addr::from_bits(0x0a02_000b + id).into(), 80),
+        mode: Mode::Nat,
         weight: 1,
         state: BackendState::Active,
         retired_in: 0,
@@ -71,7 +76,7 @@ fn flow(client: u32) -> FlowKey {
         Ipv4Addr::from_bits(0xc000_0200 + client / 1_000),
         1_024 + (client % 1_000) as u16,
     );
-    FlowKey::new(Protocol::Tcp, source, "10.1.0.100:80".parse().unwrap())
+    FlowKey::new(Protocol::Tcp, source, "10.1.0.100:80".parse::<SocketAddr>().unwrap())
 }
 
 #[test]
@@ -81,8 +86,10 @@ fn whose_an_address_is() {
             service("10.1.0.100:80", &[]),
             service("10.1.0.100:81", &[]),
             shared(service("10.1.0.1:80", &[])),
+            service("[2001:db8::100]:80", &[]),
         ],
         vec![
+            snat("2001:db8::10", 1_024, 65_535, false),
             snat("10.1.0.10", 1_024, 65_535, false),
             snat("10.1.0.100", 1_024, 2_000, false),
             snat("10.1.0.1", 1_024, 2_000, true),
@@ -94,13 +101,25 @@ fn whose_an_address_is() {
         ("10.1.0.1", Some(AddressRole::Shared)),
         ("10.1.0.101", None),
         ("0.0.0.0", None),
+        ("2001:db8::100", Some(AddressRole::Vip)),
+        ("2001:db8::10", Some(AddressRole::Snat)),
+        ("::10.1.0.100", None),
     ];
-    for (address, wanted) in rows {
-        assert_eq!(snapshot.address_role(address.parse().unwrap()), wanted, "{address}");
+    for (text, wanted) in rows {
+        assert_eq!(snapshot.address_role(address(text)), wanted, "{text}");
     }
     let all: Vec<String> =
         snapshot.addresses().map(|(address, role)| format!("{address} {role:?}")).collect();
-    assert_eq!(all, ["10.1.0.1 Shared", "10.1.0.10 Snat", "10.1.0.100 Vip"]);
+    assert_eq!(
+        all,
+        [
+            "10.1.0.1 Shared",
+            "10.1.0.10 Snat",
+            "10.1.0.100 Vip",
+            "2001:db8::10 Snat",
+            "2001:db8::100 Vip"
+        ]
+    );
 }
 
 #[test]
@@ -109,6 +128,7 @@ fn who_owns_a_snat_port() {
         snat("10.1.0.10", 1_024, 1_999, false),
         snat("10.1.0.10", 2_000, 2_999, false),
         snat("10.1.0.11", 1_024, 65_535, false),
+        snat("2001:db8::10", 1_024, 65_535, false),
     ];
     let snapshot = snapshot(vec![], pools);
     let rows = [
@@ -119,9 +139,11 @@ fn who_owns_a_snat_port() {
         ("10.1.0.10", 3_000, None),
         ("10.1.0.11", 65_535, Some(2)),
         ("10.1.0.12", 2_000, None),
+        ("2001:db8::10", 2_000, Some(3)),
+        ("2001:db8::11", 2_000, None),
     ];
-    for (address, port, wanted) in rows {
-        assert_eq!(snapshot.find_snat(address.parse().unwrap(), port), wanted, "{address}:{port}");
+    for (text, port, wanted) in rows {
+        assert_eq!(snapshot.find_snat(address(text), port), wanted, "{text} port {port}");
     }
 }
 
@@ -189,9 +211,17 @@ fn the_same_whatever_the_generation() {
         (
             "a route",
             |p| {
-                let (network, gateway) = (Ipv4Addr::UNSPECIFIED, None);
-                let route = Route { network, prefix_len: 0, metric: 0, port: PortId(0), gateway };
-                p.routes = RouteTable::new(vec![route], vec![]);
+                p.routes = RouteTable::new(
+                    vec![Route {
+                        network: Ipv4Addr::UNSPECIFIED.into(),
+                        prefix_len: 0,
+                        metric: 0,
+                        port: PortId(0),
+                        tags: Tags::NONE,
+                        gateway: None,
+                    }],
+                    vec![],
+                );
             },
             false,
         ),
@@ -212,6 +242,8 @@ fn what_is_steered() {
     assert_eq!(entries(services(), vec![]), ["Whole(10.1.0.100)"], "one address, one entry");
     let gone = Service { gone: true, ..service("10.1.0.101:80", &[]) };
     assert_eq!(entries(vec![gone], vec![]), ["Whole(10.1.0.101)"], "its flows are still told");
+    let both = vec![service("10.1.0.100:80", &[]), service("[2001:db8::100]:80", &[])];
+    assert_eq!(entries(both, vec![]), ["Whole(10.1.0.100)", "Whole(2001:db8::100)"]);
     let udp = Service { protocol: Protocol::Udp, ..service("10.1.0.1:53", &[]) };
     assert_eq!(
         entries(
@@ -236,7 +268,7 @@ fn what_is_added_and_removed() {
     let wanted = table(&["10.1.0.101:81", "10.1.0.102:80"]);
     let added: Vec<_> = wanted.added_to(&running).collect();
     let removed: Vec<_> = wanted.removed_from(&running).collect();
-    assert_eq!(added, [SteerEntry::Whole(Ipv4Addr::new(10, 1, 0, 102))]);
-    assert_eq!(removed, [SteerEntry::Whole(Ipv4Addr::new(10, 1, 0, 100))]);
+    assert_eq!(added, [SteerEntry::Whole([10, 1, 0, 102].into())]);
+    assert_eq!(removed, [SteerEntry::Whole([10, 1, 0, 100].into())]);
     assert_eq!(wanted.added_to(&wanted).count() + wanted.removed_from(&wanted).count(), 0);
 }

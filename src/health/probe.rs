@@ -1,7 +1,7 @@
 //! One try: connect, and for HTTP ask and read the answer's status.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -36,7 +36,7 @@ pub enum ProbeError {
 ///
 /// # Errors
 /// Why it is no success, as a text for people.
-pub async fn probe(socket: SocketAddrV4, spec: &HealthCheckSpec) -> Result<(), ProbeError> {
+pub async fn probe(socket: SocketAddr, spec: &HealthCheckSpec) -> Result<(), ProbeError> {
     let limit = Duration::from_millis(spec.timeout_ms.into());
     let deadline = Instant::now() + limit;
     match timeout_at(deadline, attempt(socket, &spec.kind)).await {
@@ -51,7 +51,7 @@ pub async fn probe(socket: SocketAddrV4, spec: &HealthCheckSpec) -> Result<(), P
     }
 }
 
-async fn attempt(socket: SocketAddrV4, kind: &HealthCheckKind) -> Result<Option<Rest>, ProbeError> {
+async fn attempt(socket: SocketAddr, kind: &HealthCheckKind) -> Result<Option<Rest>, ProbeError> {
     let stream = TcpStream::connect(socket).await.map_err(connect_error)?;
     let HealthCheckKind::Http { path, host, status } = kind else {
         return Ok(None);
@@ -101,7 +101,7 @@ impl Rest {
 
 async fn get(
     stream: TcpStream,
-    socket: SocketAddrV4,
+    socket: SocketAddr,
     path: &str,
     host: Option<&str>,
 ) -> Result<Rest, String> {
@@ -163,7 +163,7 @@ fn duration_text(duration: Duration) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -176,25 +176,20 @@ pub(super) mod tests {
     }
 
     /// A loopback address that refuses: bound, so that nobody else gets it, and not listening.
-    fn refusing() -> (tokio::net::TcpSocket, SocketAddrV4) {
+    fn refusing() -> (tokio::net::TcpSocket, SocketAddr) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = v4(socket.local_addr().unwrap());
+        let address = socket.local_addr().unwrap();
         (socket, address)
-    }
-
-    pub fn v4(address: SocketAddr) -> SocketAddrV4 {
-        let SocketAddr::V4(address) = address else { panic!("{address}") };
-        address
     }
 
     /// Answers every connection with `answer`, then holds it open for `hold`; gives the requests.
     async fn server(
         answer: Vec<u8>,
         hold: Duration,
-    ) -> (SocketAddrV4, tokio::task::JoinHandle<String>) {
+    ) -> (SocketAddr, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::new();
@@ -262,7 +257,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn tcp_connects_or_is_refused() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         assert_eq!(probe(address, &spec(HealthCheckKind::Tcp)).await, Ok(()));
         let (_held, address) = refusing();
         let error = probe(address, &spec(HealthCheckKind::Tcp)).await.unwrap_err();

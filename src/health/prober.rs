@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct ProbeTarget {
     /// Its name in the service.
     pub backend: Arc<str>,
     /// Where it is probed.
-    pub socket: SocketAddrV4,
+    pub socket: SocketAddr,
     /// How.
     pub spec: HealthCheckSpec,
 }
@@ -181,13 +181,13 @@ fn jittered(interval_ms: u64, rng: &mut SmallRng) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe::tests::{spec, v4};
+    use super::super::probe::tests::spec;
     use super::*;
     use crate::control::HealthCheckKind;
     use std::net::Ipv4Addr;
     use tokio::net::TcpListener;
 
-    fn target(backend: &str, socket: SocketAddrV4) -> ProbeTarget {
+    fn target(backend: &str, socket: SocketAddr) -> ProbeTarget {
         let spec = HealthCheckSpec { rise: 1, ..spec(HealthCheckKind::Tcp) };
         ProbeTarget { service: "web".into(), backend: backend.into(), socket, spec }
     }
@@ -201,9 +201,9 @@ mod tests {
     #[tokio::test]
     async fn follows_backends_and_targets() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let at_other = v4(other.local_addr().unwrap());
+        let at_other = other.local_addr().unwrap();
         let (targets, watched) = watch::channel(Arc::new(vec![target("b1", address)]));
         let (sender, mut events) = mpsc::channel(16);
         let prober = tokio::spawn(Prober::new(7, 8).run(watched, sender));
@@ -227,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn many_targets_share_few_descriptors() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = v4(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         tokio::spawn(async move { while listener.accept().await.is_ok() {} });
         let mut all: Vec<_> = (0..10_000).map(|i| target(&format!("b{i}"), address)).collect();
         all.iter_mut().for_each(|t| t.spec.interval_ms = 60_000);

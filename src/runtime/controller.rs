@@ -152,7 +152,7 @@ impl<T: SteerTarget> Controller<T> {
     fn tell_claimed(&self, topology: &Topology) {
         let snapshot = self.publisher.current();
         for own in &topology.own_addresses {
-            let role = snapshot.address_role(own.address);
+            let role = snapshot.address_role(own.address.into());
             let is_ours_alone = matches!(role, Some(AddressRole::Vip | AddressRole::Snat));
             if is_ours_alone && !self.topology.is_own(own.address) {
                 let address = own.address;
@@ -281,7 +281,7 @@ impl<T: SteerTarget> Controller<T> {
         }
         for (port, frame) in self.announcer.due(now_ms).frames {
             // A full queue is not bad: each announcement is repeated.
-            let _ = worker.send(Message::Transmit(port, Box::from(frame)));
+            let _ = worker.send(Message::Transmit(port, frame));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::dataplane::Counters;
+use crate::dataplane::{Counters, Traffic};
 use crate::io::{DeviceStatistics, FrameCensus};
 use crate::wire::PortId;
 
@@ -32,6 +32,8 @@ pub struct WorkerReport {
     pub counters: Counters,
     /// Live flows by backend id.
     pub live_flows: Vec<u32>,
+    /// What went to and came from each backend, by backend id.
+    pub traffic: Vec<Traffic>,
     /// The device's own counts.
     pub device: DeviceStatistics,
     /// Where the device's frames are.

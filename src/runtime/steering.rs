@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn table(last_octets: &[u8]) -> SteerTable {
-        let entry = |&last: &u8| SteerEntry::Whole(Ipv4Addr::new(10, 0, 0, last));
+        let entry = |&last: &u8| SteerEntry::Whole(Ipv4Addr::new(10, 0, 0, last).into());
         SteerTable { entries: last_octets.iter().map(entry).collect() }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{HandOver, Message, Publisher, Reader, WorkerShared, clock};
-use crate::dataplane::{Arrival, DropReason, Engine, Outcome, Ticks, Verdict};
+use crate::dataplane::{Arrival, DropReason, Engine, Outcome, Prepared, Ticks, Verdict};
 use crate::forwarding::Snapshot;
 use crate::io::{BATCH, Batch, Device, Frame};
 
@@ -51,6 +51,8 @@ struct Bench<D> {
     /// Frames received and not yet decided about, last first. Here and not on the stack, so that
     /// a panic loses none of them.
     batch: Batch,
+    /// What the engine found out about the frames of the batch, at the same places.
+    prepared: Box<[Prepared; BATCH]>,
     /// The frame the engine has in hand.
     current: Option<Frame>,
     /// What the engine had counted as arrived before `current`, and how that arrived: for a frame
@@ -76,6 +78,7 @@ impl<D: Device> Worker<D> {
                 engine,
                 hand_over,
                 batch: Batch::new(),
+                prepared: Box::new([Prepared::NONE; BATCH]),
                 current: None,
                 arrived_before: 0,
                 is_taken_over: false,
@@ -138,6 +141,8 @@ impl<D: Device> Worker<D> {
             report.counters = bench.engine.counters().clone();
             report.live_flows.clear();
             report.live_flows.extend_from_slice(bench.engine.live_flows());
+            report.traffic.clear();
+            report.traffic.extend_from_slice(bench.engine.traffic());
             report.device = bench.device.statistics();
             report.census = bench.device.census();
             report.batches = self.batches;
@@ -200,35 +205,43 @@ impl<D: Device> Worker<D> {
     pub fn engine(&self) -> &Engine {
         &self.bench.engine
     }
+
+    /// The engine, for tests that take its flow events.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.bench.engine
+    }
 }
 
 impl<D: Device> Bench<D> {
-    /// A batch from the device, each frame run to its verdict.
+    /// A batch from the device, each frame run to its verdict. The batch is prepared as a whole, so
+    /// that its frames wait for memory together.
     fn receive(&mut self, snapshot: &Snapshot, now: Ticks) -> usize {
         let received = self.device.receive(&mut self.batch);
         // The batch is emptied from its end; turned round, that is the order of arrival.
         self.batch.reverse();
+        for (frame, prepared) in self.batch.iter().zip(&mut self.prepared) {
+            let arrival = Arrival::Received(frame.port);
+            let view = self.device.view(frame);
+            self.engine.prepare(snapshot, arrival, view.bytes(), prepared);
+        }
+        self.engine.look_ahead(snapshot, &mut self.prepared[..self.batch.len()]);
         while let Some(frame) = self.batch.pop() {
             self.current = Some(frame);
-            self.decide(snapshot, now, Arrival::Received);
+            self.decide(snapshot, now, self.batch.len());
         }
         received
     }
 
-    /// Gives the current frame its one verdict and does what the verdict says.
-    fn decide(
-        &mut self,
-        snapshot: &Snapshot,
-        now: Ticks,
-        arrival: impl FnOnce(crate::wire::PortId) -> Arrival,
-    ) {
+    /// Gives the current frame its one verdict and does what the verdict says. It is the one that
+    /// was prepared at this place.
+    fn decide(&mut self, snapshot: &Snapshot, now: Ticks, prepared: usize) {
         let Some(frame) = &mut self.current else { return };
+        let Some(prepared) = self.prepared.get(prepared) else { return };
         let port = frame.port;
-        let arrival = arrival(port);
         self.arrived_before = self.engine.counters().arrived();
-        self.is_taken_over = matches!(arrival, Arrival::TakenOver(_));
+        self.is_taken_over = matches!(prepared.arrival(), Arrival::TakenOver(_));
         let mut view = self.device.view(frame);
-        let outcome = self.engine.process(snapshot, now, arrival, &mut view);
+        let outcome = self.engine.finish(snapshot, now, prepared, &mut view);
         let (start, len) = (view.start(), view.len());
         if let Outcome::HandOver { worker } = outcome {
             let sent = self.hand_over.send(worker, port, view.bytes());
@@ -266,8 +279,11 @@ impl<D: Device> Bench<D> {
             if !waiting {
                 return taken;
             }
-            if self.current.is_some() {
-                self.decide(snapshot, now, Arrival::TakenOver);
+            if let Some(frame) = &self.current {
+                let arrival = Arrival::TakenOver(frame.port);
+                let view = self.device.view(frame);
+                self.engine.prepare(snapshot, arrival, view.bytes(), &mut self.prepared[0]);
+                self.decide(snapshot, now, 0);
             } else {
                 let counters = self.engine.counters_mut();
                 counters.events.taken_over += 1;

@@ -1,8 +1,6 @@
 //! The Internet checksum (RFC 1071): full sums, and changes to one (RFC 1624).
 
-use std::net::Ipv4Addr;
-
-use super::Protocol;
+use super::{Address, FlowKey};
 
 /// Adds up big-endian 16-bit words without folding the carries; an odd last byte is the high half
 /// of a word (RFC 1071 section 4.1). Sums of parts of even length may be added.
@@ -24,24 +22,53 @@ pub fn fold(sum: u64) -> u16 {
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
+/// Does an IPv4 header without options add up? In words as wide and in whatever byte order the
+/// machine has: the sum is the same (RFC 1071 section 2 B).
+#[inline]
+pub fn ipv4_header_adds_up(header: &[u8; 20]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    adds_up(sum)
+}
+
 /// Does a range that holds its own checksum add up (to all ones)?
 #[inline]
 pub fn adds_up(sum: u64) -> bool {
     fold(sum) == 0xffff
 }
 
-/// Sum of the pseudo header that TCP and UDP include (RFC 9293 section 3.1, RFC 768).
+/// Sum of the pseudo header that transports include (RFC 9293 section 3.1, RFC 768, RFC 8200 section
+/// 8.1).
+///
+/// For both families in one: the words that one has and the other has not are zero.
 #[inline]
 pub fn pseudo_header_sum(
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    protocol: Protocol,
-    segment_len: u16,
+    source: Address,
+    destination: Address,
+    protocol: u8,
+    segment_len: usize,
 ) -> u64 {
-    u64::from(source.to_bits())
-        + u64::from(destination.to_bits())
-        + u64::from(protocol.number())
-        + u64::from(segment_len)
+    words_of(source)
+        + words_of(destination)
+        + u64::from(protocol)
+        // A packet is at most 65,575 bytes long.
+        + segment_len as u64
+}
+
+/// The sum of the pseudo header of packets with this key.
+#[inline]
+pub fn pseudo_header_of(key: &FlowKey, segment_len: usize) -> u64 {
+    pseudo_header_sum(key.source, key.destination, key.protocol_number(), segment_len)
+}
+
+/// An address as its pseudo header's words add up; of an IPv4 one, its 32 bits.
+#[inline]
+fn words_of(address: Address) -> u64 {
+    let (high, low) = address.halves();
+    if address.is_v4() {
+        return u64::from(address.low_bits());
+    }
+    (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff)
 }
 
 /// What a checksum has to take in since words under it changed (RFC 1624 equation 3:
@@ -68,6 +95,21 @@ impl Change {
     pub fn double_word(self, old: u32, new: u32) -> Change {
         // Both halves of the complement: fold() brings the high half down.
         Change(self.0 + u64::from(!old) + u64::from(new))
+    }
+
+    /// An address became another one of the same family.
+    #[inline]
+    #[must_use]
+    pub fn address(self, old: Address, new: Address) -> Change {
+        let (old_high, old_low) = old.halves();
+        let (new_high, new_low) = new.halves();
+        let low = self.double_word(old_low as u32, new_low as u32);
+        if old.is_v4() {
+            return low;
+        }
+        low.double_word((old_low >> 32) as u32, (new_low >> 32) as u32)
+            .double_word(old_high as u32, new_high as u32)
+            .double_word((old_high >> 32) as u32, (new_high >> 32) as u32)
     }
 
     /// The checksum after the change.

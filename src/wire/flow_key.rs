@@ -1,7 +1,9 @@
-//! What tells one flow from another: the 5-tuple.
+//! The 5-tuple that names a flow.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
+
+use super::{Address, Family};
 
 /// The transports that are balanced (IANA protocol numbers).
 #[derive(
@@ -18,7 +20,8 @@ pub enum Protocol {
 
 impl Protocol {
     /// The protocol for an IANA number, if it is one that is balanced.
-    pub fn from_number(number: u8) -> Option<Protocol> {
+    #[inline]
+    pub const fn from_number(number: u8) -> Option<Protocol> {
         match number {
             6 => Some(Protocol::Tcp),
             17 => Some(Protocol::Udp),
@@ -26,8 +29,9 @@ impl Protocol {
         }
     }
 
-    /// The IANA number, as it stands in the IPv4 header.
-    pub fn number(self) -> u8 {
+    /// The IANA number, as it stands in the IP header.
+    #[inline]
+    pub const fn number(self) -> u8 {
         self as u8
     }
 }
@@ -41,16 +45,17 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// An IPv4 5-tuple as a packet carries it. 16 bytes, plain data, fit for the flow table.
+/// A 5-tuple as a packet carries it. 40 bytes, plain data, fit for the flow table.
 ///
-/// Addresses and ports are in host byte order, so that comparing and printing need no thought.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// Ports are in host byte order and 0 where the packet has none, so that comparing and printing need
+/// no thought.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(C)]
 pub struct FlowKey {
-    /// Source address, host byte order.
-    pub source: u32,
-    /// Destination address, host byte order.
-    pub destination: u32,
+    /// Source address.
+    pub source: Address,
+    /// Destination address, of the same family.
+    pub destination: Address,
     /// Source port, host byte order.
     pub source_port: u16,
     /// Destination port, host byte order.
@@ -61,10 +66,15 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// The key of a packet from `source` to `destination`.
-    pub fn new(protocol: Protocol, source: SocketAddrV4, destination: SocketAddrV4) -> FlowKey {
+    pub fn new(
+        protocol: Protocol,
+        source: impl Into<SocketAddr>,
+        destination: impl Into<SocketAddr>,
+    ) -> FlowKey {
+        let (source, destination) = (source.into(), destination.into());
         FlowKey {
-            source: source.ip().to_bits(),
-            destination: destination.ip().to_bits(),
+            source: source.ip().into(),
+            destination: destination.ip().into(),
             source_port: source.port(),
             destination_port: destination.port(),
             protocol: u32::from(protocol.number()),
@@ -72,7 +82,9 @@ impl FlowKey {
     }
 
     /// The key of packets the other way.
-    pub fn reversed(self) -> FlowKey {
+    #[inline]
+    #[must_use]
+    pub const fn reversed(self) -> FlowKey {
         FlowKey {
             source: self.destination,
             destination: self.source,
@@ -82,30 +94,42 @@ impl FlowKey {
         }
     }
 
+    /// Its IP family.
+    #[inline]
+    pub const fn family(&self) -> Family {
+        self.destination.family()
+    }
+
     /// Source address and port.
-    pub fn source_socket(self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.source), self.source_port)
+    pub fn source_socket(self) -> SocketAddr {
+        self.source.socket(self.source_port)
     }
 
     /// Destination address and port.
-    pub fn destination_socket(self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.destination), self.destination_port)
+    pub fn destination_socket(self) -> SocketAddr {
+        self.destination.socket(self.destination_port)
+    }
+
+    /// The IANA number.
+    #[inline]
+    pub const fn protocol_number(&self) -> u8 {
+        self.protocol as u8
     }
 
     /// Is it TCP?
-    pub fn is_tcp(self) -> bool {
-        self.protocol == u32::from(Protocol::Tcp.number())
-    }
-
-    /// The transport. A key is only ever made for one of them.
-    pub fn protocol(self) -> Protocol {
-        if self.is_tcp() { Protocol::Tcp } else { Protocol::Udp }
+    #[inline]
+    pub const fn is_tcp(&self) -> bool {
+        self.protocol == Protocol::Tcp as u32
     }
 }
 
 impl fmt::Display for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} -> {}", self.protocol(), self.source_socket(), self.destination_socket())
+        match Protocol::from_number(self.protocol_number()) {
+            Some(protocol) => write!(f, "{protocol}")?,
+            None => write!(f, "protocol {}", self.protocol)?,
+        }
+        write!(f, " {} -> {}", self.source_socket(), self.destination_socket())
     }
 }
 

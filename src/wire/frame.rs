@@ -4,6 +4,7 @@
 ///
 /// At most 256 ports. Plain data: it stands in flow entries.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[repr(transparent)]
 pub struct PortId(pub u8);
 
 impl PortId {
@@ -81,6 +82,27 @@ impl<'a> FrameView<'a> {
         fits
     }
 
+    /// Replaces the first `old` bytes by `new` ones, whose content is left open, and keeps the rest
+    /// of the frame as it is. It stays where it is while there is room in front, and is moved back
+    /// otherwise; `false`, and nothing done, when the chunk is too small for that too.
+    pub fn move_start(&mut self, old: usize, new: usize) -> bool {
+        if old > self.len() {
+            return false;
+        }
+        if new <= self.start + old {
+            self.start = self.start + old - new;
+            return true;
+        }
+        let (from, to) = (self.start + old, self.start + new);
+        let end = self.end + new - old;
+        if end > self.chunk.len() {
+            return false;
+        }
+        self.chunk.copy_within(from..self.end, to);
+        self.end = end;
+        true
+    }
+
     /// Gives the frame a new length, longer or shorter at its end; `false`, and nothing done, when
     /// the chunk ends before. Bytes gained are whatever stood there.
     pub fn set_len(&mut self, len: usize) -> bool {
@@ -101,6 +123,18 @@ mod tests {
         let mut chunk = [0u8; 16];
         let mut view = FrameView::new(&mut chunk, 4, 8);
         assert!(!view.prepend(5) && view.prepend(4) && view.len() == 12 && view.start() == 0);
+        assert!(view.move_start(4, 0) && view.start() == 4 && view.move_start(0, 4));
         assert!(!view.set_len(17) && view.set_len(16) && view.bytes().len() == 16);
+    }
+
+    #[test]
+    fn what_finds_no_room_in_front_is_moved_back() {
+        let mut chunk = *b"..ABcdef......";
+        let mut view = FrameView::new(&mut chunk, 2, 6);
+        assert!(view.move_start(2, 7), "room is 2, wanted are 5 more");
+        assert_eq!((view.start(), view.len(), &view.bytes()[7..]), (2, 11, &b"cdef"[..]));
+        assert!(!view.move_start(7, 12), "the chunk ends");
+        assert!(!view.move_start(12, 12), "more than there is");
+        assert!(view.move_start(7, 1) && view.len() == 5 && view.bytes()[1..] == *b"cdef");
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// A 48-bit Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(transparent)]
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {

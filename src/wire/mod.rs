@@ -1,11 +1,13 @@
 //! Bytes on the wire: parse, flow key, checksums, rewriting in place, replies.
 //!
-//! Knows Ethernet, ARP, IPv4, ICMP, TCP and UDP as their RFCs draw them. Must never know services,
-//! snapshots, devices or time.
+//! Knows Ethernet, VLAN tags, ARP, IPv4, IPv6, ICMP, NDP, TCP and UDP as their RFCs draw them. Must
+//! never know services, snapshots, devices or time.
 
+mod address;
 pub mod checksum;
 mod flow_key;
 mod frame;
+mod link;
 mod mac;
 mod packet;
 mod parse;
@@ -17,13 +19,15 @@ pub mod toeplitz;
 #[cfg(test)]
 pub(crate) mod samples;
 
+pub use address::{Address, Family};
 pub use flow_key::{FlowKey, Protocol};
 pub use frame::{FrameView, PortId};
+pub use link::{ETHERNET_LEN, Link, MOST_TAGS, TAG_LEN, Tags};
 pub use mac::{MacAddress, MacParseError};
 pub use packet::{
-    ARP_LEN, Arp, Body, ETHERNET_LEN, ICMP_LEN, IPV4_LEN, Ipv4Part, Packet, TCP_LEN, TcpFlags,
-    TcpPart, Transport, UDP_LEN,
+    ARP_LEN, Arp, Body, Content, Fragment, ICMP_LEN, IPV4_LEN, IPV6_LEN, IpPacket, Packet, TCP_LEN,
+    TcpFlags, UDP_LEN,
 };
-pub use parse::{ParseOutcome, parse};
+pub use parse::{Headers, Kind, ParseOutcome, parse, parse_arp, parse_into};
 pub use parse_error::{Fault, Layer, ParseError};
-pub use reply::gratuitous_arp;
+pub use reply::{gratuitous_arp, unsolicited_advertisement};

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::{FlowKey, MacAddress};
+use super::{Address, Family, FlowKey, Link, MacAddress};
 
-/// Length of an Ethernet header without tags; IPv4 and ARP begin here.
-pub const ETHERNET_LEN: usize = 14;
 /// Length of an IPv4 header without options.
 pub const IPV4_LEN: usize = 20;
+/// Length of an IPv6 header without extension headers.
+pub const IPV6_LEN: usize = 40;
 /// Length of a TCP header without options.
 pub const TCP_LEN: usize = 20;
 /// Length of a UDP header.
@@ -21,95 +21,158 @@ pub const ARP_LEN: usize = 28;
 /// A frame whose headers hold together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet {
-    /// Who sent the frame.
-    pub source_mac: MacAddress,
-    /// Whom the frame is for: a station or a group.
-    pub destination_mac: MacAddress,
-    /// What is in it.
+    /// The link header.
+    pub link: Link,
+    /// What is behind it.
     pub body: Body,
 }
 
 /// What an Ethernet frame carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Body {
-    /// A whole TCP segment or UDP datagram.
-    Transport(Transport),
-    /// An ICMP echo request (type 8, code 0).
-    EchoRequest(Ipv4Part),
-    /// Any other ICMP message.
-    Icmp(Ipv4Part),
-    /// A fragment, first or later, of any protocol.
-    Fragment(Ipv4Part),
-    /// A whole IPv4 packet of another protocol.
-    OtherProtocol(Ipv4Part),
+    /// An IPv4 or IPv6 packet.
+    Ip(IpPacket),
     /// ARP for Ethernet and IPv4.
     Arp(Arp),
 }
 
-/// The IPv4 header, which begins at [`ETHERNET_LEN`].
+/// An IP packet: what its headers say, and where they are in the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ipv4Part {
-    /// Source address.
-    pub source: Ipv4Addr,
-    /// Destination address.
-    pub destination: Ipv4Addr,
-    /// Time to live, as received.
-    pub ttl: u8,
-    /// IANA protocol number.
-    pub protocol: u8,
-    /// Header length with options, in bytes: 20 to 60.
-    pub header_len: usize,
-    /// Length of header and payload, in bytes; the frame may be longer (padding).
-    pub total_len: usize,
+pub struct IpPacket {
+    /// Addresses, protocol, and the ports where the packet has them.
+    pub key: FlowKey,
+    /// Where the IP header begins in the frame.
+    pub start: u16,
+    /// Where the payload begins in the frame, behind options and extension headers.
+    pub payload: u16,
+    /// Where the packet ends in the frame; what is behind it is padding.
+    pub end: u16,
+    /// Time to live or hop limit, as received.
+    pub hop_limit: u8,
+    /// Type of service or traffic class: DSCP and ECN.
+    pub traffic_class: u8,
+    /// IPv4: must not be fragmented on the way. Of IPv6 always so.
+    pub dont_fragment: bool,
+    /// What the payload is.
+    pub content: Content,
 }
 
-impl Ipv4Part {
+/// What an IP packet carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// A whole TCP segment.
+    Tcp(TcpFlags),
+    /// A whole UDP datagram.
+    Udp,
+    /// An ICMP or ICMPv6 echo request.
+    EchoRequest,
+    /// An ICMP error (unreachable, time exceeded, parameter problem) or ICMPv6 error message: it
+    /// quotes a packet.
+    IcmpError,
+    /// An ICMPv6 neighbour solicitation for this address (RFC 4861 section 4.3).
+    NeighbourSolicitation(Address),
+    /// Any other ICMP or ICMPv6 message.
+    Icmp,
+    /// A fragment, first or later, of any protocol.
+    Fragment(Fragment),
+    /// A whole packet of another protocol.
+    Other,
+}
+
+/// A fragment's place in its datagram (RFC 791 section 3.2, RFC 8200 section 4.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fragment {
+    /// Identification: 16 bits in IPv4, 32 in IPv6.
+    pub identification: u32,
+    /// Bytes of the datagram before this fragment's.
+    pub offset: u16,
+    /// It is not the last one.
+    pub more: bool,
+    /// The first fragment, with a whole transport header: the key has the ports.
+    pub has_ports: bool,
+    /// Of TCP, when [`Self::has_ports`].
+    pub tcp: TcpFlags,
+}
+
+impl IpPacket {
+    /// Nothing was read yet.
+    pub const NONE: IpPacket = IpPacket {
+        key: FlowKey {
+            source: Address::UNSPECIFIED,
+            destination: Address::UNSPECIFIED,
+            source_port: 0,
+            destination_port: 0,
+            protocol: 0,
+        },
+        start: 0,
+        payload: 0,
+        end: 0,
+        hop_limit: 0,
+        traffic_class: 0,
+        dont_fragment: false,
+        content: Content::Other,
+    };
+
+    /// Its family.
+    #[inline]
+    pub fn family(&self) -> Family {
+        self.key.family()
+    }
+
+    /// Source address.
+    #[inline]
+    pub fn source(&self) -> Address {
+        self.key.source
+    }
+
+    /// Destination address.
+    #[inline]
+    pub fn destination(&self) -> Address {
+        self.key.destination
+    }
+
+    /// Length of all headers and the payload, in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        usize::from(self.end.saturating_sub(self.start))
+    }
+
+    /// No packet is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where the IP header begins in the frame.
+    #[inline]
+    pub fn start(&self) -> usize {
+        usize::from(self.start)
+    }
+
     /// Where the payload begins in the frame.
     #[inline]
     pub fn payload_start(&self) -> usize {
-        ETHERNET_LEN + self.header_len
+        usize::from(self.payload)
     }
 
     /// Length of the payload.
     #[inline]
     pub fn payload_len(&self) -> usize {
-        self.total_len.saturating_sub(self.header_len)
+        usize::from(self.end.saturating_sub(self.payload))
     }
-}
 
-/// A TCP segment or UDP datagram.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Transport {
-    /// Its IPv4 header.
-    pub ip: Ipv4Part,
-    /// The 5-tuple.
-    pub key: FlowKey,
-    /// The rest of the TCP header; none for UDP.
-    pub tcp: Option<TcpPart>,
-}
-
-/// What TCP says besides the ports.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TcpPart {
-    /// Control bits.
-    pub flags: TcpFlags,
-    /// Sequence number.
-    pub sequence: u32,
-    /// Acknowledgment number; means something with ACK only.
-    pub acknowledgment: u32,
-    /// Bytes of data.
-    pub payload_len: usize,
-}
-
-impl TcpPart {
-    /// Sequence numbers the segment takes: its data, and one each for SYN and FIN
-    /// (RFC 9293 section 3.4, SEG.LEN).
+    /// TCP's control bits; none of another protocol, or of a fragment.
     #[inline]
-    pub fn sequence_len(&self) -> u32 {
-        let controls = u32::from(self.flags.contains(TcpFlags::SYN))
-            + u32::from(self.flags.contains(TcpFlags::FIN));
-        // A segment is at most 65,535 bytes.
-        controls + self.payload_len as u32
+    pub fn tcp(&self) -> Option<TcpFlags> {
+        match self.content {
+            Content::Tcp(flags) => Some(flags),
+            _ => None,
+        }
+    }
+
+    /// Is it a transport that is balanced, whole?
+    #[inline]
+    pub fn is_transport(&self) -> bool {
+        matches!(self.content, Content::Tcp(_) | Content::Udp)
     }
 }
 
@@ -212,18 +275,6 @@ mod tests {
         ];
         for (flags, text) in rows {
             assert_eq!(flags.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn syn_and_fin_take_a_sequence_number_each() {
-        let part =
-            |flags, payload_len| TcpPart { flags, sequence: 0, acknowledgment: 0, payload_len };
-        let both = TcpFlags::SYN.with(TcpFlags::FIN);
-        let rows =
-            [(TcpFlags::ACK, 0, 0), (TcpFlags::SYN, 0, 1), (TcpFlags::FIN, 10, 11), (both, 5, 7)];
-        for (flags, data, wanted) in rows {
-            assert_eq!(part(flags, data).sequence_len(), wanted, "{flags} with {data}");
         }
     }
 }

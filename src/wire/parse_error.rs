@@ -7,12 +7,18 @@ use std::fmt;
 pub enum Layer {
     /// Ethernet II.
     Ethernet,
+    /// VLAN tag (IEEE 802.1Q).
+    Vlan,
     /// ARP (RFC 826).
     Arp,
     /// IPv4 (RFC 791).
     Ipv4,
+    /// IPv6 (RFC 8200).
+    Ipv6,
     /// ICMP (RFC 792).
     Icmp,
+    /// ICMPv6 (RFC 4443).
+    Icmpv6,
     /// TCP (RFC 9293).
     Tcp,
     /// UDP (RFC 768).
@@ -24,7 +30,7 @@ pub enum Layer {
 pub enum Fault {
     /// The frame has fewer bytes than the header or its length field asks for.
     FrameEnds,
-    /// The IPv4 total length leaves fewer bytes than the header or its length field asks for.
+    /// The packet's own length leaves fewer bytes than the header or its length field asks for.
     PacketEnds,
     /// The header says another IP version than its EtherType.
     Version,
@@ -36,6 +42,12 @@ pub enum Fault {
     Checksum,
     /// ARP for Ethernet and IPv4 with other address lengths than 6 and 4.
     AddressLengths,
+    /// A source route: the packet's destination is a station on its way.
+    SourceRoute,
+    /// An IPv6 packet with an IPv4-mapped address.
+    MappedAddress,
+    /// More IPv6 extension headers than are walked over.
+    ChainTooLong,
 }
 
 /// A frame is refused: where, and what was expected there.
@@ -79,8 +91,11 @@ impl fmt::Display for Layer {
         f.write_str(match self {
             Layer::Ethernet => "Ethernet",
             Layer::Arp => "ARP",
+            Layer::Vlan => "VLAN tag",
             Layer::Ipv4 => "IPv4",
+            Layer::Ipv6 => "IPv6",
             Layer::Icmp => "ICMP",
+            Layer::Icmpv6 => "ICMPv6",
             Layer::Tcp => "TCP",
             Layer::Udp => "UDP",
         })
@@ -94,7 +109,7 @@ impl fmt::Display for ParseError {
         match self.fault {
             Fault::FrameEnds => write!(f, "wanted {wanted} bytes, the frame has {found} left"),
             Fault::PacketEnds => {
-                write!(f, "wanted {wanted} bytes, the IPv4 total length leaves {found}")
+                write!(f, "wanted {wanted} bytes, the packet's own length leaves {found}")
             }
             Fault::Version => write!(f, "wanted version {wanted}, found {found}"),
             Fault::HeaderTooShort => {
@@ -106,6 +121,11 @@ impl fmt::Display for ParseError {
             Fault::Checksum => write!(f, "wanted checksum {wanted:#06x}, found {found:#06x}"),
             Fault::AddressLengths => {
                 write!(f, "wanted address lengths {wanted:#06x}, found {found:#06x}")
+            }
+            Fault::SourceRoute => write!(f, "wanted no source route, found one"),
+            Fault::MappedAddress => write!(f, "wanted no IPv4-mapped address, found one"),
+            Fault::ChainTooLong => {
+                write!(f, "wanted at most {wanted} extension headers, found {found} or more")
             }
         }
     }
@@ -122,7 +142,7 @@ mod tests {
         let rows = [
             (
                 ParseError::new(Layer::Udp, Fault::PacketEnds, 34, 8, 3),
-                "UDP at byte 34: wanted 8 bytes, the IPv4 total length leaves 3",
+                "UDP at byte 34: wanted 8 bytes, the packet's own length leaves 3",
             ),
             (
                 ParseError::new(Layer::Ipv4, Fault::Checksum, 14, 0xabc, 0),

@@ -1,74 +1,127 @@
-//! Changes in place: MACs, time to live, addresses and ports. Checksums follow by what changed.
+//! Changes in place: link header, time to live, addresses and ports. Checksums follow by what
+//! changed.
 //!
-//! Every function takes the header part that [`parse`](super::parse()) gave for this very frame.
-//! With another frame's it may write nonsense, but never outside the frame.
-
-use std::net::SocketAddrV4;
+//! Every function takes what [`parse`](super::parse()) gave for this very frame. With another
+//! frame's it may write nonsense, but never outside the frame.
 
 use super::checksum::Change;
-use super::packet::{ETHERNET_LEN, Ipv4Part, Transport};
-use super::{FlowKey, MacAddress, Protocol};
+use super::packet::{Content, IpPacket};
+use super::{Address, FlowKey, FrameView, Link, MacAddress, Protocol, Tags, link};
 
-const TTL: usize = ETHERNET_LEN + 8;
-const HEADER_CHECKSUM: usize = ETHERNET_LEN + 10;
-const SOURCE: usize = ETHERNET_LEN + 12;
-const DESTINATION: usize = ETHERNET_LEN + 16;
-
-/// Gives the frame its next destination and source MAC.
-#[inline]
-pub fn set_macs(frame: &mut [u8], destination: MacAddress, source: MacAddress) {
-    put(frame, 0, destination.0);
-    put(frame, 6, source.0);
+/// Offsets in an IPv4 header (RFC 791 section 3.1).
+mod ipv4 {
+    pub const TTL: usize = 8;
+    pub const CHECKSUM: usize = 10;
+    pub const SOURCE: usize = 12;
+    pub const DESTINATION: usize = 16;
 }
 
-/// Takes one from the time to live (RFC 1812 section 5.3.1). Zero stays zero: whether there is one
-/// left to take is the caller's question.
+/// Offsets in an IPv6 header (RFC 8200 section 3).
+mod ipv6 {
+    pub const HOP_LIMIT: usize = 7;
+    pub const SOURCE: usize = 8;
+    pub const DESTINATION: usize = 24;
+}
+
+/// Offset of the checksum in a TCP header.
+const TCP_CHECKSUM: usize = 16;
+/// Offset of the checksum in a UDP header.
+const UDP_CHECKSUM: usize = 6;
+
+/// Gives the frame the link header for its next station. With other tags than it came with, the
+/// frame begins elsewhere. `false`, and nothing done, when there is no room in front for more tags.
 #[inline]
-pub fn decrement_ttl(frame: &mut [u8], ip: &Ipv4Part) {
-    let ttl = ip.ttl.saturating_sub(1);
+pub fn set_link(
+    view: &mut FrameView<'_>,
+    came_with: &Link,
+    destination: MacAddress,
+    source: MacAddress,
+    tags: Tags,
+) -> bool {
+    let len = tags.header_len();
+    if len != came_with.end() && !view.move_start(came_with.end(), len) {
+        return false;
+    }
+    let Some(header) = view.bytes_mut().get_mut(..len) else { return false };
+    link::emit(header, destination, source, tags)
+}
+
+/// Takes one from the time to live (RFC 1812 section 5.3.1) or hop limit (RFC 8200 section 3). Zero
+/// stays zero: whether there is one left to take is the caller's question.
+#[inline]
+pub fn decrement_hop_limit(frame: &mut [u8], packet: &IpPacket) {
+    let hop_limit = packet.hop_limit.saturating_sub(1);
+    if !packet.key.source.is_v4() {
+        return put(frame, packet.start() + ipv6::HOP_LIMIT, [hop_limit]);
+    }
     // Time to live and protocol share a word of the header.
-    let word = |ttl| u16::from_be_bytes([ttl, ip.protocol]);
-    put(frame, TTL, [ttl]);
-    update(frame, HEADER_CHECKSUM, Change::NONE.word(word(ip.ttl), word(ttl)));
+    let word = |hop_limit| u16::from_be_bytes([hop_limit, packet.key.protocol_number()]);
+    put(frame, packet.start() + ipv4::TTL, [hop_limit]);
+    let change = Change::NONE.word(word(packet.hop_limit), word(hop_limit));
+    update(frame, packet.start() + ipv4::CHECKSUM, change);
 }
 
-/// Gives the packet another source, destination, or both; the answer is its new key.
+/// An address and a port a packet is given.
+pub type Endpoint = (Address, u16);
+
+/// Gives the packet another source, destination, or both, of its own family; the answer is its new
+/// key.
 ///
 /// IPv4 and transport checksums take in what changed (RFC 1624), in one go. A UDP checksum of zero
-/// means none was made, and stays; one that comes out as zero is written as all ones (RFC 768).
+/// means none was made, and stays; one that comes out as zero is written as all ones (RFC 768). Of a
+/// fragment that is not the first only the addresses are changed: it has neither ports nor
+/// checksum.
 #[inline]
 pub fn translate(
     frame: &mut [u8],
-    transport: &Transport,
-    source: Option<SocketAddrV4>,
-    destination: Option<SocketAddrV4>,
+    packet: &IpPacket,
+    source: Option<Endpoint>,
+    destination: Option<Endpoint>,
 ) -> FlowKey {
-    let old = transport.key;
-    let protocol = old.protocol();
-    let new = FlowKey::new(
-        protocol,
-        source.unwrap_or_else(|| old.source_socket()),
-        destination.unwrap_or_else(|| old.destination_socket()),
-    );
+    let old = packet.key;
+    let (source, source_port) = source.unwrap_or((old.source, old.source_port));
+    let (destination, destination_port) =
+        destination.unwrap_or((old.destination, old.destination_port));
+    let new = FlowKey { source, destination, source_port, destination_port, ..old };
     // An address that stays adds ~m + m = all ones, which is zero here: no need to ask.
-    let addresses = Change::NONE
-        .double_word(old.source, new.source)
-        .double_word(old.destination, new.destination);
-    put(frame, SOURCE, new.source.to_be_bytes());
-    put(frame, DESTINATION, new.destination.to_be_bytes());
-    update(frame, HEADER_CHECKSUM, addresses);
-
-    let all = addresses
-        .word(old.source_port, new.source_port)
-        .word(old.destination_port, new.destination_port);
-    let start = transport.ip.payload_start();
-    put(frame, start, new.source_port.to_be_bytes());
-    put(frame, start + 2, new.destination_port.to_be_bytes());
-    match protocol {
-        Protocol::Tcp => update(frame, start + 16, all),
-        Protocol::Udp => update_udp(frame, start + 6, all),
+    let addresses = Change::NONE.address(old.source, source).address(old.destination, destination);
+    put_addresses(frame, packet, &new, addresses);
+    let has_ports = match packet.content {
+        Content::Fragment(fragment) => fragment.has_ports,
+        _ => true,
+    };
+    if has_ports {
+        let all = addresses
+            .word(old.source_port, source_port)
+            .word(old.destination_port, destination_port);
+        put_ports(frame, packet, &new, all);
     }
     new
+}
+
+#[inline]
+fn put_addresses(frame: &mut [u8], packet: &IpPacket, new: &FlowKey, change: Change) {
+    let start = packet.start();
+    if new.source.is_v4() {
+        put(frame, start + ipv4::SOURCE, new.source.low_bits().to_be_bytes());
+        put(frame, start + ipv4::DESTINATION, new.destination.low_bits().to_be_bytes());
+        update(frame, start + ipv4::CHECKSUM, change);
+    } else {
+        put(frame, start + ipv6::SOURCE, new.source.octets());
+        put(frame, start + ipv6::DESTINATION, new.destination.octets());
+    }
+}
+
+#[inline]
+fn put_ports(frame: &mut [u8], packet: &IpPacket, new: &FlowKey, change: Change) {
+    let start = packet.payload_start();
+    put(frame, start, new.source_port.to_be_bytes());
+    put(frame, start + 2, new.destination_port.to_be_bytes());
+    match Protocol::from_number(new.protocol_number()) {
+        Some(Protocol::Tcp) => update(frame, start + TCP_CHECKSUM, change),
+        Some(Protocol::Udp) => update_udp(frame, start + UDP_CHECKSUM, change),
+        None => {}
+    }
 }
 
 #[inline]

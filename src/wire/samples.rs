@@ -1,6 +1,11 @@
-//! Good frames as literal bytes, for tests: from 02:00:00:00:00:c1 to 02:00:00:00:00:01.
+//! Good frames as literal bytes, for tests: from 02:00:00:00:00:c1 to 02:00:00:00:00:01, IPv4 ones
+//! from 10.1.0.50 to 10.1.0.100.
 
-use super::{Packet, ParseOutcome, checksum, parse};
+use super::{Body, IPV4_LEN, IpPacket, Packet, ParseOutcome, checksum, parse};
+
+mod ipv6;
+
+pub use ipv6::*;
 
 /// TCP SYN with options, 10.1.0.50:40000 -> 10.1.0.100:80.
 pub const TCP_SYN: &str = "\
@@ -97,6 +102,19 @@ pub const GRE: &str = "\
     45000018 12344000 402f13ec 0a010032 0a010064 \
     00000800";
 
+/// First fragment of a TCP segment, with its whole header.
+pub const FRAGMENT_FIRST_TCP: &str = "\
+    020000000001 0200000000c1 0800 \
+    4500002c 12342000 40063401 0a010032 0a010064 \
+    9c400050 11223345 55667788 5018faf0 f2550000 \
+    00000000";
+
+/// First fragment of a TCP segment that ends within its header.
+pub const FRAGMENT_TINY: &str = "\
+    020000000001 0200000000c1 0800 \
+    45000024 12342000 40063409 0a010032 0a010064 \
+    9c400050 11223345 55667788 5018faf0";
+
 /// ARP: 10.1.0.50 asks for 10.1.0.100.
 pub const ARP_REQUEST: &str = "\
     ffffffffffff 0200000000c1 0806 \
@@ -110,6 +128,33 @@ pub const ARP_REPLY: &str = "\
     0001 0800 06 04 0002 \
     020000000001 0a010064 0200000000c1 \
     0a010032";
+
+/// TCP SYN on VLAN 10 with priority 5.
+pub const TCP_SYN_VLAN: &str = "\
+    020000000001 0200000000c1 8100 a00a 0800 \
+    4500003c 12344000 400613f1 0a010032 0a010064 \
+    9c400050 11223344 00000000 a002faf0 57800000 020405b4 0402080a 00000001 00000000 01030307";
+
+/// UDP on VLAN 10 in service VLAN 100.
+pub const UDP_QINQ: &str = "\
+    020000000001 0200000000c1 88a8 0064 8100 000a 0800 \
+    45000025 12344000 401113fd 0a010032 0a010064 \
+    14e90035 00111d4c \
+    67756964 65776179 21";
+
+/// UDP with a priority tag, which names no VLAN.
+pub const UDP_PRIORITY: &str = "\
+    020000000001 0200000000c1 8100 a000 0800 \
+    45000025 12344000 401113fd 0a010032 0a010064 \
+    14e90035 00111d4c \
+    67756964 65776179 21";
+
+/// ARP on VLAN 10: 10.1.0.50 asks for 10.1.0.100.
+pub const ARP_REQUEST_VLAN: &str = "\
+    ffffffffffff 0200000000c1 8100 000a 0806 \
+    0001 0800 06 04 0001 \
+    0200000000c1 0a010032 000000000000 \
+    0a010064";
 
 /// Every sample with its name.
 pub const ALL: &[(&str, &str)] = &[
@@ -129,6 +174,35 @@ pub const ALL: &[(&str, &str)] = &[
     ("GRE", GRE),
     ("ARP request", ARP_REQUEST),
     ("ARP reply", ARP_REPLY),
+    ("first fragment of TCP", FRAGMENT_FIRST_TCP),
+    ("tiny first fragment", FRAGMENT_TINY),
+    ("TCP SYN on a VLAN", TCP_SYN_VLAN),
+    ("UDP on QinQ", UDP_QINQ),
+    ("UDP with a priority tag", UDP_PRIORITY),
+    ("ARP request on a VLAN", ARP_REQUEST_VLAN),
+    ("IPv6 TCP SYN", TCP_SYN_V6),
+    ("IPv6 TCP data", TCP_DATA_V6),
+    ("IPv6 TCP RST", TCP_RST_V6),
+    ("IPv6 UDP data", UDP_DATA_V6),
+    ("IPv6 UDP without checksum", UDP_NO_CHECKSUM_V6),
+    ("IPv6 UDP sum of all ones", UDP_ALL_ONES_V6),
+    ("UDP behind IPv6 options", UDP_V6_OPTIONS),
+    ("TCP behind a routing header", TCP_V6_ROUTED),
+    ("TCP in an atomic fragment", TCP_V6_ATOMIC),
+    ("IPv6 first fragment", FRAGMENT_FIRST_V6),
+    ("IPv6 last fragment", FRAGMENT_LAST_V6),
+    ("IPv6 tiny first fragment", FRAGMENT_TINY_V6),
+    ("IPv6 echo request", ECHO_REQUEST_V6),
+    ("IPv6 echo request behind options", ECHO_REQUEST_V6_OPTIONS),
+    ("packet too big", PACKET_TOO_BIG),
+    ("solicitation", SOLICITATION),
+    ("solicitation to one host", SOLICITATION_UNICAST),
+    ("solicitation of a probe", SOLICITATION_PROBE),
+    ("MLD report", MLD_REPORT),
+    ("IPv6 GRE", GRE_V6),
+    ("IPv6 UDP on a VLAN", UDP_V6_VLAN),
+    ("IPv6 TCP SYN on QinQ", TCP_SYN_V6_QINQ),
+    ("solicitation on a VLAN", SOLICITATION_VLAN),
 ];
 
 /// Hexadecimal text, spaces for the eye, as bytes.
@@ -146,10 +220,31 @@ pub fn packet(frame: &[u8]) -> Packet {
     }
 }
 
-/// Makes the IPv4 header checksum right again after a test changed the header.
+/// A frame that has to be an IP packet.
+pub fn ip(frame: &[u8]) -> IpPacket {
+    match packet(frame).body {
+        Body::Ip(ip) => ip,
+        Body::Arp(arp) => panic!("{arp:?}: {frame:02x?}"),
+    }
+}
+
+/// The same frame with these tags in front of those it has.
+pub fn tagged(frame: &[u8], tags: &str) -> Vec<u8> {
+    [&frame[..12], &bytes(tags), &frame[12..]].concat()
+}
+
+/// Makes the IPv4 header checksum right again after a test changed the header. Other frames stay.
 pub fn mend_header(frame: &mut [u8]) {
-    let end = (14 + usize::from(frame[14] & 15) * 4).min(frame.len());
-    frame[24..26].fill(0);
-    let sum = !checksum::fold(checksum::sum(&frame[14..end]));
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    let mut ethertype = 12;
+    while matches!(frame.get(ethertype..ethertype + 2), Some([0x81, 0x00] | [0x88, 0xa8])) {
+        ethertype += 4;
+    }
+    let start = ethertype + 2;
+    if frame.len() < start + IPV4_LEN || frame[ethertype..start] != [0x08, 0x00] {
+        return;
+    }
+    let end = (start + usize::from(frame[start] & 15) * 4).clamp(start + IPV4_LEN, frame.len());
+    frame[start + 10..start + 12].fill(0);
+    let sum = !checksum::fold(checksum::sum(&frame[start..end]));
+    frame[start + 10..start + 12].copy_from_slice(&sum.to_be_bytes());
 }

@@ -5,8 +5,8 @@ use super::FlowKey;
 /// Length of the key of a NIC for IPv4 and IPv6.
 pub const KEY_LEN: usize = 40;
 
-/// Four bits of input at a time, 24 times: two addresses and two ports.
-const STEPS: usize = 24;
+/// Four bits of input at a time, 72 times: two IPv6 addresses and two ports.
+const STEPS: usize = 72;
 
 /// A key, spread out so that hashing a 5-tuple is a look-up for each four bits of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,23 +33,39 @@ impl Toeplitz {
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> u32 {
         let ports = u32::from(key.source_port) << 16 | u32::from(key.destination_port);
-        self.hash_words([key.source, key.destination, ports])
+        let (hash, steps) = self.hash_both(key);
+        hash ^ self.hash_word(ports, steps)
     }
 
     /// Hash over the addresses only, as NICs do it for fragments and other protocols.
     #[inline]
     pub fn hash_addresses(&self, key: &FlowKey) -> u32 {
-        self.hash_words([key.source, key.destination])
+        self.hash_both(key).0
     }
 
+    /// Of both addresses, and how many steps that took.
     #[inline]
-    fn hash_words<const N: usize>(&self, words: [u32; N]) -> u32 {
-        let nibbles =
-            words.iter().flat_map(|word| (0..8).map(move |at| word >> (28 - 4 * at) & 15));
-        self.steps
-            .iter()
-            .zip(nibbles)
-            .fold(0, |hash, (step, nibble)| hash ^ step[nibble as usize & 15])
+    fn hash_both(&self, key: &FlowKey) -> (u32, usize) {
+        if key.source.is_v4() {
+            let hash = self.hash_word(key.source.low_bits(), 0)
+                ^ self.hash_word(key.destination.low_bits(), 8);
+            return (hash, 16);
+        }
+        let mut hash = 0;
+        for (place, address) in [key.source, key.destination].into_iter().enumerate() {
+            for word in 0..4 {
+                let bits = (address.bits() >> (96 - 32 * word)) as u32;
+                hash ^= self.hash_word(bits, place * 32 + word * 8);
+            }
+        }
+        (hash, 64)
+    }
+
+    /// Of one word of the input, whose first step is `at`.
+    #[inline]
+    fn hash_word(&self, word: u32, at: usize) -> u32 {
+        let steps = self.steps.iter().skip(at).take(8).enumerate();
+        steps.fold(0, |hash, (place, step)| hash ^ step[(word >> (28 - 4 * place) & 15) as usize])
     }
 }
 
@@ -69,7 +85,7 @@ fn key_bits(key: &[u8; KEY_LEN], start: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Protocol;
+    use crate::wire::{Address, Protocol};
     use proptest::prelude::*;
 
     /// The key of "Verifying the RSS Hash Calculation" in Microsoft's driver documentation.
@@ -91,8 +107,8 @@ mod tests {
         ];
         let toeplitz = Toeplitz::new(&PUBLISHED_KEY);
         for (destination, source, addresses, ports) in rows {
-            let key =
-                FlowKey::new(Protocol::Tcp, source.parse().unwrap(), destination.parse().unwrap());
+            let parse = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+            let key = FlowKey::new(Protocol::Tcp, parse(source), parse(destination));
             assert_eq!(toeplitz.hash_addresses(&key), addresses, "{key}");
             assert_eq!(toeplitz.hash(&key), ports, "{key}");
         }
@@ -117,20 +133,29 @@ mod tests {
     proptest! {
         #[test]
         fn hash_is_the_slow_hash(
-            low in any::<[u8; 20]>(), high in any::<[u8; 20]>(), input in any::<[u8; 12]>(),
+            low in any::<[u8; 20]>(), high in any::<[u8; 20]>(),
+            source in any::<[u8; 16]>(), destination in any::<[u8; 16]>(), ports in any::<[u8; 4]>(),
+            is_v4 in any::<bool>(),
         ) {
             let key: [u8; KEY_LEN] = [low, high].concat().try_into().unwrap();
-            let [a, b, c, d, e, f, g, h, i, j, k, l] = input;
+            let used = if is_v4 { 4 } else { 16 };
+            let address = |octets: [u8; 16]| match is_v4 {
+                true => Address::v4(u32::from_be_bytes(*octets.first_chunk().unwrap())),
+                false => Address::v6(octets),
+            };
+            let [i, j, k, l] = ports;
             let flow = FlowKey {
-                source: u32::from_be_bytes([a, b, c, d]),
-                destination: u32::from_be_bytes([e, f, g, h]),
+                source: address(source),
+                destination: address(destination),
                 source_port: u16::from_be_bytes([i, j]),
                 destination_port: u16::from_be_bytes([k, l]),
                 protocol: 6,
             };
+            let addresses = [&source[..used], &destination[..used]].concat();
             let toeplitz = Toeplitz::new(&key);
-            prop_assert_eq!(toeplitz.hash(&flow), slow_hash(&key, &input));
-            prop_assert_eq!(toeplitz.hash_addresses(&flow), slow_hash(&key, &input[..8]));
+            prop_assert_eq!(toeplitz.hash_addresses(&flow), slow_hash(&key, &addresses));
+            let all = [&addresses[..], &ports].concat();
+            prop_assert_eq!(toeplitz.hash(&flow), slow_hash(&key, &all));
         }
     }
 }

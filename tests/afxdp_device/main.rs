@@ -7,7 +7,7 @@ mod takeover;
 mod traffic;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use guideway::io::afxdp::{AfxdpDevice, SteerRule, bridge, ethtool, open};
@@ -18,7 +18,7 @@ use lab::{CLIENT, Lab, SERVER, VIP, may_run, run};
 use traffic::{Workers, ask, ask_in_vain, ask_until_answered, cross, echo, sum};
 
 pub fn whole(address: &str) -> SteerRule {
-    SteerRule::Whole(address.parse::<Ipv4Addr>().unwrap())
+    SteerRule::Whole(address.parse().unwrap())
 }
 
 #[test]

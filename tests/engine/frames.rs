@@ -1,6 +1,6 @@
 //! Frames made by etherparse: a second judge of every byte the engine writes.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use etherparse::PacketBuilder;
 use guideway::wire::MacAddress;
@@ -15,7 +15,7 @@ pub const fn mac(last: u8) -> MacAddress {
     MacAddress([2, 0, 0, 0, 0, last])
 }
 
-pub fn socket(text: &str) -> SocketAddrV4 {
+pub fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
@@ -24,8 +24,8 @@ pub fn socket(text: &str) -> SocketAddrV4 {
 pub struct Head {
     pub from: MacAddress,
     pub to: MacAddress,
-    pub source: SocketAddrV4,
-    pub destination: SocketAddrV4,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
     pub ttl: u8,
 }
 
@@ -36,11 +36,16 @@ impl Head {
     }
 
     fn builder(&self) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
-        PacketBuilder::ethernet2(self.from.0, self.to.0).ipv4(
-            self.source.ip().octets(),
-            self.destination.ip().octets(),
-            self.ttl,
-        )
+        let ethernet = PacketBuilder::ethernet2(self.from.0, self.to.0);
+        match (self.source, self.destination) {
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+                ethernet.ipv4(source.ip().octets(), destination.ip().octets(), self.ttl)
+            }
+            (SocketAddr::V6(source), SocketAddr::V6(destination)) => {
+                ethernet.ipv6(source.ip().octets(), destination.ip().octets(), self.ttl)
+            }
+            mixed => panic!("two families: {mixed:?}"),
+        }
     }
 
     pub fn tcp_data(&self, flags: u8, data: &[u8]) -> Vec<u8> {
@@ -67,14 +72,26 @@ impl Head {
 
     pub fn echo(&self) -> Vec<u8> {
         let mut frame = Vec::new();
-        self.builder().icmpv4_echo_request(1, 2).write(&mut frame, b"data").unwrap();
+        match self.source {
+            SocketAddr::V4(_) => self.builder().icmpv4_echo_request(1, 2).write(&mut frame, b"data"),
+            SocketAddr::V6(_) => self.builder().icmpv6_echo_request(1, 2).write(&mut frame, b"data"),
+        }
+        .unwrap();
         frame
     }
 
     /// ICMP that is not an echo request.
     pub fn icmp_other(&self) -> Vec<u8> {
         let mut frame = Vec::new();
-        self.builder().icmpv4_raw(3, 3, [0; 4]).write(&mut frame, &[0; 28]).unwrap();
+        match self.source {
+            SocketAddr::V4(_) => {
+                self.builder().icmpv4_raw(3, 3, [0; 4]).write(&mut frame, &[0; 28])
+            }
+            SocketAddr::V6(_) => {
+                self.builder().icmpv6_raw(1, 4, [0; 4]).write(&mut frame, &[0; 48])
+            }
+        }
+        .unwrap();
         frame
     }
 

@@ -1,7 +1,7 @@
 //! Random clients, waits and sweeps, beside a slow obvious model of which flows live.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use guideway::dataplane::{DropReason, EngineConfig, Verdict};
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ struct Model {
     /// By client port: how its backend sees it, and when its last packet went by.
     flows: HashMap<u16, (Ends, u64)>,
     /// When each SNAT port was given back, if that is known to the millisecond.
-    last_use: HashMap<SocketAddrV4, u64>,
+    last_use: HashMap<SocketAddr, u64>,
 }
 
 impl Model {

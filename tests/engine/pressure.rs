@@ -81,6 +81,21 @@ fn ports_run_out_rest_and_are_shortened_only_under_pressure() {
     assert_eq!(world.live(), 2);
 }
 
+/// A backend in TIME_WAIT takes the next connection of the client it knows, and sends others away.
+#[test]
+fn under_pressure_a_client_gets_the_port_it_had_last() {
+    let clients = clients_by_shard(2);
+    let mut world = World::with(config(), narrow);
+    let flows = [open(&mut world, clients[0]), open(&mut world, clients[1])];
+    for (client, flow) in [(1, flows[1]), (0, flows[0])] {
+        let reset = flow.backend.tcp(RST);
+        world.expect("reset", BACKENDS, &reset, TO_CLIENT, &[]);
+        let own = [("flows_created", 1), ("flows_closed", 1), ("snat_ports_of_same_client", 1)];
+        let out = world.expect("again", CLIENTS, &clients[client].tcp(SYN), TO_BACKEND, &own);
+        assert_eq!(ends(clients[client], &out).backend.destination, flow.backend.destination);
+    }
+}
+
 #[test]
 fn another_address_is_used_before_a_hold_down_is_shortened() {
     let clients = clients_by_shard(4);
@@ -155,7 +170,7 @@ fn short_connections_by_the_hundred_thousand() {
         }
         parts.services[0].slots = [0, 1, 6, 7].map(BackendId).into();
     });
-    let mut closed_at: HashMap<(u32, u16), u64> = HashMap::new();
+    let mut closed_at: HashMap<(std::net::IpAddr, u16), u64> = HashMap::new();
     let mut too_early = 0;
     for number in 0..200_000u32 {
         if number % 8 == 0 {
@@ -172,7 +187,7 @@ fn short_connections_by_the_hundred_thousand() {
         };
         let flow = ends(head, &pass(&mut world, CLIENTS, &head.tcp(SYN)));
         let (client, backend) = (flow.client, flow.backend);
-        let tuple = (backend.source.ip().to_bits(), backend.destination.port());
+        let tuple = (backend.source.ip(), backend.destination.port());
         if let Some(closed) = closed_at.insert(tuple, world.now.0) {
             too_early += u64::from(world.now.0 - closed < 60_000);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use guideway::wire::Address;
 use guideway::dataplane::{ENTRY_VERSION, Engine, EngineConfig, FlowEntry, FlowState, ShardMap};
 
 use super::frames::*;
@@ -82,7 +83,7 @@ fn entries_that_cannot_be_are_refused() {
         ("no such state", FlowEntry { state: 77, ..good }),
         ("not in use", FlowEntry::FREE),
         ("an address without a port", FlowEntry { snat_port: 0, ..good }),
-        ("a port without an address", FlowEntry { snat_address: 0, ..good }),
+        ("a port without an address", FlowEntry { snat_address: Address::UNSPECIFIED, ..good }),
         ("a port of another shard", FlowEntry { snat_port: good.snat_port ^ 1, ..good }),
     ];
     for (description, entry) in rows {

@@ -51,8 +51,9 @@ fn not_ours_and_dropped() {
     cut_short.truncate(40);
     let mut cut_short_elsewhere = elsewhere.tcp(SYN);
     cut_short_elsewhere.truncate(40);
-    let mut ipv6 = web.tcp(SYN);
-    (ipv6[12], ipv6[13]) = (0x86, 0xdd);
+    let ipv6 = Head::new(0xc1, 1, "[2001:db8::60]:4000", "[2001:db8::100]:80").tcp(SYN);
+    let mut broken_ipv6 = web.tcp(SYN);
+    (broken_ipv6[12], broken_ipv6[13]) = (0x86, 0xdd);
     check(
         vec![
             ("another station's MAC", elsewhere.tcp(SYN), Verdict::NotOurs),
@@ -66,7 +67,8 @@ fn not_ours_and_dropped() {
                 Verdict::NotOurs,
             ),
             ("a protocol to another address", to("10.1.0.99:0").protocol(47), Verdict::NotOurs),
-            ("IPv6", ipv6, Verdict::NotOurs),
+            ("IPv6 to another address", ipv6, Verdict::NotOurs),
+            ("IPv4 that says it is IPv6", broken_ipv6, drop(Malformed)),
             ("ARP for another address", arp(1, 0xc1, "10.1.0.60", "10.1.0.99"), Verdict::NotOurs),
             ("a TCP header cut short", cut_short, drop(Malformed)),
             ("no header at all", vec![0x02], drop(Malformed)),
@@ -136,12 +138,11 @@ fn a_reset_goes_back_where_the_segment_came_from() {
     let wanted = reply(ReplyKind::Reset);
     let out = world.expect("ACK", CLIENTS, &head.tcp(ACK), wanted, &[]);
     let ParseOutcome::Parsed(packet) = parse(&out) else { panic!("{out:x?}") };
-    assert_eq!((packet.source_mac, packet.destination_mac), (mac(1), mac(0xc1)));
-    let Body::Transport(transport) = packet.body else { panic!("{packet:?}") };
-    assert_eq!(transport.key.source_socket(), head.destination);
-    assert_eq!(transport.key.destination_socket(), head.source);
-    let tcp = transport.tcp.unwrap();
-    assert!(tcp.flags == TcpFlags::RST && tcp.sequence == 77);
+    assert_eq!((packet.link.source, packet.link.destination), (mac(1), mac(0xc1)));
+    let Body::Ip(ip) = packet.body else { panic!("{packet:?}") };
+    assert_eq!(ip.key.source_socket(), head.destination);
+    assert_eq!(ip.key.destination_socket(), head.source);
+    assert!(ip.tcp() == Some(TcpFlags::RST) && out[38..42] == 77u32.to_be_bytes());
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn arp_rows() {
         let Body::Arp(arp) = packet.body else { panic!("{packet:?}") };
         if wanted == reply(answer) {
             assert_eq!((arp.operation, arp.sender_mac), (Arp::REPLY, mac(1)), "{description}");
-            assert_eq!((packet.source_mac, packet.destination_mac), (mac(1), mac(0xc1)));
+            assert_eq!((packet.link.source, packet.link.destination), (mac(1), mac(0xc1)));
         }
     }
 }
@@ -191,7 +192,8 @@ fn what_is_shared_with_the_machine_is_the_kernels() {
             parts.snat[0].shared_address = true;
         })
     };
-    let role = shared().snapshot.address_role([10, 1, 0, 100].into());
+    let vip = std::net::Ipv4Addr::new(10, 1, 0, 100);
+    let role = shared().snapshot.address_role(vip.into());
     assert_eq!(role, Some(AddressRole::Shared));
     let web = to("10.1.0.100:80");
     check(

@@ -1,7 +1,7 @@
 //! A small network and an engine in it. Port 0 leads to clients, port 1 to backends.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use guideway::dataplane::{
@@ -13,7 +13,7 @@ use guideway::forwarding::{
     NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
     SnapshotParts, SnatAddress,
 };
-use guideway::wire::{FrameView, PortId, Protocol};
+use guideway::wire::{FrameView, PortId, Protocol, Tags};
 
 use super::frames::{mac, socket};
 
@@ -68,7 +68,7 @@ pub fn parts() -> SnapshotParts {
     let port =
         |name: &str, last| Port { name: name.into(), mac: mac(last), mtu_bytes: 1500, up: true };
     let snat = SnatAddress {
-        address: Ipv4Addr::new(10, 1, 0, 10),
+        address: [10, 1, 0, 10].into(),
         ports: 1024..=65535,
         port: None,
         shared_address: false,
@@ -90,34 +90,41 @@ fn backend((id, (service, at)): (usize, &(usize, &str))) -> Option<Backend> {
         name: format!("b{id}").into(),
         service: ServiceIndex(*service as u32),
         socket: socket(at),
+        mode: if *service < 2 { Mode::Nat } else { Mode::L2dsr },
         weight: 1,
         state: BackendState::Active,
         retired_in: 0,
-        next_hop: Some(NextHop { port: BACKENDS, mac: mac(0xb0 + id as u8) }),
+        next_hop: Some(NextHop { port: BACKENDS, tags: Tags::NONE, mac: mac(0xb0 + id as u8) }),
         snat: Arc::from([0]),
     })
 }
 
 /// Clients' subnet on port 0 with a router 02:..:fe; the client's station c1 may be gone.
 pub fn routes(client_gone: bool) -> RouteTable {
-    let gateway = Ipv4Addr::new(10, 1, 0, 254);
-    let route = |gateway, prefix_len, network| Route {
-        network,
+    let gateway = IpAddr::from([10, 1, 0, 254]);
+    let route = |gateway, prefix_len, network: [u8; 4]| Route {
+        network: network.into(),
         prefix_len,
         metric: 0,
         port: CLIENTS,
+        tags: Tags::NONE,
         gateway,
     };
-    let neighbour =
-        |address, last, gone| Neighbour { address, port: CLIENTS, mac: mac(last), gone };
+    let neighbour = |address, last, gone| Neighbour {
+        address,
+        port: CLIENTS,
+        tags: Tags::NONE,
+        mac: mac(last),
+        gone,
+    };
     RouteTable::new(
         vec![
-            route(Some(gateway), 0, Ipv4Addr::UNSPECIFIED),
-            route(None, 24, Ipv4Addr::new(10, 1, 0, 0)),
+            route(Some(gateway), 0, [0; 4]),
+            route(None, 24, [10, 1, 0, 0]),
         ],
         vec![
             neighbour(gateway, 0xfe, false),
-            neighbour(Ipv4Addr::new(10, 1, 0, 60), 0xc1, client_gone),
+            neighbour(IpAddr::from([10, 1, 0, 60]), 0xc1, client_gone),
         ],
     )
 }

@@ -4,14 +4,14 @@
 mod panics;
 mod plane;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use guideway::control::Health;
 use guideway::forwarding::{BackendState, SteerEntry};
 use plane::{Plane, VIP, desired, is_reset, to_vip, topology};
 
-fn address(text: &str) -> Ipv4Addr {
+fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 

@@ -18,7 +18,7 @@ use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{
     Controller, HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
 };
-use guideway::wire::{MacAddress, PortId, Protocol};
+use guideway::wire::{MacAddress, PortId, Protocol, Tags};
 
 pub const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 100), 80);
 pub const SYN: u8 = 2;
@@ -215,14 +215,14 @@ fn limits() -> LimitsSpec {
 pub fn desired(backends: &[&str]) -> DesiredState {
     let backend = |name: &&str| BackendSpec {
         name: name.to_string(),
-        address: Ipv4Addr::new(10, 1, 0, 10 + name[1..].parse::<u8>().unwrap()),
+        address: Ipv4Addr::new(10, 1, 0, 10 + name[1..].parse::<u8>().unwrap()).into(),
         port: 80,
         weight: 1,
         drain: false,
     };
     let service = ServiceSpec {
         name: "web".into(),
-        address: *VIP.ip(),
+        address: (*VIP.ip()).into(),
         port: VIP.port(),
         protocol: Protocol::Tcp,
         shared_address: false,
@@ -242,7 +242,7 @@ pub fn desired(backends: &[&str]) -> DesiredState {
         on_service_gone: ServiceGonePolicy::Reset,
     };
     let snat = SnatSpec {
-        address: Ipv4Addr::new(10, 1, 0, 10),
+        address: Ipv4Addr::new(10, 1, 0, 10).into(),
         ports: 1024..=65535,
         interface: None,
         shared_address: false,
@@ -253,8 +253,9 @@ pub fn desired(backends: &[&str]) -> DesiredState {
 /// One interface, 10.1.0.0/24, with the backends b1 to b3 and the client 10.1.0.1 on it.
 pub fn topology() -> Topology {
     let station = |address: u8, mac: u8| Neighbour {
-        address: Ipv4Addr::new(10, 1, 0, address),
+        address: Ipv4Addr::new(10, 1, 0, address).into(),
         port: PortId(0),
+        tags: Tags::NONE,
         mac: MacAddress([2, 0, 0, 0, 0, mac]),
         gone: false,
     };
@@ -267,12 +268,14 @@ pub fn topology() -> Topology {
             mtu_bytes: 1500,
             up: true,
         }],
+        vlans: vec![],
         own_addresses: vec![],
         routes: vec![Route {
-            network: Ipv4Addr::new(10, 1, 0, 0),
+            network: Ipv4Addr::new(10, 1, 0, 0).into(),
             prefix_len: 24,
             metric: 0,
             port: PortId(0),
+            tags: Tags::NONE,
             gateway: None,
         }],
         neighbours: (1..=3).map(|n| station(10 + n, 0x10 + n)).chain([station(1, 1)]).collect(),

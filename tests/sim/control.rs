@@ -1,7 +1,7 @@
 //! The balancer's control side in a run: desired state, health and topology, compiled and published
 //! by the same code that runs outside.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use guideway::control::{
@@ -12,7 +12,7 @@ use guideway::forwarding::{
     ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
 };
 use guideway::runtime::Publisher;
-use guideway::wire::{MacAddress, PortId, Protocol};
+use guideway::wire::{MacAddress, PortId, Protocol, Tags};
 
 use super::chance::Chance;
 use super::plan::{Change, Plan, Pool};
@@ -48,7 +48,7 @@ impl Machine {
     fn spec(&self) -> BackendSpec {
         BackendSpec {
             name: format!("machine{}", self.number),
-            address: self.address,
+            address: self.address.into(),
             port: self.listens_on(),
             weight: 1,
             drain: false,
@@ -143,7 +143,7 @@ impl Control {
     fn add(&mut self, pool: Pool, chance: &mut Chance) {
         let members = self.members(pool).to_vec();
         let is_out = |machine: &&Machine| {
-            machine.pool == pool && !members.iter().any(|spec| spec.address == machine.address)
+            machine.pool == pool && !members.iter().any(|spec| spec.address == IpAddr::from(machine.address))
         };
         let outside: Vec<Machine> = self.machines.iter().filter(is_out).copied().collect();
         if outside.is_empty() {
@@ -218,7 +218,7 @@ fn service(pool: Pool, protocol: Protocol, backends: &[BackendSpec]) -> ServiceS
     let [tcp, udp] = names(pool);
     ServiceSpec {
         name: if protocol == Protocol::Tcp { tcp } else { udp },
-        address: if pool == Pool::Nat { NAT_VIP } else { DSR_VIP },
+        address: if pool == Pool::Nat { NAT_VIP } else { DSR_VIP }.into(),
         port: SERVICE_PORT,
         protocol,
         shared_address: false,
@@ -244,7 +244,7 @@ fn service(pool: Pool, protocol: Protocol, backends: &[BackendSpec]) -> ServiceS
 /// A SNAT address on the network of each port.
 fn snat(ports: usize) -> Vec<SnatSpec> {
     let spec = |port: usize| SnatSpec {
-        address: Ipv4Addr::new(10, 1 + port as u8, 0, 10),
+        address: Ipv4Addr::new(10, 1 + port as u8, 0, 10).into(),
         ports: 20_000..=23_999,
         interface: Some(link_name(port)),
         shared_address: false,
@@ -258,15 +258,17 @@ fn link_name(port: usize) -> String {
 
 fn topology(machines: &[Machine], links: Vec<MacAddress>) -> Topology {
     let route = |port: usize| Route {
-        network: Ipv4Addr::new(10, 1 + port as u8, 0, 0),
+        network: Ipv4Addr::new(10, 1 + port as u8, 0, 0).into(),
         prefix_len: 24,
         metric: 0,
         port: PortId(port as u8),
+        tags: Tags::NONE,
         gateway: None,
     };
     let neighbour = |machine: &Machine| Neighbour {
-        address: machine.address,
+        address: machine.address.into(),
         port: machine.port,
+        tags: Tags::NONE,
         mac: machine.mac,
         gone: false,
     };
@@ -275,6 +277,7 @@ fn topology(machines: &[Machine], links: Vec<MacAddress>) -> Topology {
     Topology {
         routes: (0..links.len()).map(route).collect(),
         links: links.into_iter().enumerate().map(|(port, mac)| link(port, mac)).collect(),
+        vlans: vec![],
         own_addresses: vec![],
         neighbours,
         local_port_range: None,

@@ -3,23 +3,23 @@
 //! It knows no packets. It sees the workers' flow entries from outside, and holds them to this: a
 //! flow begins with the backend that Maglev names for it, and keeps it while that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use guideway::dataplane::{Engine, FlowEntry, SHARDS, Shard};
 use guideway::forwarding::{BackendId, Snapshot};
-use guideway::wire::FlowKey;
+use guideway::wire::{Address, FlowKey};
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Known {
-    backend: u32,
-    created_ms: u32,
-}
+/// A flow's key in an order.
+type Key = (Address, Address, u16, u16, u32);
 
 /// Flows as they were when looked at last.
 #[derive(Default)]
 pub struct Model {
-    flows: BTreeMap<(u32, u32, u16, u16, u32), Known>,
+    /// With their backends.
+    flows: BTreeMap<Key, u32>,
+    /// Flows of which an entry has ended since then: one with the same key is another flow.
+    ended: BTreeSet<Key>,
     /// Snapshots that workers may have used since then, the newest last.
     snapshots: Vec<Arc<Snapshot>>,
     /// Flows that were seen to begin.
@@ -32,25 +32,30 @@ impl Model {
         self.snapshots.push(snapshot);
     }
 
+    /// An entry with this key ended.
+    pub fn ended(&mut self, key: FlowKey) {
+        self.ended.insert(sortable(key));
+    }
+
     /// Looks at all flows of all workers; gives how many there are. Call when every worker runs the
     /// newest snapshot.
     pub fn check<'a>(&mut self, engines: impl Iterator<Item = &'a Engine>) -> usize {
         let newest = self.snapshots.last().expect("something was published").clone();
         let mut now = BTreeMap::new();
         for entry in engines.flat_map(entries) {
-            let known = Known { backend: entry.backend, created_ms: entry.created_ms };
-            let before = self.flows.get(&sortable(entry.key));
-            match before.filter(|before| before.created_ms == entry.created_ms) {
-                Some(before) => {
-                    assert_eq!(before.backend, entry.backend, "{:?} changed backend", entry.key);
+            let key = sortable(entry.key);
+            match self.flows.get(&key).filter(|_| !self.ended.contains(&key)) {
+                Some(&before) => {
+                    assert_eq!(before, entry.backend, "{:?} changed backend", entry.key);
                 }
                 None => self.check_new(&entry),
             }
             assert!(newest.backend(BackendId(entry.backend)).is_some(), "{entry:?}: no backend");
-            let double = now.insert(sortable(entry.key), known);
+            let double = now.insert(key, entry.backend);
             assert_eq!(double, None, "two workers have {:?}", entry.key);
         }
         self.flows = now;
+        self.ended.clear();
         self.snapshots = vec![newest];
         self.flows.len()
     }
@@ -66,7 +71,7 @@ impl Model {
     }
 }
 
-fn sortable(key: FlowKey) -> (u32, u32, u16, u16, u32) {
+fn sortable(key: FlowKey) -> Key {
     (key.source, key.destination, key.source_port, key.destination_port, key.protocol)
 }
 

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use guideway::control::LiveFlows;
-use guideway::dataplane::{Engine, EngineConfig, NicHash, ShardMap, Ticks};
+use guideway::dataplane::{Engine, EngineConfig, FlowEventKind, NicHash, ShardMap, Ticks};
 use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
@@ -328,6 +328,14 @@ impl World {
         }
         let sent: u64 = self.workers.iter_mut().map(|w| w.device_mut().seen.bad_sent).sum();
         assert!(sent <= received, "{sent} unsound frames left, {received} came in");
+        for worker in &mut self.workers {
+            while let Some(event) = worker.engine_mut().take_flow_event() {
+                if event.kind == FlowEventKind::Ended {
+                    self.model.ended(event.entry.key);
+                }
+            }
+            assert_eq!(worker.engine().counters().events.flow_events_lost, 0);
+        }
         self.model.check(self.workers.iter().map(|worker| worker.engine()));
     }
 
@@ -422,7 +430,7 @@ fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 4096,
         max_replies_per_second: 1000,
-        flow_events: 0,
+        flow_events: 4 * 4096,
         flow_hash_key: *b"a key of the sim",
     }
 }

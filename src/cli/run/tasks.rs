@@ -2,7 +2,6 @@
 //! control thread and hold nothing that packets wait for.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +14,14 @@ use super::reload::Reloader;
 use super::status::StatusContext;
 use crate::admin::AdminSocket;
 use crate::control::{
-    DesiredState, InterfaceSpec, Topology, retired_neighbours, wanted_neighbours,
+    DesiredState, InterfaceSpec, Topology, WantedNeighbour, retired_neighbours, wanted_neighbours,
 };
 use crate::forwarding::Snapshot;
 use crate::health::{HealthEvent, ProbeTarget, Prober};
 use crate::runtime::{Event, netlink};
 use crate::source::yaml::watch::FileWatch;
-use crate::wire::PortId;
 
-type Wanted = BTreeSet<(PortId, Ipv4Addr)>;
+type Wanted = BTreeSet<WantedNeighbour>;
 
 /// Most probes under way at once; each takes a file descriptor.
 const PROBES_AT_ONCE: usize = 512;
@@ -91,7 +89,7 @@ fn targets_of(desired: &DesiredState) -> Vec<ProbeTarget> {
             targets.push(ProbeTarget {
                 service: name.clone(),
                 backend: Arc::from(backend.name.as_str()),
-                socket: std::net::SocketAddrV4::new(backend.address, port),
+                socket: std::net::SocketAddr::new(backend.address, port),
                 spec: spec.clone(),
             });
         }

@@ -1,23 +1,23 @@
 //! The previous snapshot, indexed by what stays the same over time.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use crate::forwarding::{Backend, BackendId, BackendState, Mode, Service, ServiceIndex, Snapshot};
 use crate::wire::Protocol;
 
 /// What makes a service the same one in two snapshots.
-pub(super) type Identity = (SocketAddrV4, Protocol, Mode);
+pub(super) type Identity = (SocketAddr, Protocol);
 
 pub(super) fn identity_of(service: &Service) -> Identity {
-    (service.vip, service.protocol, service.mode)
+    (service.vip, service.protocol)
 }
 
 /// The previous snapshot and its indices.
 pub(super) struct Before<'a> {
     pub snapshot: &'a Snapshot,
     services: HashMap<Identity, ServiceIndex>,
-    backends: HashMap<(ServiceIndex, &'a str, SocketAddrV4), BackendId>,
+    backends: HashMap<(ServiceIndex, &'a str, SocketAddr, Mode), BackendId>,
     /// By service: ids of the backends that were configured, ascending.
     configured: Vec<Vec<BackendId>>,
 }
@@ -30,7 +30,8 @@ impl<'a> Before<'a> {
         let mut backends = HashMap::with_capacity(snapshot.backends.len());
         let mut configured = vec![Vec::new(); snapshot.services.len()];
         for backend in snapshot.backends.iter().flatten() {
-            backends.insert((backend.service, &*backend.name, backend.socket), backend.id);
+            let Backend { service, name, socket, mode, .. } = backend;
+            backends.insert((*service, &**name, *socket, *mode), backend.id);
             if backend.state != BackendState::Retired {
                 configured[backend.service.index()].push(backend.id);
             }
@@ -49,9 +50,9 @@ impl<'a> Before<'a> {
         &self,
         service: ServiceIndex,
         name: &str,
-        socket: SocketAddrV4,
+        (socket, mode): (SocketAddr, Mode),
     ) -> Option<BackendId> {
-        self.backends.get(&(service, name, socket)).copied()
+        self.backends.get(&(service, name, socket, mode)).copied()
     }
 
     pub fn backend(&self, id: BackendId) -> Option<&'a Backend> {

@@ -3,10 +3,12 @@
 //! Pure and deterministic. Tables depend on desired state, health and cluster key alone; the
 //! previous snapshot gives ids, what has to be kept for live flows, and tables that can be shared.
 //!
-//! What tells one service from another over time is VIP, port, protocol and mode: it is what flows
-//! hold on to. A service that only gets another name keeps its backends and flows. One that gets
-//! another VIP, port, protocol or mode is a new service, and the old one is gone: its flows end by
-//! its `on_service_gone`. A backend is the same one while its service, its name and its socket are.
+//! What tells one service from another over time is VIP, port and protocol: it is what flows hold on
+//! to. A service that only gets another name keeps its backends and flows. One that gets another
+//! VIP, port or protocol is a new service, and the old one is gone: its flows end by its
+//! `on_service_gone`. A backend is the same one while its service, its name, its socket and its mode
+//! are: a service that gets another mode, or a backend that gets another port, has that for new
+//! flows, and what was before is retired with the old ones.
 
 mod before;
 mod paths;
@@ -195,12 +197,13 @@ fn configured_backends(
     for (index, planned) in plan.services.iter().enumerate() {
         for member in &planned.members {
             let old = before.backend(member.id);
-            let path = paths.to(*member.socket.ip(), planned.spec.mode);
+            let path = paths.to(member.socket.ip(), planned.spec.mode);
             backends[member.id.index()] = Some(Backend {
                 id: member.id,
                 name: old.map_or_else(|| member.spec.name.as_str().into(), |old| old.name.clone()),
                 service: ServiceIndex(index as u32),
                 socket: member.socket,
+                mode: planned.spec.mode,
                 weight: member.spec.weight,
                 state: member.state,
                 retired_in: 0,
@@ -235,7 +238,7 @@ fn add_kept(
         let identity = before::identity_of(&input.previous.services[old.service.index()]);
         let service = plan.place(identity).or_else(|| places.get(&old.service).copied());
         let Some(service) = service else { continue };
-        let path = paths.to(*old.socket.ip(), identity.2);
+        let path = paths.to(old.socket.ip(), old.mode);
         if backends.len() <= id.index() {
             backends.resize(id.index() + 1, None);
         }

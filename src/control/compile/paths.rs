@@ -1,21 +1,21 @@
 //! The way to each backend and the SNAT addresses that may be used on it.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Refusal;
 use crate::control::{SnatSpec, Topology};
 use crate::forwarding::{Mode, NextHop, RouteTable, SnatAddress};
-use crate::wire::PortId;
+use crate::wire::{Address, Family, PortId};
 
 /// Routes, and SNAT addresses in an order of their own.
 pub(super) struct Paths {
     pub routes: RouteTable,
     pub snat: Vec<SnatAddress>,
     /// Services share backends' addresses: each is looked up once.
-    known: HashMap<Ipv4Addr, Way>,
-    choices: HashMap<Option<PortId>, Arc<[u16]>>,
+    known: HashMap<IpAddr, Way>,
+    choices: HashMap<(Option<PortId>, Family), Arc<[u16]>>,
 }
 
 /// What one backend needs.
@@ -41,7 +41,7 @@ impl Paths {
         })
     }
 
-    pub fn to(&mut self, address: Ipv4Addr, mode: Mode) -> Path {
+    pub fn to(&mut self, address: IpAddr, mode: Mode) -> Path {
         let routes = &self.routes;
         let way = *self.known.entry(address).or_insert_with(|| {
             let route = routes.route(address);
@@ -52,24 +52,29 @@ impl Paths {
             }
         });
         match mode {
-            Mode::Nat => Path { next_hop: way.next_hop, snat: self.choice(way.port) },
+            Mode::Nat => {
+                let family = Address::from(address).family();
+                Path { next_hop: way.next_hop, snat: self.choice(way.port, family) }
+            }
             // The packet still says the VIP: a router would send it back to us.
             Mode::L2dsr => Path { next_hop: way.next_hop.filter(|_| way.on_link), snat: [].into() },
         }
     }
 
-    /// The addresses for this port, else those for any.
-    fn choice(&mut self, port: Option<PortId>) -> Arc<[u16]> {
+    /// The family's addresses for this port, else those for any.
+    fn choice(&mut self, port: Option<PortId>, family: Family) -> Arc<[u16]> {
         let snat = &self.snat;
         let places = |wanted: Option<PortId>| -> Vec<u16> {
-            let fits = |(_, address): &(usize, &SnatAddress)| address.port == wanted;
+            let fits = |(_, snat): &(usize, &SnatAddress)| {
+                snat.port == wanted && Address::from(snat.address).family() == family
+            };
             snat.iter().enumerate().filter(fits).map(|(place, _)| place as u16).collect()
         };
         let choose = || {
             let own = if port.is_some() { places(port) } else { vec![] };
             if own.is_empty() { places(None).into() } else { own.into() }
         };
-        self.choices.entry(port).or_insert_with(choose).clone()
+        self.choices.entry((port, family)).or_insert_with(choose).clone()
     }
 }
 

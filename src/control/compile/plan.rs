@@ -1,7 +1,7 @@
 //! The desired state in an order of its own, with ids.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::before::{Before, Identity};
 use super::retire::Kept;
@@ -29,14 +29,14 @@ pub(super) struct Planned<'a> {
 /// One backend.
 pub(super) struct Member<'a> {
     pub spec: &'a BackendSpec,
-    pub socket: SocketAddrV4,
+    pub socket: SocketAddr,
     pub id: BackendId,
     pub state: BackendState,
 }
 
 impl Planned<'_> {
     pub fn identity(&self) -> Identity {
-        (SocketAddrV4::new(self.spec.address, self.spec.port), self.spec.protocol, self.spec.mode)
+        (SocketAddr::new(self.spec.address, self.spec.port), self.spec.protocol)
     }
 
     pub fn path(&self) -> String {
@@ -68,8 +68,9 @@ impl<'a> Plan<'a> {
             places.insert(planned.identity(), ServiceIndex(place as u32));
             let old = before.service(planned.identity());
             let member = |spec: &'a BackendSpec| {
-                let socket = SocketAddrV4::new(spec.address, spec.port);
-                let id = old.and_then(|(index, _)| before.find(index, &spec.name, socket));
+                let socket = SocketAddr::new(spec.address, spec.port);
+                let way = (socket, service.mode);
+                let id = old.and_then(|(index, _)| before.find(index, &spec.name, way));
                 let state = state_of(service, spec, health);
                 Member { spec, socket, id: id.unwrap_or(NO_ID), state }
             };

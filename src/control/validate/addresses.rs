@@ -1,25 +1,48 @@
 //! Addresses: what each may be, and that no two uses of one contradict each other.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::super::{DesiredState, Refusal};
+use crate::wire::Address;
 
-/// Why this address cannot be a station's, if it cannot.
-pub(super) fn not_unicast(address: Ipv4Addr) -> Option<&'static str> {
-    match address.octets()[0] {
-        0 => Some("is in 0.0.0.0/8, \"this network\""),
-        127 => Some("is a loopback address"),
-        224..=239 => Some("is a multicast address"),
-        240..=255 => Some("is a broadcast or reserved address"),
-        _ => None,
+/// Why this address cannot be a station's wherever it is asked for, if it cannot, and what can.
+fn not_unicast(address: IpAddr) -> Option<(&'static str, String)> {
+    match address {
+        IpAddr::V4(address) => {
+            let why = match address.octets()[0] {
+                0 => "is in 0.0.0.0/8, \"this network\"",
+                127 => "is a loopback address",
+                224..=239 => "is a multicast address",
+                240..=255 => "is a broadcast or reserved address",
+                _ => return None,
+            };
+            Some((why, "a unicast IPv4 address".to_string()))
+        }
+        IpAddr::V6(address) => {
+            if let Some(mapped) = address.to_ipv4_mapped() {
+                let wanted = format!("{mapped}: IPv4 addresses are written as such");
+                return Some(("is an IPv4-mapped address, which no packet may carry", wanted));
+            }
+            let why = match address {
+                _ if address.is_unspecified() => "is no address",
+                _ if address.is_loopback() => "is the loopback address",
+                _ if address.is_multicast() => "is a multicast address",
+                _ if !Address::from(address).is_one_host() => "is in ::/80, which is reserved",
+                _ if Address::from(address).is_link_local() => {
+                    "is a link-local address, of which every link has its own"
+                }
+                _ => return None,
+            };
+            Some((why, "a global or unique local IPv6 address".to_string()))
+        }
     }
 }
 
-/// Refuses what is not unicast.
-pub(super) fn check_unicast(path: String, address: Ipv4Addr, refusals: &mut Vec<Refusal>) {
-    if let Some(why) = not_unicast(address) {
-        refusals.push(Refusal::new(path, format!("{address} {why}"), "a unicast IPv4 address"));
+/// Refuses what is not unicast, and what is valid on one link only.
+pub(super) fn check_unicast(path: String, address: IpAddr, refusals: &mut Vec<Refusal>) {
+    if let Some((why, wanted)) = not_unicast(address) {
+        refusals.push(Refusal::new(path, format!("{address} {why}"), wanted));
     }
 }
 
@@ -40,7 +63,7 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
         let (path, what) = (format!("snat[{place}]"), format!("address of snat[{place}]"));
         (snat.address, Use { path, what, shared: snat.shared_address })
     });
-    let mut first: HashMap<Ipv4Addr, Use> = HashMap::new();
+    let mut first: HashMap<IpAddr, Use> = HashMap::new();
     for (address, this) in vips.chain(snat) {
         match first.get(&address) {
             Some(other) if other.shared != this.shared => refusals.push(Refusal::new(
@@ -69,7 +92,7 @@ fn says(shared: bool) -> &'static str {
 /// A backend at an address of ours: its packets would come straight back.
 fn check_backends(
     desired: &DesiredState,
-    ours: &HashMap<Ipv4Addr, Use>,
+    ours: &HashMap<IpAddr, Use>,
     refusals: &mut Vec<Refusal>,
 ) {
     for (place, service) in desired.services.iter().enumerate() {

@@ -1,12 +1,14 @@
 //! Services and their backends.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 
-use super::super::{BackendSpec, DesiredState, Refusal, ServiceSpec};
+use super::super::{BackendSpec, DesiredState, Refusal, ServiceSpec, SnatSpec};
 use super::addresses::check_unicast;
 use super::health_check;
 use crate::forwarding::{FlowTimeouts, Mode};
 use crate::maglev::{MAX_SIZE, is_prime, largest_default_size, next_prime};
+use crate::wire::{Address, Family};
 
 /// Longest name of a service or backend.
 const NAME_BYTES: usize = 128;
@@ -26,21 +28,39 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
             refusals.push(Refusal::new(
                 format!("{path}.port"),
                 format!(
-                    "{} {}:{} is taken by service {taken} (services[{other}])",
-                    service.protocol, service.address, service.port
+                    "{} {} is taken by service {taken} (services[{other}])",
+                    service.protocol,
+                    SocketAddr::new(service.address, service.port)
                 ),
                 "another port, protocol or address: each belongs to one service",
             ));
         }
         check_one(&path, service, refusals);
-        if service.mode == Mode::Nat && desired.snat.is_empty() {
-            refusals.push(Refusal::new(
-                format!("{path}.mode"),
-                "nat needs an address to translate to, and there is none in `snat`",
-                "an entry in `snat`, or `mode: l2dsr`",
-            ));
-        }
+        check_has_snat(&path, service, desired, refusals);
     }
+}
+
+/// Translation leaves the family as it is: each has addresses of its own.
+fn check_has_snat(
+    path: &str,
+    service: &ServiceSpec,
+    desired: &DesiredState,
+    refusals: &mut Vec<Refusal>,
+) {
+    let fits = |snat: &SnatSpec| snat.address.is_ipv4() == service.address.is_ipv4();
+    if service.mode != Mode::Nat || desired.snat.iter().any(fits) {
+        return;
+    }
+    let family = family(service.address);
+    let (what, wanted) = match desired.snat.is_empty() {
+        true => ("address".to_string(), "an entry in `snat`".to_string()),
+        false => (format!("{family} address"), format!("an entry with an {family} one in `snat`")),
+    };
+    refusals.push(Refusal::new(
+        format!("{path}.mode"),
+        format!("nat needs an {what} to translate to, and there is none in `snat`"),
+        format!("{wanted}, or `mode: l2dsr`"),
+    ));
 }
 
 fn check_one(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
@@ -67,6 +87,17 @@ fn check_backend(
 ) {
     check_unicast(format!("{path}.address"), backend.address, refusals);
     check_port(path, backend.port, refusals);
+    let (vip, own) = (family(service.address), family(backend.address));
+    if vip != own {
+        refusals.push(Refusal::new(
+            format!("{path}.address"),
+            format!(
+                "{} is {own}, and the VIP {} is {vip}: neither nat nor l2dsr makes one of the other",
+                backend.address, service.address
+            ),
+            format!("the backend's {vip} address"),
+        ));
+    }
     if service.mode == Mode::L2dsr && backend.port != service.port {
         refusals.push(Refusal::new(
             format!("{path}.port"),
@@ -77,6 +108,10 @@ fn check_backend(
             format!("{}", service.port),
         ));
     }
+}
+
+fn family(address: IpAddr) -> Family {
+    Address::from(address).family()
 }
 
 fn check_name<'a>(

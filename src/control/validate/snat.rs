@@ -1,7 +1,7 @@
 //! SNAT pools.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::super::{DesiredState, Refusal};
 use super::addresses::check_unicast;
@@ -18,7 +18,7 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
             format!("at most {}", u16::MAX),
         ));
     }
-    let mut by_address: HashMap<Ipv4Addr, Vec<usize>> = HashMap::new();
+    let mut by_address: HashMap<IpAddr, Vec<usize>> = HashMap::new();
     for (place, snat) in desired.snat.iter().enumerate() {
         let (start, end) = (*snat.ports.start(), *snat.ports.end());
         check_unicast(format!("snat[{place}].address"), snat.address, refusals);
@@ -59,7 +59,7 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
 /// A service's port in the SNAT range of its own address: return traffic could not be told from it.
 fn check_services(
     desired: &DesiredState,
-    by_address: &HashMap<Ipv4Addr, Vec<usize>>,
+    by_address: &HashMap<IpAddr, Vec<usize>>,
     refusals: &mut Vec<Refusal>,
 ) {
     for (place, service) in desired.services.iter().enumerate() {
@@ -70,9 +70,8 @@ fn check_services(
                 refusals.push(Refusal::new(
                     format!("services[{place}].port"),
                     format!(
-                        "{}:{} lies in the ports {}-{} of snat[{pool}]",
-                        service.address,
-                        service.port,
+                        "{} lies in the ports {}-{} of snat[{pool}]",
+                        SocketAddr::new(service.address, service.port),
                         ports.start(),
                         ports.end()
                     ),

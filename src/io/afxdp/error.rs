@@ -168,7 +168,7 @@ pub enum SteerError {
     )]
     TooManyRanges {
         /// The shared address.
-        address: std::net::Ipv4Addr,
+        address: std::net::IpAddr,
         /// How many.
         ranges: usize,
     },

@@ -1,9 +1,9 @@
 //! What user space and the XDP program (`bpf/steer.h`) have in common, as bytes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::SteerRule;
-use crate::wire::MacAddress;
+use crate::wire::{Address, MacAddress};
 
 /// Entries of the XSKMAP: an interface with more receive queues is refused.
 pub const STEER_QUEUES: u32 = 64;
@@ -29,8 +29,10 @@ const RANGES_AT: usize = 4;
 pub type ConfigBytes = [u8; 8];
 /// Bytes of `struct steer_address`.
 pub type AddressBytes = [u8; RANGES_AT + 4 * STEER_RANGES];
+/// Bytes of `struct steer_ip`.
+pub type KeyBytes = [u8; 16];
 /// Bytes of `struct steer_port`.
-pub type PortBytes = [u8; 8];
+pub type PortBytes = [u8; 20];
 
 /// `struct steer_config`.
 pub fn config(mac: MacAddress, drop_without_worker: bool) -> ConfigBytes {
@@ -38,11 +40,18 @@ pub fn config(mac: MacAddress, drop_without_worker: bool) -> ConfigBytes {
     [a, b, c, d, e, f, if drop_without_worker { XDP_DROP } else { XDP_PASS }, 0]
 }
 
+/// `struct steer_ip`: an IPv4 address as its IPv4-mapped one.
+pub fn key(address: IpAddr) -> KeyBytes {
+    Address::from(address).octets()
+}
+
 /// `struct steer_port`: address and port as they stand in a packet.
-pub fn port(address: Ipv4Addr, protocol: u8, port: u16) -> PortBytes {
-    let [a, b, c, d] = address.octets();
-    let [high, low] = port.to_be_bytes();
-    [a, b, c, d, high, low, protocol, 0]
+pub fn port(address: IpAddr, protocol: u8, port: u16) -> PortBytes {
+    let mut bytes = [0; 20];
+    bytes[..16].copy_from_slice(&key(address));
+    bytes[16..18].copy_from_slice(&port.to_be_bytes());
+    bytes[18] = protocol;
+    bytes
 }
 
 /// `struct steer_address` by all rules of one address; none when there is no rule for it.
@@ -105,8 +114,11 @@ mod tests {
 
     #[test]
     fn keys_are_in_network_order() {
-        let address = Ipv4Addr::new(10, 1, 0, 100);
-        assert_eq!(port(address, 6, 443), [10, 1, 0, 100, 1, 187, 6, 0]);
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 0, 100];
+        let address = IpAddr::from([10, 1, 0, 100]);
+        assert_eq!(key(address), mapped);
+        assert_eq!(port(address, 6, 443), *[&mapped[..], &[1, 187, 6, 0]].concat());
+        assert_eq!(key("2001:db8::1".parse().unwrap())[..5], [0x20, 1, 0xd, 0xb8, 0]);
         let mac = MacAddress([2, 0, 0, 0, 0, 9]);
         assert_eq!(config(mac, true), [2, 0, 0, 0, 0, 9, 1, 0]);
         assert_eq!(config(mac, false), [2, 0, 0, 0, 0, 9, 2, 0]);
@@ -114,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_address_is_the_sum_of_its_rules() {
-        let at = Ipv4Addr::new(10, 1, 0, 10);
+        let at = IpAddr::from([10, 1, 0, 10]);
         assert_eq!(address([].iter()), Ok(None));
         let rules = [SteerRule::Port(at, 6, 80), SteerRule::PortRange(at, 1024, 2047)];
         let bytes = address(rules.iter()).unwrap().unwrap();

@@ -2,7 +2,7 @@
 //! off it is in `attach`.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::attach::{self, Attachment};
 use super::error::{chain, os_error};
-use super::layout::{self, AddressBytes, ConfigBytes, PortBytes, STEER_COUNTERS};
+use super::layout::{self, AddressBytes, ConfigBytes, KeyBytes, PortBytes, STEER_COUNTERS};
 use super::netlink::Link;
 use super::{InterfaceOptions, OpenError, SteerError, bpffs};
 use crate::wire::MacAddress;
@@ -36,7 +36,7 @@ pub(super) struct InterfaceProgram {
     drop_without_worker: bool,
     sockets: XskMap<MapData>,
     config: Array<MapData, ConfigBytes>,
-    addresses: HashMap<MapData, [u8; 4], AddressBytes>,
+    addresses: HashMap<MapData, KeyBytes, AddressBytes>,
     ports: HashMap<MapData, PortBytes, u8>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -128,10 +128,10 @@ impl InterfaceProgram {
     /// Sets, or with none removes, what is taken of an address.
     pub fn set_address(
         &mut self,
-        address: Ipv4Addr,
+        address: IpAddr,
         value: Option<AddressBytes>,
     ) -> Result<(), SteerError> {
-        let key = address.octets();
+        let key = layout::key(address);
         let done = match value {
             Some(value) => self.addresses.insert(key, value, 0),
             None => self.addresses.remove(&key).or_else(absent),

@@ -1,7 +1,7 @@
 //! What the XDP programs of all interfaces take off them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::error::SteerError;
 use super::layout::{self, STEER_COUNTERS};
@@ -11,16 +11,17 @@ use crate::wire::MacAddress;
 /// One thing that is taken off the interfaces.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SteerRule {
-    /// Everything to an address that is ours alone: every protocol, fragments, ARP for it.
-    Whole(Ipv4Addr),
+    /// Everything to an address that is ours alone: every protocol, fragments, ARP and neighbour
+    /// solicitations for it.
+    Whole(IpAddr),
     /// One protocol (IANA number) and destination port of an address the machine has too.
-    Port(Ipv4Addr, u8, u16),
+    Port(IpAddr, u8, u16),
     /// TCP and UDP to these ports, both ends included, of an address the machine has too.
-    PortRange(Ipv4Addr, u16, u16),
+    PortRange(IpAddr, u16, u16),
 }
 
 impl SteerRule {
-    fn address(&self) -> Ipv4Addr {
+    fn address(&self) -> IpAddr {
         let (SteerRule::Whole(address)
         | SteerRule::Port(address, ..)
         | SteerRule::PortRange(address, ..)) = self;
@@ -53,7 +54,7 @@ pub struct Steer {
 
 /// Rules by address: ten thousand VIPs are not looked through for each other.
 #[derive(Default)]
-struct Rules(BTreeMap<Ipv4Addr, BTreeSet<SteerRule>>);
+struct Rules(BTreeMap<IpAddr, BTreeSet<SteerRule>>);
 
 impl Rules {
     fn insert(&mut self, rule: SteerRule) -> bool {
@@ -73,7 +74,7 @@ impl Rules {
         self.0.get(&rule.address()).is_some_and(|rules| rules.contains(rule))
     }
 
-    fn of(&self, address: Ipv4Addr) -> impl Iterator<Item = &SteerRule> {
+    fn of(&self, address: IpAddr) -> impl Iterator<Item = &SteerRule> {
         self.0.get(&address).into_iter().flatten()
     }
 }
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn rules_of_one_address_are_together_and_leave_nothing_behind() {
-        let (ours, other) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let (ours, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let all = [
             SteerRule::Port(ours, 6, 80),
             SteerRule::PortRange(ours, 1024, 2047),

@@ -6,6 +6,7 @@
 //! to time, which makes the kernel probe it once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::AddressFamily;
@@ -40,11 +41,15 @@ impl Ask {
             Ask::Release(key) => (key, false, false),
         };
         let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Inet;
+        let (family, address) = match key.1 {
+            IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+            IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+        };
+        message.header.family = family;
         message.header.ifindex = key.0;
         // With it the kernel leaves state and MAC of an entry as they are.
         message.header.flags = NeighbourFlags::Use;
-        message.attributes = vec![NeighbourAttribute::Destination(NeighbourAddress::Inet(key.1))];
+        message.attributes = vec![NeighbourAttribute::Destination(address)];
         if managed {
             message.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
         }
@@ -118,7 +123,7 @@ mod tests {
     use netlink_packet_route::neighbour::NeighbourState;
 
     fn key(last: u8) -> StationKey {
-        (7, [10, 0, 0, last].into())
+        (7, IpAddr::from([10, 0, 0, last]))
     }
 
     fn managed(last: u8) -> RouteNetlinkMessage {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::view::tests::spec;
 use super::{read_topology, watch_topology};
 use crate::control::{LinkState, Topology};
-use crate::wire::PortId;
+use crate::wire::{PortId, Tags};
 
 /// Two namespaces joined by a veth pair `gw0`-`peer0`: 10.9.0.1/24 here, 10.9.0.2/24 and
 /// 10.9.0.3/24 there. Gone when dropped.
@@ -121,7 +121,7 @@ async fn until(
 
 /// Gone or not, of a neighbour that is listed.
 fn gone(topology: &Topology, last: u8) -> Option<bool> {
-    let address = Ipv4Addr::new(10, 9, 0, last);
+    let address = IpAddr::from([10, 9, 0, last]);
     topology.neighbours.iter().find(|n| n.address == address).map(|n| n.gone)
 }
 
@@ -135,9 +135,9 @@ fn follows_links_routes_and_neighbours() {
         let interfaces = vec![spec("gw0", None)];
         let first = read_topology(&interfaces).unwrap();
         assert!(link(&first).ifindex > 0 && link(&first).mtu_bytes == 1500);
-        assert!(first.is_own(Ipv4Addr::new(10, 9, 0, 1)) && first.local_port_range.is_some());
+        assert!(first.is_own(IpAddr::from([10, 9, 0, 1])) && first.local_port_range.is_some());
 
-        let address = |last| (PortId(0), Ipv4Addr::new(10, 9, 0, last));
+        let address = |last| (PortId(0), Tags::NONE, IpAddr::from([10, 9, 0, last]));
         let (want, wanted) = watch::channel(BTreeSet::from([address(2), address(3)]));
         let (out, mut seen) = watch::channel(Topology::default());
         let watcher = tokio::spawn(watch_topology(interfaces, wanted, out));
@@ -148,7 +148,7 @@ fn follows_links_routes_and_neighbours() {
         assert!(kernel_has("10.9.0.2").contains("managed"), "{}", kernel_has(""));
 
         ip("route add 192.0.2.0/24 via 10.9.0.3");
-        let routed = |t: &Topology| t.routes.iter().any(|r| r.gateway == Some(address(3).1));
+        let routed = |t: &Topology| t.routes.iter().any(|r| r.gateway == Some(address(3).2));
         until(seen, "the new route", routed).await;
         ip("route del 192.0.2.0/24");
         until(seen, "no route", |t| !routed(t)).await;
@@ -200,7 +200,7 @@ fn neighbours_and_routes_of_a_bridge_are_its_ports() {
         ip("link set port0b up");
         ip("link set port0 up");
         let interfaces = vec![spec("port0", Some("br0"))];
-        let goal = BTreeSet::from([(PortId(0), Ipv4Addr::new(10, 9, 0, 2))]);
+        let goal = BTreeSet::from([(PortId(0), Tags::NONE, IpAddr::from([10, 9, 0, 2]))]);
         let (_want, wanted) = watch::channel(goal);
         let (out, mut seen) = watch::channel(Topology::default());
         let watcher = tokio::spawn(watch_topology(interfaces, wanted, out));

@@ -1,27 +1,27 @@
 //! One route message -> the next hops it has, as the kernel would use them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHop,
-    RouteNextHopFlags, RouteType,
+    RouteNextHopFlags, RouteType, RouteVia,
 };
 
 /// A route by its interface, before it is known whether that is ours.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct KernelRoute {
-    pub network: Ipv4Addr,
+    pub network: IpAddr,
     pub prefix_len: u8,
     pub metric: u32,
     pub ifindex: u32,
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
 }
 
-/// The main table's unicast IPv4 routes in this message: one for each next hop that is alive.
+/// The main table's unicast routes in this message: one for each next hop that is alive.
 ///
 /// The local table is what the machine itself has, and other tables need rules that a packet of
-/// ours does not match. Routes for one type of service are left out: ours has none.
+/// ours does not match. Routes for one type of service, or for some sources, are left out.
 pub fn routes_of(message: &RouteMessage) -> Vec<KernelRoute> {
     let header = &message.header;
     let table = find(&message.attributes, |a| match a {
@@ -29,17 +29,23 @@ pub fn routes_of(message: &RouteMessage) -> Vec<KernelRoute> {
         _ => None,
     });
     let is_main = table.unwrap_or(header.table.into()) == u32::from(RouteHeader::RT_TABLE_MAIN);
-    let is_dead = header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown);
-    if header.address_family != AddressFamily::Inet
-        || header.kind != RouteType::Unicast
+    let is_dead =
+        header.flags.intersects(RouteFlags::Dead | RouteFlags::Linkdown | RouteFlags::Cloned);
+    if header.kind != RouteType::Unicast
         || header.tos != 0
+        || header.source_prefix_length != 0
         || !is_main
         || is_dead
     {
         return vec![];
     }
+    let unspecified: IpAddr = match header.address_family {
+        AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+        AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return vec![],
+    };
     let network = find(&message.attributes, |a| match a {
-        RouteAttribute::Destination(RouteAddress::Inet(network)) => Some(*network),
+        RouteAttribute::Destination(network) => ip_of(network),
         _ => None,
     });
     let metric = find(&message.attributes, |a| match a {
@@ -47,7 +53,7 @@ pub fn routes_of(message: &RouteMessage) -> Vec<KernelRoute> {
         _ => None,
     });
     let route = |(ifindex, gateway)| KernelRoute {
-        network: network.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        network: network.unwrap_or(unspecified),
         prefix_len: header.destination_prefix_length,
         metric: metric.unwrap_or(0),
         ifindex,
@@ -70,23 +76,33 @@ pub fn routes_of(message: &RouteMessage) -> Vec<KernelRoute> {
     }
 }
 
-fn hop_of(hop: &RouteNextHop) -> Option<(u32, Option<Ipv4Addr>)> {
+fn hop_of(hop: &RouteNextHop) -> Option<(u32, Option<IpAddr>)> {
     let is_dead = hop.flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown);
     let gateway = gateway_of(&hop.attributes)?;
     (!is_dead).then_some((hop.interface_index, gateway))
 }
 
-/// The gateway, if there is one; none at all for a gateway that is not IPv4 (RFC 5549), which is
-/// not done yet.
-fn gateway_of(attributes: &[RouteAttribute]) -> Option<Option<Ipv4Addr>> {
+/// The gateway, if there is one; none at all for one that is no IP address. An IPv4 route may have
+/// an IPv6 gateway (RFC 8950).
+fn gateway_of(attributes: &[RouteAttribute]) -> Option<Option<IpAddr>> {
     let found = find(attributes, |a| match a {
-        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(Some(*gateway)),
-        RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => Some(None),
+        RouteAttribute::Gateway(gateway) => Some(ip_of(gateway)),
+        RouteAttribute::Via(RouteVia::Inet(gateway)) => Some(Some((*gateway).into())),
+        RouteAttribute::Via(RouteVia::Inet6(gateway)) => Some(Some((*gateway).into())),
+        RouteAttribute::Via(_) => Some(None),
         _ => None,
     });
     match found {
         None => Some(None),
         Some(gateway) => gateway.map(Some),
+    }
+}
+
+fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
     }
 }
 
@@ -134,7 +150,7 @@ pub mod tests {
             change(&mut message);
             message
         };
-        let via_ipv6 = RouteAttribute::Gateway(RouteAddress::Inet6("fe80::1".parse().unwrap()));
+        let via_ipv6 = RouteAttribute::Via(RouteVia::Inet6("fe80::1".parse().unwrap()));
         let many = RouteAttribute::MultiPath(vec![
             hop(2, RouteNextHopFlags::empty(), vec![gateway(1)]),
             hop(3, RouteNextHopFlags::Dead, vec![gateway(2)]),
@@ -162,7 +178,7 @@ pub mod tests {
         ];
         for (description, message, wanted) in rows {
             let got = routes_of(&message);
-            let short = |r: &KernelRoute| (r.ifindex, r.metric, r.gateway.map(|g| g.octets()[3]));
+            let short = |r: &KernelRoute| (r.ifindex, r.metric, r.gateway.map(|g| g.to_string()));
             assert_eq!(got.iter().map(short).collect::<Vec<_>>(), wanted, "{description}");
         }
     }

@@ -30,8 +30,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// A reading that the kernel's own changes kept interrupting is good enough after so many times:
 /// each change also makes an event.
 const READINGS: usize = 3;
-/// Link, neighbour, IPv4 address and IPv4 route groups (`RTMGRP_*`).
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40;
+/// Link and neighbour groups, and those of both families' addresses and routes (`RTMGRP_*`).
+const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
+const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
 /// Asks and waits for the answer.
 #[derive(Debug)]
@@ -53,37 +54,40 @@ impl Requester {
     /// Reads links, addresses and routes, and neighbours if wanted.
     pub fn read(&mut self, with_neighbours: bool) -> io::Result<Reading> {
         let mut reading = Reading::default();
-        let mut address = AddressMessage::default();
-        address.header.family = AddressFamily::Inet;
-        let mut route = RouteMessage::default();
-        route.header.address_family = AddressFamily::Inet;
-        let mut neighbour = NeighbourMessage::default();
-        neighbour.header.family = AddressFamily::Inet;
         for message in self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
             if let RouteNetlinkMessage::NewLink(link) = message {
                 reading.links.push(link);
             }
         }
+        reading.neighbours = with_neighbours.then(Vec::new);
+        FAMILIES.into_iter().try_for_each(|family| self.read_family(family, &mut reading))?;
+        Ok(reading)
+    }
+
+    fn read_family(&mut self, family: AddressFamily, reading: &mut Reading) -> io::Result<()> {
+        let mut address = AddressMessage::default();
+        address.header.family = family;
         for message in self.dump(&RouteNetlinkMessage::GetAddress(address))? {
             if let RouteNetlinkMessage::NewAddress(address) = message {
                 reading.addresses.push(address);
             }
         }
+        let mut route = RouteMessage::default();
+        route.header.address_family = family;
         for message in self.dump(&RouteNetlinkMessage::GetRoute(route))? {
             if let RouteNetlinkMessage::NewRoute(route) = message {
                 reading.routes.push(route);
             }
         }
-        if with_neighbours {
-            let mut neighbours = vec![];
-            for message in self.dump(&RouteNetlinkMessage::GetNeighbour(neighbour))? {
-                if let RouteNetlinkMessage::NewNeighbour(neighbour) = message {
-                    neighbours.push(neighbour);
-                }
+        let Some(neighbours) = &mut reading.neighbours else { return Ok(()) };
+        let mut neighbour = NeighbourMessage::default();
+        neighbour.header.family = family;
+        for message in self.dump(&RouteNetlinkMessage::GetNeighbour(neighbour))? {
+            if let RouteNetlinkMessage::NewNeighbour(neighbour) = message {
+                neighbours.push(neighbour);
             }
-            reading.neighbours = Some(neighbours);
         }
-        Ok(reading)
+        Ok(())
     }
 
     /// Asks for something about a neighbour.

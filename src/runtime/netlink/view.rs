@@ -5,10 +5,10 @@
 //! takes with it when it goes down.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
     NeighbourState,
@@ -16,10 +16,11 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::links::{Links, Places, link_of};
 use super::routes::{KernelRoute, routes_of};
-use crate::control::{InterfaceSpec, LinkState, OwnAddress, Topology};
+use crate::control::{InterfaceSpec, LinkState, OwnAddress, Topology, VlanState};
 use crate::forwarding::{Neighbour, Route};
-use crate::wire::{MacAddress, PortId};
+use crate::wire::{MacAddress, PortId, Tags};
 
 /// One complete reading.
 #[derive(Clone, Debug, Default)]
@@ -42,14 +43,6 @@ pub enum Change {
     RereadAll,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Link {
-    name: String,
-    mac: MacAddress,
-    mtu_bytes: u16,
-    up: bool,
-}
-
 /// A neighbour of the kernel's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Station {
@@ -66,13 +59,15 @@ pub struct Station {
 }
 
 /// The key of a neighbour: interface number and address.
-pub type StationKey = (u32, Ipv4Addr);
+pub type StationKey = (u32, IpAddr);
 
 /// Everything the kernel has said.
 #[derive(Clone, Debug, Default)]
 pub struct KernelView {
-    links: BTreeMap<u32, Link>,
-    addresses: BTreeSet<(Ipv4Addr, u32)>,
+    links: Links,
+    addresses: BTreeSet<(IpAddr, u32)>,
+    /// An IPv6 address is being tried: whether the machine has it will show in a second.
+    has_tentative: bool,
     routes: BTreeSet<KernelRoute>,
     stations: BTreeMap<StationKey, Station>,
     local_port_range: Option<(u16, u16)>,
@@ -83,6 +78,7 @@ impl KernelView {
     pub fn take(&mut self, reading: Reading) {
         self.links = reading.links.iter().filter_map(link_of).collect();
         self.addresses = reading.addresses.iter().filter_map(address_of).collect();
+        self.has_tentative = reading.addresses.iter().any(is_tentative);
         self.routes = reading.routes.iter().flat_map(routes_of).collect();
         let Some(neighbours) = reading.neighbours else { return };
         let there: BTreeSet<_> = neighbours.iter().filter_map(station_key).collect();
@@ -163,9 +159,14 @@ impl KernelView {
         self.links.get(&ifindex).is_some_and(|link| link.up)
     }
 
-    /// The interface on which the kernel knows the neighbours of a port.
-    pub fn neighbour_ifindex(&self, spec: &InterfaceSpec) -> Option<u32> {
-        self.ifindex(spec.bridge.as_deref().unwrap_or(&spec.name))
+    /// Is the kernel still finding out whether an address is free (RFC 4862 section 5.4)?
+    pub fn has_tentative(&self) -> bool {
+        self.has_tentative
+    }
+
+    /// Which port and VLANs each link stands for.
+    pub fn places(&self, interfaces: &[InterfaceSpec]) -> Places {
+        Places::new(&self.links, interfaces)
     }
 
     fn ifindex(&self, name: &str) -> Option<u32> {
@@ -175,44 +176,51 @@ impl KernelView {
     /// The world as our ports see it.
     pub fn topology(&self, interfaces: &[InterfaceSpec]) -> Topology {
         let links: Vec<_> = interfaces.iter().map(|spec| self.link_state(spec)).collect();
-        let mut ports = BTreeMap::new();
-        for (port, link) in (0..=u8::MAX).map(PortId).zip(&links) {
-            let of_bridge = link.bridge_ifindex;
-            let numbers = of_bridge.into_iter().chain((link.ifindex > 0).then_some(link.ifindex));
-            numbers.for_each(|ifindex| {
-                ports.entry(ifindex).or_insert(port);
-            });
-        }
+        let places = self.places(interfaces);
         let mut routes: Vec<_> = self
             .routes
             .iter()
             .filter_map(|route| {
                 let &KernelRoute { network, prefix_len, metric, gateway, .. } = route;
-                let &port = ports.get(&route.ifindex)?;
-                Some(Route { network, prefix_len, metric, port, gateway })
+                let (port, tags) = places.of(route.ifindex)?;
+                Some(Route { network, prefix_len, metric, port, tags, gateway })
             })
             .collect();
-        routes.sort_by_key(|r| (r.network, r.prefix_len, r.metric, r.port, r.gateway));
+        routes.sort_by_key(|r| (r.network, r.prefix_len, r.metric, r.port, r.tags, r.gateway));
         routes.dedup();
         let mut neighbours: Vec<_> = self
             .stations
             .iter()
             .filter_map(|(&(ifindex, address), station)| {
-                let (&port, mac) = (ports.get(&ifindex)?, station.mac?);
-                Some(Neighbour { address, port, mac, gone: !station.usable })
+                let ((port, tags), mac) = (places.of(ifindex)?, station.mac?);
+                Some(Neighbour { address, port, tags, mac, gone: !station.usable })
             })
             .collect();
-        neighbours.sort_by_key(|n| (n.address, n.port, n.gone, n.mac));
+        neighbours.sort_by_key(|n| (n.address, n.port, n.tags, n.gone, n.mac));
         // A port and its bridge may both know an address; the one that is there counts.
-        neighbours.dedup_by_key(|n| (n.address, n.port));
+        neighbours.dedup_by_key(|n| (n.address, n.port, n.tags));
         let own = |&(address, ifindex)| OwnAddress { address, ifindex };
         Topology {
+            vlans: self.vlans(&places, &links),
             links,
             own_addresses: self.addresses.iter().map(own).collect(),
             routes,
             neighbours,
             local_port_range: self.local_port_range,
         }
+    }
+
+    /// What stands for a port beside the interface itself and its bridge.
+    fn vlans(&self, places: &Places, ports: &[LinkState]) -> Vec<VlanState> {
+        let is_port = |ifindex| {
+            ports.iter().any(|p| p.ifindex == ifindex || p.bridge_ifindex == Some(ifindex))
+        };
+        let others = places.all().filter(|&(ifindex, ..)| !is_port(ifindex));
+        let state = |(ifindex, port, tags)| {
+            let name = self.links.get(&ifindex)?.name.clone();
+            Some(VlanState { name, ifindex, port, tags })
+        };
+        others.filter_map(state).collect()
     }
 
     fn link_state(&self, spec: &InterfaceSpec) -> LinkState {
@@ -229,48 +237,50 @@ impl KernelView {
     }
 }
 
-fn link_of(message: &LinkMessage) -> Option<(u32, Link)> {
-    let (mut name, mut mac, mut mtu) = (None, MacAddress::ZERO, 0);
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(text) => name = Some(text.clone()),
-            LinkAttribute::Address(bytes) => mac = mac_of(bytes).unwrap_or(MacAddress::ZERO),
-            LinkAttribute::Mtu(bytes) => mtu = *bytes,
-            _ => {}
-        }
-    }
-    let mtu_bytes = u16::try_from(mtu).unwrap_or(u16::MAX);
-    let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
-    Some((message.header.index, Link { name: name?, mac, mtu_bytes, up }))
-}
-
 /// On a point-to-point link `Address` is the peer's: `Local` goes first.
-fn address_of(message: &AddressMessage) -> Option<(Ipv4Addr, u32)> {
+fn address_of(message: &AddressMessage) -> Option<(IpAddr, u32)> {
+    // Somebody else has it, or it is not known yet.
+    if message.header.flags.contains(AddressHeaderFlags::Dadfailed) || is_tentative(message) {
+        return None;
+    }
     let local = message.attributes.iter().find_map(|a| match a {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
     });
     let address = local.or_else(|| {
         message.attributes.iter().find_map(|a| match a {
-            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+            AddressAttribute::Address(address) => Some(*address),
             _ => None,
         })
     });
     address.map(|address| (address, message.header.index))
 }
 
+/// An optimistic address is used while it is tried (RFC 4429).
+fn is_tentative(message: &AddressMessage) -> bool {
+    let flags = message.header.flags;
+    flags.contains(AddressHeaderFlags::Tentative)
+        && !flags.intersects(AddressHeaderFlags::Optimistic | AddressHeaderFlags::Dadfailed)
+}
+
 fn station_key(message: &NeighbourMessage) -> Option<StationKey> {
     let header = &message.header;
-    let is_ours =
-        header.family == AddressFamily::Inet && !header.flags.contains(NeighbourFlags::Proxy);
+    let is_ours = matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6)
+        && !header.flags.contains(NeighbourFlags::Proxy);
     let address = message.attributes.iter().find_map(|a| match a {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
+            Some(IpAddr::from(*address))
+        }
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
+            Some(IpAddr::from(*address))
+        }
         _ => None,
     });
     address.filter(|_| is_ours).map(|address| (header.ifindex, address))
 }
 
-fn mac_of(bytes: &[u8]) -> Option<MacAddress> {
+/// Six bytes that can be a station's.
+pub fn mac_of(bytes: &[u8]) -> Option<MacAddress> {
     bytes.try_into().ok().map(MacAddress).filter(|mac| mac.is_station())
 }
 

@@ -33,7 +33,7 @@ fn address(index: u32, local: [u8; 4]) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = index;
     message.attributes = vec![
-        AddressAttribute::Address(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99))),
+        AddressAttribute::Address([192, 0, 2, 99].into()),
         AddressAttribute::Local(IpAddr::V4(local.into())),
     ];
     message
@@ -60,9 +60,17 @@ pub fn view(links: Vec<LinkMessage>, neighbours: Vec<NeighbourMessage>) -> Kerne
     view
 }
 
+/// Of an IPv6 address the last one, too.
+fn last_octet(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    }
+}
+
 /// (last octet of the address, port, last octet of the MAC, gone)
 fn listed(topology: &Topology) -> Vec<(u8, u8, u8, bool)> {
-    let short = |n: &Neighbour| (n.address.octets()[3], n.port.0, n.mac.0[5], n.gone);
+    let short = |n: &Neighbour| (last_octet(n.address), n.port.0, n.mac.0[5], n.gone);
     topology.neighbours.iter().map(short).collect()
 }
 

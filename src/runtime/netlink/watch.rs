@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -11,8 +10,7 @@ use tokio::time::{sleep, sleep_until};
 use super::keep::{Ask, Keeper};
 use super::socket::{Heard, Listener, Requester, read_local_port_range};
 use super::view::{Change, KernelView, StationKey};
-use crate::control::{InterfaceSpec, Topology};
-use crate::wire::PortId;
+use crate::control::{InterfaceSpec, Topology, WantedNeighbour};
 
 /// Events within this time are one change: a link that comes up makes a dozen.
 const TOGETHER: Duration = Duration::from_millis(10);
@@ -28,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// When route netlink cannot be used, or the socket breaks.
 pub async fn watch_topology(
     interfaces: Vec<InterfaceSpec>,
-    mut wanted: watch::Receiver<BTreeSet<(PortId, Ipv4Addr)>>,
+    mut wanted: watch::Receiver<BTreeSet<WantedNeighbour>>,
     out: watch::Sender<Topology>,
 ) -> io::Result<()> {
     // Listens before it reads, so that no change falls between.
@@ -137,13 +135,11 @@ impl Follower {
     }
 
     /// Asks the kernel for what is due; gives when to look again.
-    fn keep(&mut self, goal: &BTreeSet<(PortId, Ipv4Addr)>) -> Option<Instant> {
+    fn keep(&mut self, goal: &BTreeSet<WantedNeighbour>) -> Option<Instant> {
+        let places = self.view.places(&self.interfaces);
         let mut wanted: BTreeSet<StationKey> = goal
             .iter()
-            .filter_map(|&(port, address)| {
-                let spec = self.interfaces.get(port.index())?;
-                Some((self.view.neighbour_ifindex(spec)?, address))
-            })
+            .filter_map(|&(port, tags, address)| Some((places.home(port, tags)?, address)))
             .collect();
         self.view.forget_absent(&wanted);
         // On a link that is down nothing can be asked; it is asked when the link comes up.
@@ -181,7 +177,8 @@ impl Follower {
                     return;
                 }
                 let hint = if number == Some(libc::ENOBUFS) {
-                    "the kernel's neighbour table is full: raise net.ipv4.neigh.default.gc_thresh3"
+                    "the kernel's neighbour table is full: raise net.ipv4.neigh.default.gc_thresh3 \
+                     or net.ipv6.neigh.default.gc_thresh3"
                 } else {
                     ""
                 };

@@ -1,14 +1,14 @@
 //! The `replay` section: what the kernel and the health checks would say, for `guideway replay`.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::reader::Section;
 use super::scalar::{Scalar, Wrong, address, interface_name, mac, network, number, text};
 use super::schema;
 use crate::control::{DesiredState, LinkState, NodeSpec, OwnAddress, Topology};
 use crate::forwarding::{Neighbour, Route};
-use crate::wire::{MacAddress, PortId};
+use crate::wire::{MacAddress, PortId, Tags};
 
 /// A world that is written down.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -16,11 +16,11 @@ pub struct ReplaySpec {
     /// Interfaces whose MAC or MTU matter.
     pub links: Vec<ReplayLink>,
     /// The machine's own addresses.
-    pub own_addresses: Vec<(Ipv4Addr, String)>,
+    pub own_addresses: Vec<(IpAddr, String)>,
     /// Routes, the first of equals wins.
     pub routes: Vec<ReplayRoute>,
     /// Stations: address, MAC, interface.
-    pub neighbours: Vec<(Ipv4Addr, MacAddress, String)>,
+    pub neighbours: Vec<(IpAddr, MacAddress, String)>,
     /// Unhealthy backends: service, backend.
     pub down: Vec<(String, String)>,
 }
@@ -40,9 +40,9 @@ pub struct ReplayLink {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplayRoute {
     /// Network and prefix length.
-    pub to: (Ipv4Addr, u8),
+    pub to: (IpAddr, u8),
     /// Next router; none: on the link.
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
     /// Interface it leaves by.
     pub interface: String,
 }
@@ -64,14 +64,17 @@ impl ReplaySpec {
         let routes = self.routes.iter().zip(0u32..).filter_map(|(route, metric)| {
             let (network, prefix_len) = route.to;
             let port = port(&route.interface)?;
-            Some(Route { network, prefix_len, metric, port, gateway: route.via })
+            let (tags, gateway) = (Tags::NONE, route.via);
+            Some(Route { network, prefix_len, metric, port, tags, gateway })
         });
         let neighbours = self.neighbours.iter().filter_map(|(address, mac, interface)| {
             let port = port(interface)?;
-            Some(Neighbour { address: *address, port, mac: *mac, gone: false })
+            let (address, tags, mac) = (*address, Tags::NONE, *mac);
+            Some(Neighbour { address, port, tags, mac, gone: false })
         });
         let mut topology = Topology {
             links: links.collect(),
+            vlans: vec![],
             own_addresses: own.collect(),
             routes: routes.collect(),
             neighbours: neighbours.collect(),

@@ -1,6 +1,6 @@
 //! Single values: text -> number, address, duration, ... or what is wrong with it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -103,34 +103,57 @@ pub(super) fn text(scalar: Scalar<'_>) -> Read<String> {
     present(scalar, "a text").map(str::to_string)
 }
 
-/// An IPv4 address.
-pub(super) fn address(scalar: Scalar<'_>) -> Read<Ipv4Addr> {
-    const WANTED: &str = "an IPv4 address such as 10.1.0.10";
+/// An address of either family. IPv4-mapped ones are no third way of writing one.
+pub(super) fn address(scalar: Scalar<'_>) -> Read<IpAddr> {
+    const WANTED: &str = "an IPv4 or IPv6 address such as 10.1.0.10 or 2001:db8::10";
     let text = present(scalar, WANTED)?;
-    text.parse().map_err(|_| {
-        let wrong = Wrong::new(format!("{} is not an IPv4 address", quoted(text)), WANTED);
+    let address = text.parse().map_err(|_| {
+        let wrong = Wrong::new(format!("{} is not an IP address", quoted(text)), WANTED);
         if text.contains('/') {
             wrong.hint("one address, without a prefix length")
-        } else if text.parse::<std::net::Ipv6Addr>().is_ok() {
-            wrong.hint("IPv6 is not there yet")
-        } else if text.parse::<std::net::SocketAddrV4>().is_ok() {
+        } else if text.contains('%') {
+            wrong.hint("an address that needs no zone")
+        } else if text.starts_with('[') && text.ends_with(']') {
+            wrong.hint("without the brackets")
+        } else if text.parse::<SocketAddr>().is_ok() {
             wrong.hint("the port has a key of its own")
         } else {
             wrong
         }
-    })
+    })?;
+    match address {
+        IpAddr::V6(address) => not_mapped(address, text, WANTED).map(IpAddr::V6),
+        IpAddr::V4(_) => Ok(address),
+    }
 }
 
-/// An IPv4 network such as `10.1.0.0/16`, without host bits.
-pub(super) fn network(scalar: Scalar<'_>) -> Read<(Ipv4Addr, u8)> {
-    const WANTED: &str = "an IPv4 network such as 10.1.0.0/16";
+fn not_mapped(address: Ipv6Addr, text: &str, wanted: &str) -> Read<Ipv6Addr> {
+    let Some(mapped) = address.to_ipv4_mapped() else { return Ok(address) };
+    let wrong = Wrong::new(format!("{} is an IPv4-mapped address", quoted(text)), wanted);
+    Err(wrong.hint(format!("no packet may carry it; the IPv4 address is {mapped}")))
+}
+
+/// A network such as `10.1.0.0/16` or `2001:db8::/32`, without host bits.
+pub(super) fn network(scalar: Scalar<'_>) -> Read<(IpAddr, u8)> {
+    const WANTED: &str = "an IPv4 or IPv6 network such as 10.1.0.0/16 or 2001:db8::/32";
     let text = present(scalar, WANTED)?;
-    let wrong = || Wrong::new(format!("{} is not an IPv4 network", quoted(text)), WANTED);
+    let wrong = || Wrong::new(format!("{} is not an IP network", quoted(text)), WANTED);
     let (network, len) = text.split_once('/').ok_or_else(wrong)?;
-    let network: Ipv4Addr = network.parse().map_err(|_| wrong())?;
-    let len: u8 = len.parse().ok().filter(|len| *len <= 32).ok_or_else(wrong)?;
-    let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
-    let clean = Ipv4Addr::from_bits(network.to_bits() & mask);
+    let network: IpAddr = network.parse().map_err(|_| wrong())?;
+    let most = if network.is_ipv4() { 32 } else { 128 };
+    let len: u8 = len.parse().ok().filter(|len| *len <= most).ok_or_else(wrong)?;
+    let host_bits = u32::from(most - len);
+    let clean: IpAddr = match network {
+        IpAddr::V4(network) => {
+            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+            Ipv4Addr::from_bits(network.to_bits() & mask).into()
+        }
+        IpAddr::V6(network) => {
+            let network = not_mapped(network, text, WANTED)?;
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            Ipv6Addr::from_bits(network.to_bits() & mask).into()
+        }
+    };
     if clean != network {
         return Err(wrong().hint(format!("its network is {clean}/{len}")));
     }
@@ -350,6 +373,12 @@ mod tests {
             ("10.1.0.1/16", false),
             ("10.1.0.0/33", false),
             ("10.1.0.0", false),
+            ("::/0", true),
+            ("2001:db8::/32", true),
+            ("2001:db8::1/128", true),
+            ("2001:db8::1/64", false),
+            ("2001:db8::/129", false),
+            ("::ffff:10.1.0.0/112", false),
         ];
         for (text, fine) in rows {
             assert_eq!(network(of(text)).is_ok(), fine, "{text}");

@@ -170,7 +170,11 @@ fn what_makes_another_service_of_one() {
             |s| s.protocol = Protocol::Udp,
             &["web!/b1 0 Retired", "web/b1 1 Active"],
         ),
-        ("another mode", |s| s.mode = Mode::L2dsr, &["web!/b1 0 Retired", "web/b1 1 Active"]),
+        (
+            "another mode is the same service with other backends",
+            |s| s.mode = Mode::L2dsr,
+            &["web/b1 0 Retired", "web/b1 1 Active"],
+        ),
     ];
     for (description, change, wanted) in rows {
         let mut world = World::new(vec![service("web", 1)]);
@@ -180,8 +184,8 @@ fn what_makes_another_service_of_one() {
         world.step();
         assert_eq!(world.backends(), wanted, "{description}");
         let spec = &world.desired.services[0];
-        let client = "192.0.2.1:4000".parse().unwrap();
-        let vip = std::net::SocketAddrV4::new(spec.address, spec.port);
+        let client: std::net::SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let vip = std::net::SocketAddr::new(spec.address, spec.port);
         let key = crate::wire::FlowKey::new(spec.protocol, client, vip);
         assert!(!world.snapshot.find_service(&key).unwrap().1.gone, "{description}: found first");
     }

@@ -1,0 +1,34 @@
+//! Nanoseconds a packet in the engine alone, over frames in memory, net of making the frames.
+//!
+//! `make bench-engine` builds it for the native CPU and runs it; `--short` is for CI. Prints a table
+//! and writes `target/bench/engine.csv`. Absolute times say as much of the machine as of the engine:
+//! three calibration loops in the same run tell the two apart.
+
+mod calibrate;
+mod frames;
+mod rows;
+mod table;
+mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Cargo passes `--bench`.
+    let has = |name: &str| std::env::args().any(|argument| argument == name);
+    let effort = if has("--short") { rows::Effort::SHORT } else { rows::Effort::FULL };
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let calibration = calibrate::run();
+    println!("{calibration}");
+    let results = rows::run(&effort, only.as_deref());
+    let file = std::path::Path::new("target/bench/engine.csv");
+    match table::write(file, &results, &calibration) {
+        Ok(()) => {
+            println!("{} rows in {}", results.len(), file.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The rows: what is measured, over which flows.
+
+use std::time::Instant;
+
+use guideway::dataplane::{Arrival, Engine, Outcome, Prepared, Ticks, Verdict};
+use guideway::forwarding::{Mode, Snapshot};
+use guideway::wire::{Body, FlowKey, ParseOutcome, parse};
+
+use super::frames::{Family, Frames};
+use super::{table, world};
+
+/// Frames in a batch, as the worker takes them when there is enough traffic.
+const BATCH: usize = 64;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// How long it may take.
+pub struct Effort {
+    rounds: usize,
+    /// Packets a round; flows are visited at least once.
+    packets: usize,
+    flows: &'static [u32],
+}
+
+impl Effort {
+    pub const FULL: Effort =
+        Effort { rounds: 7, packets: 1 << 20, flows: &[1, 1024, 65_536, 1 << 20] };
+    pub const SHORT: Effort = Effort { rounds: 3, packets: 1 << 17, flows: &[1, 1024, 65_536, 1 << 20] };
+}
+
+/// Which packets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// From clients, of known flows.
+    Forward,
+    /// From backends, of known flows.
+    Back,
+    /// From clients, the first of each flow.
+    New,
+}
+
+impl Direction {
+    fn name(self) -> &'static str {
+        match self {
+            Direction::Forward => "forward",
+            Direction::Back => "back",
+            Direction::New => "new",
+        }
+    }
+}
+
+/// One result: nanoseconds a packet.
+pub struct Row {
+    pub mode: &'static str,
+    pub direction: &'static str,
+    pub family: u8,
+    pub services: u32,
+    pub flows: u32,
+    pub batch: usize,
+    pub ns_min: f64,
+    pub ns_median: f64,
+    pub ns_max: f64,
+}
+
+struct Bench {
+    mode: (&'static str, Mode),
+    family: Family,
+    direction: Direction,
+}
+
+/// Everything that is measured, or those rows whose mode is `only`.
+pub fn run(effort: &Effort, only: Option<&str>) -> Vec<Row> {
+    let modes = [("l2dsr", Mode::L2dsr), ("nat", Mode::Nat)];
+    let mut rows = Vec::new();
+    table::head();
+    for family in [Family::V4, Family::V6] {
+        for mode in modes {
+            for direction in [Direction::Forward, Direction::Back, Direction::New] {
+                let has_way_back = mode.1 == Mode::Nat;
+                let is_asked = only.is_none_or(|only| only == mode.0);
+                if !is_asked || (direction == Direction::Back && !has_way_back) {
+                    continue;
+                }
+                let bench = Bench { mode, family, direction };
+                for &flows in effort.flows {
+                    let row = bench.run(effort, flows);
+                    table::print(&row);
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    rows
+}
+
+impl Bench {
+    fn run(&self, effort: &Effort, flows: u32) -> Row {
+        let snapshot = world::snapshot(self.mode.1, self.family, 1, 100);
+        let mut frames = Frames::new(self.family, flows);
+        let mut engine = world::engine(flows as usize, 100);
+        let mut sent = vec![FlowKey::default(); flows as usize];
+        open(&mut engine, &snapshot, &mut frames, Some(&mut sent));
+        let (port, flags) = match self.direction {
+            Direction::Forward => (world::CLIENTS, ACK),
+            Direction::Back => {
+                frames.turn_round(sent.iter().map(|key| key.reversed()).collect());
+                (world::BACKENDS, ACK)
+            }
+            Direction::New => (world::CLIENTS, SYN),
+        };
+        let packets = match self.direction {
+            Direction::New => flows as usize,
+            _ => effort.packets.max(flows as usize),
+        };
+        let mut times: Vec<f64> = Vec::with_capacity(effort.rounds);
+        for _ in 0..effort.rounds {
+            if self.direction == Direction::New {
+                engine = world::engine(flows as usize, 100);
+            }
+            let making = time(|| make_all(&mut frames, packets, flags));
+            let arrival = Arrival::Received(port);
+            let all =
+                time(|| pass_all(&mut engine, &snapshot, &mut frames, (packets, flags), arrival));
+            times.push((all - making).max(0.0) / packets as f64);
+        }
+        times.sort_by(f64::total_cmp);
+        Row {
+            mode: self.mode.0,
+            direction: self.direction.name(),
+            family: self.family.number(),
+            services: 1,
+            flows,
+            batch: BATCH,
+            ns_min: times[0],
+            ns_median: times[times.len() / 2],
+            ns_max: times[times.len() - 1],
+        }
+    }
+}
+
+fn time(work: impl FnOnce()) -> f64 {
+    let begin = Instant::now();
+    work();
+    begin.elapsed().as_nanos() as f64
+}
+
+fn make_all(frames: &mut Frames, packets: usize, flags: u8) {
+    for turn in (0..packets).step_by(BATCH) {
+        frames.make(turn as u32, BATCH.min(packets - turn), flags);
+    }
+}
+
+fn pass_all(
+    engine: &mut Engine,
+    snapshot: &Snapshot,
+    frames: &mut Frames,
+    (packets, flags): (usize, u8),
+    arrival: Arrival,
+) {
+    let mut prepared = [Prepared::NONE; BATCH];
+    for turn in (0..packets).step_by(BATCH) {
+        let count = BATCH.min(packets - turn);
+        frames.make(turn as u32, count, flags);
+        let forwarded = batch(engine, snapshot, frames, (turn, count), arrival, &mut prepared, |_, _| ());
+        assert_eq!(forwarded, count, "a packet was not forwarded");
+    }
+}
+
+/// One batch as the worker does it; gives how many were forwarded.
+#[inline(never)]
+fn batch(
+    engine: &mut Engine,
+    snapshot: &Snapshot,
+    frames: &mut Frames,
+    (turn, count): (usize, usize),
+    arrival: Arrival,
+    prepared: &mut [Prepared; BATCH],
+    mut look: impl FnMut(usize, &[u8]),
+) -> usize {
+    let now = Ticks(1_000_000);
+    let batch = &mut prepared[..count];
+    for (number, prepared) in batch.iter_mut().enumerate() {
+        engine.prepare(snapshot, arrival, frames.bytes(turn + number), prepared);
+    }
+    engine.look_ahead(snapshot, batch);
+    let mut forwarded = 0;
+    for (number, prepared) in batch.iter().enumerate() {
+        let mut view = frames.view(turn + number);
+        let outcome = engine.finish(snapshot, now, prepared, &mut view);
+        forwarded += usize::from(matches!(outcome, Outcome::Verdict(Verdict::Forward(_))));
+        look(turn + number, view.bytes());
+    }
+    engine.tick(snapshot, now);
+    forwarded
+}
+
+/// Opens all flows; writes down what each one's first packet became.
+fn open(
+    engine: &mut Engine,
+    snapshot: &Snapshot,
+    frames: &mut Frames,
+    mut sent: Option<&mut Vec<FlowKey>>,
+) {
+    let mut prepared = [Prepared::NONE; BATCH];
+    let flows = sent.as_ref().map_or(0, |sent| sent.len());
+    for turn in (0..flows).step_by(BATCH) {
+        let count = BATCH.min(flows - turn);
+        frames.make(turn as u32, count, SYN);
+        let order: Vec<u32> =
+            (0..count).map(|number| frames.flow_of((turn + number) as u32)).collect();
+        let arrival = Arrival::Received(world::CLIENTS);
+        let forwarded = batch(engine, snapshot, frames, (turn, count), arrival, &mut prepared, |number, out| {
+            let ParseOutcome::Parsed(packet) = parse(out) else { return };
+            if let (Body::Ip(ip), Some(sent)) = (packet.body, sent.as_mut()) {
+                sent[order[number - turn] as usize] = ip.key;
+            }
+        });
+        assert_eq!(forwarded, count, "a flow was not opened");
+    }
+}

@@ -1,0 +1,71 @@
+//! What needs the processor or the kernel by name: prefetch, and memory in large pages.
+//!
+//! With `io/afxdp` the only place where unsafe code may stand. Safe wrappers only.
+
+#![allow(unsafe_code)]
+
+/// Starts to bring the cache line of `value` into the cache, and does not wait for it.
+///
+/// A plain early read would do the same at twice the price: it waits in the reorder buffer.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch changes nothing that a program can see and faults on no address; this
+        // one is of a living reference. SSE, which it needs, is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// `len` copies of `value`, in pages of 2 MiB where the kernel gives them: a look-up in a large
+/// table then misses the cache once, and not the TLB as well.
+///
+/// A kernel without large pages, or with none left, makes no difference but speed.
+pub fn vec_in_large_pages<T: Copy>(value: T, len: usize) -> Box<[T]> {
+    let mut values: Vec<T> = Vec::with_capacity(len);
+    advise_large_pages(values.spare_capacity_mut());
+    values.resize(len, value);
+    values.into_boxed_slice()
+}
+
+/// Asks for large pages under memory that nobody has touched yet.
+fn advise_large_pages<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
+    const PAGE: usize = 4096;
+    const LARGE_PAGE: usize = 2 << 20;
+    let range = memory.as_mut_ptr_range();
+    let (start, end) = ((range.start as usize).next_multiple_of(PAGE), range.end as usize);
+    let len = end.saturating_sub(start) / PAGE * PAGE;
+    if len < LARGE_PAGE {
+        return;
+    }
+    // SAFETY: the range lies within memory that this vector owns and that nobody else looks at;
+    // this advice changes how it is backed, not what it holds.
+    let advised = unsafe {
+        rustix::mm::madvise(
+            range.start.cast::<u8>().wrapping_add(start - range.start as usize).cast(),
+            len,
+            rustix::mm::Advice::LinuxHugepage,
+        )
+    };
+    // Refused where the kernel has no large pages: then they are small.
+    let _ = advised;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_places_hold_the_value() {
+        for len in [0, 1, 1000, (5 << 20) / 8] {
+            let values = vec_in_large_pages(7u64, len);
+            assert!(values.len() == len && values.iter().all(|&value| value == 7));
+            if let Some(last) = values.last() {
+                prefetch(last);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The link header: Ethernet II with up to two VLAN tags.
+
+use std::fmt;
+
+use super::MacAddress;
+use super::parse_error::{Fault, Layer, ParseError};
+
+/// Length of an Ethernet header without tags.
+pub const ETHERNET_LEN: usize = 14;
+/// Length of one VLAN tag (IEEE 802.1Q clause 9.3).
+pub const TAG_LEN: usize = 4;
+/// Most tags a frame may carry: a service tag and a customer tag (IEEE 802.1ad).
+pub const MOST_TAGS: usize = 2;
+
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Tag protocol identifier of a customer tag (IEEE 802.1Q).
+const CUSTOMER: u16 = 0x8100;
+/// Tag protocol identifier of a service tag (IEEE 802.1ad).
+const SERVICE: u16 = 0x88a8;
+
+/// In a tag: it is there. A VLAN number of 0 would not tell.
+const PRESENT: u16 = 1 << 15;
+/// In a tag: of 802.1ad.
+const IS_SERVICE: u16 = 1 << 12;
+const NUMBER: u16 = 0xfff;
+
+/// The VLANs of a frame, the outer one first; 4 bytes, plain data.
+///
+/// Priority bits are not part of it, and a tag with VLAN number 0 says a priority and no VLAN.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(C)]
+pub struct Tags([u16; MOST_TAGS]);
+
+impl Tags {
+    /// No tag.
+    pub const NONE: Tags = Tags([0; MOST_TAGS]);
+
+    /// One customer tag (802.1Q); a number above 4095 is cut to its low 12 bits.
+    pub const fn customer(number: u16) -> Tags {
+        Tags([PRESENT | number & NUMBER, 0])
+    }
+
+    /// The same with one more tag inside; none when both places are taken.
+    pub fn with_inner(self, number: u16, is_service: bool) -> Option<Tags> {
+        let tag = PRESENT | number & NUMBER | if is_service { IS_SERVICE } else { 0 };
+        match self.0 {
+            [0, _] => Some(Tags([tag, 0])),
+            [outer, 0] => Some(Tags([outer, tag])),
+            _ => None,
+        }
+    }
+
+    /// How many tags.
+    #[inline]
+    pub const fn count(self) -> usize {
+        (self.0[0] != 0) as usize + (self.0[1] != 0) as usize
+    }
+
+    /// Bytes of a link header with these tags.
+    #[inline]
+    pub const fn header_len(self) -> usize {
+        ETHERNET_LEN + self.count() * TAG_LEN
+    }
+
+    /// The VLAN numbers, outer first.
+    pub fn numbers(self) -> impl Iterator<Item = u16> {
+        self.0.into_iter().filter(|&tag| tag != 0).map(|tag| tag & NUMBER)
+    }
+
+    /// Writes the tags as they stand behind the MACs.
+    #[inline]
+    fn emit(self, place: &mut [u8]) {
+        for (tag, place) in self.0.into_iter().zip(place.chunks_exact_mut(TAG_LEN)) {
+            let protocol = if tag & IS_SERVICE != 0 { SERVICE } else { CUSTOMER };
+            place[..2].copy_from_slice(&protocol.to_be_bytes());
+            place[2..].copy_from_slice(&(tag & NUMBER).to_be_bytes());
+        }
+    }
+}
+
+impl fmt::Display for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Tags::NONE {
+            return f.write_str("untagged");
+        }
+        let mut separator = "vlan ";
+        for number in self.numbers() {
+            write!(f, "{separator}{number}")?;
+            separator = ".";
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A frame's link header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// Whom the frame is for: a station or a group.
+    pub destination: MacAddress,
+    /// Who sent the frame.
+    pub source: MacAddress,
+    /// Its VLANs.
+    pub tags: Tags,
+    /// Bytes before the packet: 14, 18 or 22.
+    pub len: u8,
+}
+
+impl Link {
+    /// Nothing was read yet.
+    pub const NONE: Link = Link {
+        destination: MacAddress::ZERO,
+        source: MacAddress::ZERO,
+        tags: Tags::NONE,
+        len: 0,
+    };
+
+    /// Reads the header into place; gives the EtherType of what follows.
+    #[inline]
+    pub(super) fn parse(&mut self, frame: &[u8]) -> Result<u16, ParseError> {
+        let Some(header) = frame.first_chunk::<ETHERNET_LEN>() else {
+            let (wanted, found) = (ETHERNET_LEN, frame.len());
+            return Err(ParseError::new(Layer::Ethernet, Fault::FrameEnds, 0, wanted, found));
+        };
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
+        self.destination = MacAddress([d0, d1, d2, d3, d4, d5]);
+        self.source = MacAddress([s0, s1, s2, s3, s4, s5]);
+        (self.tags, self.len) = (Tags::NONE, ETHERNET_LEN as u8);
+        let ethertype = u16::from_be_bytes([t0, t1]);
+        if matches!(ethertype, CUSTOMER | SERVICE) {
+            return self.parse_tags(frame, ethertype);
+        }
+        Ok(ethertype)
+    }
+
+    /// What stands behind the MACs of a tagged frame. A third tag is not looked behind: its
+    /// EtherType is no packet of ours.
+    #[cold]
+    fn parse_tags(&mut self, frame: &[u8], mut ethertype: u16) -> Result<u16, ParseError> {
+        for _ in 0..MOST_TAGS {
+            if !matches!(ethertype, CUSTOMER | SERVICE) {
+                break;
+            }
+            let at = usize::from(self.len);
+            let rest = frame.get(at..).unwrap_or_default();
+            let Some(&[control0, control1, next0, next1]) = rest.first_chunk::<TAG_LEN>() else {
+                return Err(ParseError::new(
+                    Layer::Vlan,
+                    Fault::FrameEnds,
+                    at,
+                    TAG_LEN,
+                    rest.len(),
+                ));
+            };
+            let number = u16::from_be_bytes([control0, control1]) & NUMBER;
+            if number != 0 {
+                self.tags = self.tags.with_inner(number, ethertype == SERVICE).unwrap_or_default();
+            }
+            self.len += TAG_LEN as u8;
+            ethertype = u16::from_be_bytes([next0, next1]);
+        }
+        Ok(ethertype)
+    }
+
+    /// Where the packet begins in the frame.
+    #[inline]
+    pub fn end(&self) -> usize {
+        usize::from(self.len)
+    }
+}
+
+/// Writes MACs and tags so that they end where the EtherType begins: `header` is the whole link
+/// header of a frame, `tags.header_len()` long, whose last two bytes stay.
+#[inline]
+pub(super) fn emit(
+    header: &mut [u8],
+    destination: MacAddress,
+    source: MacAddress,
+    tags: Tags,
+) -> bool {
+    let Some((macs, rest)) = header.split_first_chunk_mut::<12>() else { return false };
+    let [d0, d1, d2, d3, d4, d5] = destination.0;
+    let [s0, s1, s2, s3, s4, s5] = source.0;
+    *macs = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5];
+    if tags != Tags::NONE {
+        let len = tags.count() * TAG_LEN;
+        if let Some(place) = rest.get_mut(..len) {
+            tags.emit(place);
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> =
+            hex.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    fn parsed(frame: &[u8]) -> Result<(Link, u16), ParseError> {
+        let mut link = Link::NONE;
+        link.parse(frame).map(|ethertype| (link, ethertype))
+    }
+
+    #[test]
+    fn tags_by_row() {
+        let macs = "020000000001 0200000000c1 ";
+        let rows = [
+            ("untagged", "0800", Tags::NONE, 14, ETHERTYPE_IPV4),
+            ("802.1Q with a priority", "8100 a00a 0800", Tags::customer(10), 18, ETHERTYPE_IPV4),
+            ("priority only", "8100 a000 86dd", Tags::NONE, 18, ETHERTYPE_IPV6),
+            (
+                "QinQ",
+                "88a8 0064 8100 000a 0806",
+                Tags::NONE
+                    .with_inner(100, true)
+                    .and_then(|tags| tags.with_inner(10, false))
+                    .unwrap(),
+                22,
+                ETHERTYPE_ARP,
+            ),
+            (
+                "three tags: not looked behind",
+                "8100 0001 8100 0002 8100 0003 0800",
+                Tags::customer(1).with_inner(2, false).unwrap(),
+                22,
+                CUSTOMER,
+            ),
+        ];
+        for (description, rest, tags, len, ethertype) in rows {
+            let frame = bytes(&format!("{macs}{rest}"));
+            let (link, found) = parsed(&frame).unwrap();
+            assert_eq!((link.tags, link.end(), found), (tags, len, ethertype), "{description}");
+            assert_eq!(link.source, MacAddress([2, 0, 0, 0, 0, 0xc1]), "{description}");
+            for cut in 0..len.min(frame.len()) {
+                assert!(parsed(&frame[..cut]).is_err(), "{description}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn emitted_tags_are_read_back() {
+        for tags in [Tags::NONE, Tags::customer(4094), Tags::customer(7).with_inner(8, true).unwrap()]
+        {
+            let mut header = vec![0xff; tags.header_len()];
+            let at = header.len() - 2;
+            header[at..].copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
+            let (to, from) = (MacAddress([2; 6]), MacAddress([4; 6]));
+            assert!(emit(&mut header, to, from, tags));
+            let (link, ethertype) = parsed(&header).unwrap();
+            assert_eq!((link.destination, link.source), (to, from));
+            assert_eq!((link.tags, ethertype), (tags, ETHERTYPE_IPV6), "{tags}");
+        }
+    }
+}

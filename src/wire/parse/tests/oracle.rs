@@ -1,0 +1,282 @@
+//! Against etherparse's parser of whole packets, of which `parse` uses only the header slices. What
+//! it reads as TCP or UDP, `parse` reads the same, with the exceptions that [`is_excused`] lists; and
+//! what it refuses, `parse` refuses.
+
+use super::any::{TAGS, flip, flips};
+use super::*;
+use crate::wire::Fault;
+use crate::wire::samples::mend_header;
+use etherparse::err::{Layer as TheirLayer, packet::SliceError};
+use etherparse::{
+    Ipv4Slice, Ipv6ExtensionSlice, Ipv6Slice, LenSource, NetSlice, SlicedPacket, TransportSlice,
+};
+use proptest::prelude::*;
+use std::ops::Range;
+
+/// A whole TCP segment or UDP datagram: key, content, and where its IP payload is in the frame.
+type Transport = (FlowKey, Content, Range<usize>);
+
+/// What etherparse makes of it.
+fn theirs(frame: &[u8], sliced: &SlicedPacket<'_>) -> Option<Transport> {
+    let net = sliced.net.as_ref()?;
+    let payload = net.ip_payload_ref().filter(|payload| !payload.fragmented)?;
+    let (source, destination) = match net {
+        NetSlice::Ipv4(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Ipv6(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Arp(_) => return None,
+    };
+    let (protocol, source_port, destination_port, content) = match sliced.transport.as_ref()? {
+        TransportSlice::Udp(udp) => (17, udp.source_port(), udp.destination_port(), Content::Udp),
+        TransportSlice::Tcp(tcp) => {
+            let flags = [
+                (tcp.fin(), TcpFlags::FIN),
+                (tcp.syn(), TcpFlags::SYN),
+                (tcp.rst(), TcpFlags::RST),
+                (tcp.psh(), TcpFlags::PSH),
+                (tcp.ack(), TcpFlags::ACK),
+                (tcp.urg(), TcpFlags::URG),
+                (tcp.ece(), TcpFlags::ECE),
+                (tcp.cwr(), TcpFlags::CWR),
+            ];
+            let set = flags.into_iter().filter(|flag| flag.0);
+            let flags = set.fold(TcpFlags::default(), |all, flag| all.with(flag.1));
+            (6, tcp.source_port(), tcp.destination_port(), Content::Tcp(flags))
+        }
+        _ => return None,
+    };
+    let key = FlowKey { source, destination, source_port, destination_port, protocol };
+    let start = payload.payload.as_ptr().addr() - frame.as_ptr().addr();
+    Some((key, content, start..start + payload.payload.len()))
+}
+
+fn ours(outcome: &ParseOutcome) -> Option<Transport> {
+    let ParseOutcome::Parsed(Packet { body: Body::Ip(ip), .. }) = outcome else { return None };
+    let place = ip.payload_start()..ip.payload_start() + ip.payload_len();
+    ip.is_transport().then_some((ip.key, ip.content, place))
+}
+
+/// More than two tags, and tags of other kinds.
+fn has_odd_tags(frame: &[u8]) -> bool {
+    let kind = |tag: usize| {
+        let bytes = frame.get(12 + 4 * tag..)?.first_chunk()?;
+        Some(u16::from_be_bytes(*bytes))
+    };
+    match (0..).find(|&tag| !matches!(kind(tag), Some(0x8100 | 0x88a8))) {
+        Some(count) => count > 2 || matches!(kind(count), Some(0x9100 | 0x88e5)),
+        None => false,
+    }
+}
+
+fn is_mapped(ip: &Ipv6Slice<'_>) -> bool {
+    let (source, destination) = (ip.header().source_addr(), ip.header().destination_addr());
+    source.to_ipv4_mapped().is_some() || destination.to_ipv4_mapped().is_some()
+}
+
+/// Ones' complement has two zeros.
+fn has_wrong_sum(ip: &Ipv4Slice<'_>) -> bool {
+    let wanted = ip.header().to_header().calc_header_checksum();
+    wanted % 0xffff != ip.header().header_checksum() % 0xffff
+}
+
+/// May we say this to what etherparse reads as TCP or UDP?
+fn is_excused(frame: &[u8], sliced: &SlicedPacket<'_>, outcome: &ParseOutcome) -> bool {
+    let Some(net) = &sliced.net else { return false };
+    let (v4, v6) = (net.ipv4_ref(), net.ipv6_ref());
+    let extensions = || v6.into_iter().flat_map(|ip| ip.extensions().clone());
+    let has_authentication = v4.is_some_and(|ip| ip.extensions().auth.is_some())
+        || extensions().any(|header| matches!(header, Ipv6ExtensionSlice::Authentication(_)));
+    match outcome {
+        ParseOutcome::NotOurs => has_odd_tags(frame),
+        // Authenticated packets cannot be changed.
+        ParseOutcome::Parsed(Packet { body: Body::Ip(ip), .. }) => {
+            has_authentication && (ip.key.protocol, ip.content) == (51, Content::Other)
+        }
+        ParseOutcome::Parsed(_) => false,
+        ParseOutcome::Malformed(error) => match error.fault {
+            Fault::Checksum => v4.is_some_and(has_wrong_sum),
+            Fault::SourceRoute => {
+                let has_left = |header| matches!(header, Ipv6ExtensionSlice::Routing(raw) if raw.slice()[3] != 0);
+                v4.is_some_and(|ip| ip.header().options().iter().any(|b| matches!(b, 131 | 137)))
+                    || extensions().any(has_left)
+            }
+            Fault::MappedAddress => v6.is_some_and(is_mapped),
+            Fault::ChainTooLong => extensions().count() > 8,
+            // Jumbograms, which etherparse takes to be as long as the frame.
+            Fault::PacketEnds => v6.is_some_and(|ip| ip.header().payload_length() == 0),
+            Fault::LengthTooShort => has_udp_length_0(sliced),
+            _ => false,
+        },
+    }
+}
+
+fn has_udp_length_0(sliced: &SlicedPacket<'_>) -> bool {
+    matches!(&sliced.transport, Some(TransportSlice::Udp(udp)) if udp.length() == 0)
+}
+
+/// Of what etherparse reads, must we not read this?
+fn is_to_be_refused(frame: &[u8], sliced: &SlicedPacket<'_>) -> bool {
+    has_odd_tags(frame)
+        || has_udp_length_0(sliced)
+        || match &sliced.net {
+            Some(NetSlice::Ipv4(ip)) => has_wrong_sum(ip),
+            Some(NetSlice::Ipv6(ip)) => is_mapped(ip) || ip.header().payload_length() == 0,
+            _ => false,
+        }
+}
+
+/// Is it about a header that `parse` reads too?
+fn is_of_our_headers(error: &SliceError) -> bool {
+    use TheirLayer::*;
+    match error {
+        SliceError::Ipv4(_) | SliceError::Ipv6(_) | SliceError::Tcp(_) => true,
+        SliceError::Len(error) => match error.layer {
+            Ethernet2Header | VlanHeader | Arp | TcpHeader | UdpHeader | UdpPayload => true,
+            Ipv4Header | Ipv4Packet | Ipv6Header | Ipv6Packet => true,
+            Ipv6ExtHeader | Ipv6FragHeader => true,
+            // In a packet of its own family.
+            Icmpv4 => error.len_source == LenSource::Ipv4HeaderTotalLen,
+            Icmpv6 => error.len_source == LenSource::Ipv6HeaderPayloadLen,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// May we read what etherparse refuses? Not behind tags, authentication headers and the headers of
+/// later fragments that only it looks behind.
+fn is_not_looked_at(frame: &[u8], outcome: &ParseOutcome) -> bool {
+    match outcome {
+        ParseOutcome::NotOurs => has_odd_tags(frame),
+        ParseOutcome::Parsed(Packet { body: Body::Ip(ip), .. }) => match ip.content {
+            Content::Other => ip.key.protocol == 51,
+            Content::Fragment(fragment) => fragment.offset > 0,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// How the two differ, if they may not.
+fn difference(frame: &[u8]) -> Option<String> {
+    let outcome = parse(frame);
+    let told = |what: &str| Some(format!("{what}: {outcome:?}\n{frame:02x?}"));
+    match SlicedPacket::from_ethernet(frame) {
+        Ok(sliced) => match (theirs(frame, &sliced), ours(&outcome)) {
+            (Some(theirs), Some(ours)) if ours == theirs => match is_to_be_refused(frame, &sliced) {
+                true => told("both read it, and we should not"),
+                false => None,
+            },
+            (Some(theirs), None) => match is_excused(frame, &sliced, &outcome) {
+                true => None,
+                false => told(&format!("only they read it: {theirs:?}")),
+            },
+            (None, None) => None,
+            (theirs, _) => told(&format!("read otherwise, by them as {theirs:?}")),
+        },
+        Err(error) => match (ours(&outcome), outcome) {
+            // They want hop-by-hop options first.
+            (Some(_), _) if matches!(error, SliceError::Ipv6Exts(_)) => None,
+            (Some(_), _) => told(&format!("only we read it: {error}")),
+            (None, ParseOutcome::Malformed(_)) => None,
+            (None, _) if is_of_our_headers(&error) && !is_not_looked_at(frame, &outcome) => {
+                told(&format!("only they refuse it: {error}"))
+            }
+            (None, _) => None,
+        },
+    }
+}
+
+#[test]
+fn both_read_all_samples_the_same() {
+    for (name, sample) in s::ALL {
+        for tags in TAGS {
+            assert_eq!(difference(&s::tagged(&bytes(sample), tags)), None, "{name} with {tags}");
+        }
+    }
+}
+
+#[test]
+fn a_sample_that_is_cut_is_refused_by_both() {
+    for (name, sample) in s::ALL {
+        let frame = bytes(sample);
+        for len in 0..frame.len() {
+            assert_eq!(difference(&frame[..len]), None, "{name} at {len}");
+        }
+    }
+}
+
+/// A transport behind a chain of any extension headers, most of them whole.
+fn chains() -> impl Strategy<Value = Vec<u8>> {
+    let number = proptest::sample::select(vec![0u8, 43, 44, 51, 60, 60]);
+    let place = proptest::sample::select(vec![[0u8, 0], [0, 0], [0, 1], [0, 8], [4, 1]]);
+    let header = (number, 0u8..3, place, any::<[u8; 4]>());
+    let upper = proptest::sample::select(vec![
+        (6, s::TCP_SYN_V6),
+        (17, s::UDP_DATA_V6),
+        (58, s::ECHO_REQUEST_V6),
+        (59, s::GRE_V6),
+    ]);
+    (proptest::collection::vec(header, 0..11), upper).prop_map(|(headers, (upper, sample))| {
+        let mut frame = bytes(sample)[..54].to_vec();
+        let mut next_at = 20;
+        for (number, len, place, rest) in headers {
+            frame[next_at] = number;
+            next_at = frame.len();
+            frame.extend([0, len]);
+            frame.extend(place);
+            frame.extend(rest);
+            let more = if number == 44 { 0 } else { usize::from(len) * 8 };
+            frame.extend(std::iter::repeat_n(1, more));
+        }
+        frame[next_at] = upper;
+        frame.extend(&bytes(sample)[54..]);
+        let len = frame.len() as u16 - 54;
+        frame[18..20].copy_from_slice(&len.to_be_bytes());
+        frame
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn both_read_damaged_frames_the_same(
+        sample in proptest::sample::select(s::ALL),
+        tags in proptest::sample::select(TAGS.as_slice()),
+        flips in flips(),
+        keep in proptest::option::of(any::<proptest::sample::Index>()),
+        mend in any::<bool>(),
+    ) {
+        let mut frame = s::tagged(&bytes(sample.1), tags);
+        flip(&mut frame, flips);
+        if mend {
+            mend_header(&mut frame);
+        }
+        if let Some(keep) = keep {
+            frame.truncate(keep.index(frame.len()));
+        }
+        prop_assert_eq!(difference(&frame), None);
+    }
+
+    #[test]
+    fn both_read_chains_the_same(mut frame in chains(), flips in flips(), damage in any::<bool>()) {
+        if damage {
+            flip(&mut frame[12..], flips);
+        }
+        prop_assert_eq!(difference(&frame), None);
+    }
+
+    #[test]
+    fn both_read_any_bytes_the_same(
+        link in proptest::sample::select(vec!["0800 45", "0800 46", "86dd 60", "8100 000a 0800 45"]),
+        rest in proptest::collection::vec(any::<u8>(), 0..120),
+    ) {
+        let mut frame = [bytes("020000000001 0200000000c1"), bytes(link), rest].concat();
+        mend_header(&mut frame);
+        prop_assert_eq!(difference(&frame), None);
+    }
+}
