@@ -46,7 +46,7 @@ fn multiply() -> f64 {
     least(STEPS, || {
         let mut value = black_box(3u64);
         for _ in 0..STEPS {
-            value = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            value = black_box(value.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         }
         black_box(value);
     })

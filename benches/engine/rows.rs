@@ -25,7 +25,8 @@ pub struct Effort {
 impl Effort {
     pub const FULL: Effort =
         Effort { rounds: 7, packets: 1 << 20, flows: &[1, 1024, 65_536, 1 << 20] };
-    pub const SHORT: Effort = Effort { rounds: 3, packets: 1 << 17, flows: &[1, 1024, 65_536, 1 << 20] };
+    pub const SHORT: Effort = Effort { rounds: 3, packets: 1 << 17, flows: &[1, 1024, 65_536] };
+    pub const TINY: Effort = Effort { rounds: 1, packets: 1 << 14, flows: &[1024] };
 }
 
 /// Which packets.

@@ -2,6 +2,7 @@
 
 use super::{BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus};
 use crate::forwarding::{Backend, BackendState, Snapshot};
+use crate::wire::Tags;
 
 /// All services of `snapshot`, sorted by name. `live` is live flows by backend id, `health` gives
 /// what is thought of (service, backend).
@@ -78,17 +79,20 @@ fn fraction(part: u64, whole: u64) -> f64 {
 
 /// The hop itself, or the first thing that is missing on the way to it.
 fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
-    let name =
-        |port| snapshot.port(port).map_or_else(|| "?".to_string(), |port| port.name.to_string());
+    let name = |port, tags| {
+        let name = snapshot.port(port).map_or("?", |port| &*port.name);
+        if tags == Tags::NONE { name.to_string() } else { format!("{name} {tags}") }
+    };
     if let Some(hop) = backend.next_hop {
-        return NextHopStatus::Known { interface: name(hop.port), mac: hop.mac.to_string() };
+        let (interface, mac) = (name(hop.port, hop.tags), hop.mac.to_string());
+        return NextHopStatus::Known { interface, mac };
     }
     let address = backend.socket.ip();
     NextHopStatus::Missing(match snapshot.routes.route(address) {
         None => format!("no route to {address} by any of our interfaces"),
         Some(route) => {
             let hop = route.gateway.unwrap_or(address);
-            format!("no MAC for {hop} on {}", name(route.port))
+            format!("no MAC for {hop} on {}", name(route.port, route.tags))
         }
     })
 }
@@ -100,7 +104,7 @@ mod tests {
         BackendId, ClusterKey, FlowTimeouts, Mode, NextHop, NoBackendPolicy, Port, Route,
         RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts,
     };
-    use crate::wire::{MacAddress, PortId, Protocol, Tags};
+    use crate::wire::{MacAddress, PortId, Protocol};
     use std::sync::Arc;
 
     fn backend(id: u32, weight: u16, state: BackendState, socket: &str) -> Option<Backend> {
@@ -178,5 +182,30 @@ mod tests {
             ("b3", 0.0, 0.0, 7, missing("no route to 192.0.2.9 by any of our interfaces")),
         ];
         assert_eq!(rows, wanted);
+    }
+    #[test]
+    fn ways_over_ipv6_and_vlans() {
+        let mut parts = snapshot();
+        let vlan = Tags::customer(10);
+        let port = PortId(0);
+        let network = "2001:db8::".parse().unwrap();
+        let route = Route { network, prefix_len: 32, metric: 0, port, tags: vlan, gateway: None };
+        parts.routes = RouteTable::new(vec![route], vec![]);
+        let mut backends = [
+            backend(0, 1, BackendState::Active, "[2001:db8::1]:80").unwrap(),
+            backend(1, 1, BackendState::Active, "[2001:db8::2]:80").unwrap(),
+            backend(2, 1, BackendState::Active, "[2001:db9::3]:80").unwrap(),
+        ];
+        let mac = MacAddress([2, 0, 0, 0, 0, 7]);
+        backends[0].next_hop = Some(NextHop { port, tags: vlan, mac });
+        let wanted = [
+            NextHopStatus::Known {
+                interface: "eth1 vlan 10".into(),
+                mac: "02:00:00:00:00:07".into(),
+            },
+            NextHopStatus::Missing("no MAC for 2001:db8::2 on eth1 vlan 10".into()),
+            NextHopStatus::Missing("no route to 2001:db9::3 by any of our interfaces".into()),
+        ];
+        assert_eq!(backends.map(|backend| next_hop(&parts, &backend)), wanted);
     }
 }

@@ -83,13 +83,18 @@ fn frame_of((_, tags, address, mac): Claim) -> Box<[u8]> {
     if tags == Tags::NONE {
         return frame.into();
     }
-    let group = frame.first_chunk().map_or(MacAddress::BROADCAST, |group| MacAddress(*group));
-    let link = Link { destination: group, source: mac, tags: Tags::NONE, len: ETHERNET_LEN as u8 };
+    let Some(&macs) = frame.first_chunk::<12>() else { return frame.into() };
+    let untagged = Link {
+        destination: MacAddress::BROADCAST,
+        source: mac,
+        tags: Tags::NONE,
+        len: ETHERNET_LEN as u8,
+    };
     let mut chunk = [vec![0; ROOM], frame].concat();
     let len = chunk.len() - ROOM;
     let mut view = FrameView::new(&mut chunk, ROOM, len);
     // There is room for the most tags there can be.
-    let _ = rewrite::set_link(&mut view, &link, group, mac, tags);
+    let _ = rewrite::set_link(&mut view, &untagged, &macs, tags);
     view.bytes().into()
 }
 
@@ -126,14 +131,14 @@ fn claims_of(snapshot: &Snapshot) -> BTreeSet<Claim> {
 mod tests {
     use super::*;
     use crate::forwarding::{
-        ClusterKey, FlowTimeouts, Mode, NoBackendPolicy, Port, RouteTable, Service,
+        ClusterKey, FlowTimeouts, Mode, NoBackendPolicy, Port, Route, RouteTable, Service,
         ServiceGonePolicy, SnapshotParts, SnatAddress,
     };
-    use crate::wire::Protocol;
+    use crate::wire::{Body, ParseOutcome, Protocol, parse};
     use std::net::SocketAddr;
     use std::sync::Arc;
 
-    fn service(vip: [u8; 4], shared_address: bool) -> Service {
+    fn service(vip: impl Into<IpAddr>, shared_address: bool) -> Service {
         Service {
             name: "s".into(),
             vip: SocketAddr::new(vip.into(), 80),
@@ -246,5 +251,53 @@ mod tests {
         let counts: Vec<_> =
             (0..5).map(|step| announcer.due(step * NEXT_MS).frames.len()).collect();
         assert_eq!(counts, [256, 256, 256, 232, 0]);
+    }
+
+    /// Port, tags, addresses of MAC and IP of each frame, as our own parser reads them.
+    fn read(due: &Due) -> Vec<String> {
+        let line = |(port, frame): &(PortId, Box<[u8]>)| {
+            let ParseOutcome::Parsed(packet) = parse(frame) else { panic!("{frame:02x?}") };
+            let (to, tags) = (packet.link.destination, packet.link.tags);
+            let what = match packet.body {
+                Body::Arp(arp) => format!("ARP {}", arp.target_address),
+                Body::Ip(ip) => format!("{} -> {}", ip.source(), ip.destination()),
+            };
+            format!("{} {tags} {to} {what}", port.0)
+        };
+        due.frames.iter().map(line).collect()
+    }
+
+    #[test]
+    fn both_families_on_a_port_and_its_vlans() {
+        let vip_6: IpAddr = "2001:db8::100".parse().unwrap();
+        let mut parts = snapshot(
+            vec![service([10, 1, 0, 100], false), service(vip_6, false)],
+            vec![],
+            &[(1, true), (2, false)],
+        );
+        let double = Tags::NONE.with_inner(100, true).and_then(|tags| tags.with_inner(10, false));
+        let route = |port, tags| Route {
+            network: "10.3.0.0".parse().unwrap(),
+            prefix_len: 16,
+            metric: 0,
+            port: PortId(port),
+            tags,
+            gateway: None,
+        };
+        let tags = [Tags::NONE, Tags::customer(5), double.unwrap()];
+        let routes = tags.iter().map(|&tags| route(0, tags));
+        let routes = routes.chain([route(1, Tags::customer(7))]);
+        parts.routes = RouteTable::new(routes.collect(), vec![]);
+        let mut announcer = Announcer::default();
+        announcer.follow(&parts, 0);
+        let (arp, ndp) = ("ff:ff:ff:ff:ff:ff ARP 10.1.0.100", "33:33:00:00:00:01 2001:db8::100 -> ff02::1");
+        let mut wanted = vec![];
+        for tags in ["untagged", "vlan 5", "vlan 100.10"] {
+            wanted.extend([format!("0 {tags} {arp}"), format!("0 {tags} {ndp}")]);
+        }
+        let mut said = read(&announcer.due(0));
+        said.sort();
+        wanted.sort();
+        assert_eq!(said, wanted, "port 1 is down, and its VLAN with it");
     }
 }

@@ -64,9 +64,9 @@ fn holder(address: IpAddr, topology: &Topology) -> String {
         let has = |link: &&super::LinkState| {
             link.ifindex == own.ifindex || link.bridge_ifindex == Some(own.ifindex)
         };
-        let vlan = || topology.vlans.iter().find(|vlan| vlan.ifindex == own.ifindex);
+        let upper = || topology.upper_links.iter().find(|link| link.ifindex == own.ifindex);
         let link = topology.links.iter().find(has).map(|link| &link.name);
-        link.or_else(|| vlan().map(|vlan| &vlan.name))
+        link.or_else(|| upper().map(|link| &link.name))
     });
     name.map(|name| format!(" (on {name})")).unwrap_or_default()
 }
@@ -144,7 +144,9 @@ fn check_interface(path: &str, snat: &SnatSpec, node: &NodeSpec) -> Option<Refus
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::testing::{address, desired, node, service, topology};
+    use crate::control::testing::{
+        address, desired, node, service, service_6, topology, topology_6,
+    };
 
     type Change = fn(&mut DesiredState);
 
@@ -185,6 +187,44 @@ mod tests {
                    address that `ip address` shows"],
             ),
         ]);
+    }
+
+    #[test]
+    fn ipv6_addresses_the_machine_has() {
+        let rows: [(&str, Change, &[&str]); 4] = [
+            ("fits", |_| {}, &[]),
+            (
+                "the VIP is the machine's, in a VLAN",
+                |s| s.services[0].address = address("2001:db8:2::1"),
+                &["services[0].address: 2001:db8:2::1 is in use by the machine itself (on \
+                   eth1.10); wanted: an address of its own, or `shared_address: true`: then only \
+                   tcp port 80 is taken and everything else to it stays the machine's"],
+            ),
+            (
+                "shared with nobody",
+                |s| s.services[0].shared_address = true,
+                &["services[0].shared_address: 2001:db8:1::100 is not an address of this machine, \
+                   so nobody would answer NDP for it; wanted: `shared_address: false`, or an \
+                   address that `ip address` shows"],
+            ),
+            (
+                "l2dsr by a router",
+                |s| {
+                    s.services[0].mode = Mode::L2dsr;
+                    s.services[0].backends[0].address = address("2001:db8:9::1");
+                },
+                &["services[0].backends[0].address: 2001:db8:9::1 is behind the router fe80::fe, \
+                   which would send the VIP back; wanted: for l2dsr a backend on a link of this \
+                   machine, else `mode: nat`"],
+            ),
+        ];
+        for (description, change, wanted) in rows {
+            let mut state = desired(vec![service_6("web", 1)]);
+            change(&mut state);
+            let found = check_against(&state, &node(), &topology_6());
+            let found: Vec<String> = found.iter().map(Refusal::to_string).collect();
+            assert_eq!(found, *wanted, "{description}");
+        }
     }
 
     #[test]

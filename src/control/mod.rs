@@ -25,12 +25,12 @@ pub use desired::{
 pub use diff::diff;
 pub use health_state::HealthState;
 pub use health_view::{Health, HealthView};
-pub use neighbours::{retired_neighbours, wanted_neighbours};
+pub use neighbours::{WantedNeighbour, retired_neighbours, wanted_neighbours};
 pub use node::{
     IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, WorkerGonePolicy, WorkersSpec, XdpModeChoice,
     ZeroCopyChoice,
 };
 pub use refusal::Refusal;
-pub use topology::{LinkState, OwnAddress, Topology};
+pub use topology::{LinkState, OwnAddress, Topology, UpperLink};
 pub use validate::validate;
 pub use warnings::{Warning, warnings};

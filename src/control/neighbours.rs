@@ -54,7 +54,7 @@ fn is_up(port: PortId, topology: &Topology) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::testing::{World, desired, service, topology};
+    use crate::control::testing::{World, desired, service, service_6, topology, topology_6};
 
     #[test]
     fn backends_on_a_link_and_gateways() {
@@ -69,6 +69,22 @@ mod tests {
         topology.links[1].up = false;
         assert_eq!(wanted(&topology), ["0 10.1.0.254"], "nobody is asked over a link that is down");
     }
+
+    #[test]
+    fn ipv6_neighbours_with_their_vlans() {
+        let desired = desired(vec![service_6("web", 2)]);
+        let wanted = wanted_neighbours(&desired, &topology_6());
+        let line = |(port, tags, address): &WantedNeighbour| format!("{} {tags} {address}", port.0);
+        let wanted: Vec<String> = wanted.iter().map(line).collect();
+        let all = [
+            "0 untagged 10.1.0.254",
+            "0 untagged fe80::fe",
+            "1 vlan 10 2001:db8:2::11",
+            "1 vlan 10 2001:db8:2::12",
+        ];
+        assert_eq!(wanted, all);
+    }
+
     #[test]
     fn retired_backends_are_asked_for_too() {
         let mut world = World::new(vec![service("web", 2)]);

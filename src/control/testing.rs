@@ -1,6 +1,6 @@
 //! Small worlds for the tests of this module.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::*;
 use crate::forwarding::{
@@ -16,7 +16,7 @@ pub(super) fn address(text: &str) -> IpAddr {
 pub(super) fn backend(number: u8) -> BackendSpec {
     BackendSpec {
         name: format!("b{number}"),
-        address: Ipv4Addr::new(10, 2, 0, 10 + number).into(),
+        address: [10, 2, 0, 10 + number].into(),
         port: 80,
         weight: 1,
         drain: false,
@@ -46,6 +46,16 @@ pub(super) fn service(name: &str, count: u8) -> ServiceSpec {
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
     }
+}
+
+/// The same of IPv6: [2001:db8:1::100]:80 with backends at 2001:db8:2::11 and so on.
+pub(super) fn service_6(name: &str, count: u8) -> ServiceSpec {
+    let mut service = service(name, count);
+    service.address = address("2001:db8:1::100");
+    for (number, backend) in (11..).zip(&mut service.backends) {
+        backend.address = address(&format!("2001:db8:2::{number}"));
+    }
+    service
 }
 
 pub(super) fn snat(text: &str, interface: Option<&str>) -> SnatSpec {
@@ -88,7 +98,7 @@ pub(super) fn topology() -> Topology {
     };
     Topology {
         links: vec![link("eth0", 0), link("eth1", 1)],
-        vlans: vec![],
+        upper_links: vec![],
         own_addresses: vec![
             OwnAddress { address: address("10.1.0.1"), ifindex: 2 },
             OwnAddress { address: address("10.2.0.1"), ifindex: 3 },
@@ -104,6 +114,44 @@ pub(super) fn topology() -> Topology {
             .collect(),
         local_port_range: Some((32_768, 60_999)),
     }
+}
+
+/// The same with IPv6 beside it: 2001:db8:1::/64 on eth0 and a default route by the router fe80::fe,
+/// 2001:db8:2::/64 on eth1 in VLAN 10.
+pub(super) fn topology_6() -> Topology {
+    let mut topology = topology();
+    let route = |network, prefix_len, port, tags, gateway: Option<&str>| Route {
+        network: address(network),
+        prefix_len,
+        metric: 1_024,
+        port: PortId(port),
+        tags,
+        gateway: gateway.map(address),
+    };
+    let vlan = Tags::customer(10);
+    topology.routes.extend([
+        route("2001:db8:1::", 64, 0, Tags::NONE, None),
+        route("2001:db8:2::", 64, 1, vlan, None),
+        route("::", 0, 0, Tags::NONE, Some("fe80::fe")),
+    ]);
+    let neighbour = |text: &str, port, tags, last| Neighbour {
+        address: address(text),
+        port: PortId(port),
+        tags,
+        mac: MacAddress([2, 0, 0, 0, 2, last]),
+        gone: false,
+    };
+    topology.neighbours.extend([
+        neighbour("2001:db8:2::11", 1, vlan, 11),
+        neighbour("2001:db8:2::12", 1, Tags::NONE, 12),
+        neighbour("fe80::fe", 0, Tags::NONE, 0xfe),
+        neighbour("fe80::fe", 1, vlan, 0xfd),
+    ]);
+    topology.own_addresses.push(OwnAddress { address: address("2001:db8:1::1"), ifindex: 2 });
+    topology.own_addresses.push(OwnAddress { address: address("2001:db8:2::1"), ifindex: 9 });
+    let (name, port) = ("eth1.10".to_string(), PortId(1));
+    topology.upper_links.push(UpperLink { name, ifindex: 9, port, tags: vlan });
+    topology
 }
 
 pub(super) fn limits() -> LimitsSpec {

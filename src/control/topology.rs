@@ -25,7 +25,7 @@ pub struct LinkState {
 /// Another link of the kernel's that stands for one of our ports: a VLAN over it, or the bond it is
 /// part of.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct VlanState {
+pub struct UpperLink {
     /// Its name.
     pub name: String,
     /// The kernel's number for it.
@@ -51,7 +51,7 @@ pub struct Topology {
     /// By port id, in the configuration's order.
     pub links: Vec<LinkState>,
     /// What else stands for one of them, by the kernel's numbers.
-    pub vlans: Vec<VlanState>,
+    pub upper_links: Vec<UpperLink>,
     /// The machine's own addresses, on any interface.
     pub own_addresses: Vec<OwnAddress>,
     /// Routes that leave by one of our ports.

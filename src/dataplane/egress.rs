@@ -26,7 +26,7 @@ pub(super) fn check_way<'a>(
 /// Gives the frame the link header for its way; `false` when there is no room for its tags.
 #[inline]
 pub(super) fn send_by(way: &Way, came_with: &Link, frame: &mut FrameView<'_>) -> bool {
-    rewrite::set_link(frame, came_with, way.destination, way.source, way.tags)
+    rewrite::set_link(frame, came_with, &way.macs, way.tags)
 }
 
 /// The way back to a flow's client: by the station its last frame came from, which needs no route

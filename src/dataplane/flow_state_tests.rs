@@ -132,8 +132,7 @@ fn connections_under_dsr() {
 #[test]
 fn udp_has_one_state() {
     assert_eq!(first_step(None).state, Udp);
-    let entry = FlowEntry { state: Udp as u8, ..FlowEntry::FREE };
-    assert_eq!(step(&entry, Udp, Backend, TcpFlags(0xff)).state, Udp);
+    assert_eq!(step(0, true, Udp, Backend, TcpFlags(0xff)).state, Udp);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! of them can forget a part.
 
 use super::entry::{Flow, Station};
-use super::entry_flags::{PORT_RELEASED, WAS_ESTABLISHED};
+use super::entry_flags::{PORT_RELEASED, SEEN_BACKEND, WAS_ESTABLISHED};
 use super::flow_events::FlowEvents;
 use super::flow_hash::FlowHash;
 use super::flow_state::{Side, step};
@@ -174,14 +174,21 @@ impl Flows {
         if let Some(station) = passing.station {
             flow.set_client(station);
         }
-        let (backend, was) = (flow.backend, (flow.state, flow.flags));
-        if let Some(state) = FlowState::from_number(flow.state) {
-            let next = step(flow.flags, flow.is_nat(), state, passing.from, passing.segment);
-            (flow.state, flow.flags) = (next.state as u8, next.flags);
-        }
-        let has_changed = was != (flow.state, flow.flags);
+        let (backend, state, flags) = (flow.backend, flow.state, flow.flags);
         self.count_packet(backend, passing.from, passing.frame_len);
-        if has_changed {
+        if !goes_on(state, flags, passing) {
+            self.step(place, passing);
+        }
+    }
+
+    /// A packet that may change its flow's state.
+    fn step(&mut self, place: FlowPlace, passing: &Passing) {
+        let Some(flow) = self.table.get_mut(place) else { return };
+        let Some(state) = FlowState::from_number(flow.state) else { return };
+        let was = (flow.state, flow.flags);
+        let next = step(flow.flags, flow.is_nat(), state, passing.from, passing.segment);
+        (flow.state, flow.flags) = (next.state as u8, next.flags);
+        if was != (flow.state, flow.flags) {
             self.changed(place, was.1);
         }
     }
@@ -328,6 +335,15 @@ impl Flows {
         }
         given_up
     }
+}
+
+/// Is it a packet of a connection in the middle of its life, or of UDP, which changes nothing?
+#[inline]
+fn goes_on(state: u8, flags: u16, passing: &Passing) -> bool {
+    const CHANGING: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST);
+    let is_known = passing.from == Side::Client || flags & SEEN_BACKEND != 0;
+    let is_quiet = state == FlowState::Established as u8 || state == FlowState::Udp as u8;
+    is_known && is_quiet && !passing.segment.intersects(CHANGING)
 }
 
 /// Has the flow been without a packet for longer than its state allows?

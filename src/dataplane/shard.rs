@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn a_packet_arrives_at_its_owner_by_the_nics_own_hash() {
         let nic = NicHash { toeplitz: Toeplitz::new(&KEY), tcp_ports: true, udp_ports: false };
-        let (source, destination) = ("66.9.149.187:2794", "161.142.100.80:1766");
-        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        let socket = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+        let (source, destination) = (socket("66.9.149.187:2794"), socket("161.142.100.80:1766"));
         // 128 places over 4 queues, not in turn.
         let indirection: Vec<u32> = (0..128).map(|place| place / 3 % 4).collect();
         let map = ShardMap::of_nic(nic, &indirection, 3).unwrap();

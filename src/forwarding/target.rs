@@ -35,10 +35,8 @@ pub struct Way {
     pub port: PortId,
     /// VLANs it leaves with.
     pub tags: Tags,
-    /// That port's MAC.
-    pub source: MacAddress,
-    /// The next station's MAC.
-    pub destination: MacAddress,
+    /// The next station's MAC and that port's, as they stand in the frame.
+    pub macs: [u8; 12],
     /// Longest packet that may leave there, in bytes.
     pub mtu_bytes: u16,
 }
@@ -51,11 +49,17 @@ impl Way {
         Some(Way {
             port: hop.port,
             tags: hop.tags,
-            source: port.mac,
-            destination: hop.mac,
+            macs: macs(hop.mac, port.mac),
             mtu_bytes: port.mtu_bytes,
         })
     }
+}
+
+/// Destination and source as they stand in a frame.
+#[inline]
+fn macs(destination: MacAddress, source: MacAddress) -> [u8; 12] {
+    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.0, source.0);
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 impl Target {

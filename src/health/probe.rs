@@ -163,7 +163,7 @@ fn duration_text(duration: Duration) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -190,19 +190,20 @@ pub(super) mod tests {
     ) -> (SocketAddr, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                if stream.read_buf(&mut request).await.unwrap() == 0 {
-                    break;
-                }
+        (address, tokio::spawn(answer_once(listener, answer, hold)))
+    }
+
+    async fn answer_once(listener: TcpListener, answer: Vec<u8>, hold: Duration) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            if stream.read_buf(&mut request).await.unwrap() == 0 {
+                break;
             }
-            let _ = stream.write_all(&answer).await;
-            tokio::time::sleep(hold).await;
-            String::from_utf8(request).unwrap()
-        });
-        (address, task)
+        }
+        let _ = stream.write_all(&answer).await;
+        tokio::time::sleep(hold).await;
+        String::from_utf8(request).unwrap()
     }
 
     #[tokio::test]
@@ -262,6 +263,26 @@ pub(super) mod tests {
         let (_held, address) = refusing();
         let error = probe(address, &spec(HealthCheckKind::Tcp)).await.unwrap_err();
         assert_eq!(error, ProbeError::Failed("connect: connection refused".into()));
+    }
+
+    #[tokio::test]
+    async fn ipv6_backends_are_asked_like_others() {
+        let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(probe(address, &spec(HealthCheckKind::Tcp)).await, Ok(()));
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        let task = tokio::spawn(async move {
+            // The TCP probe's connection, then the other one's.
+            let _ = listener.accept().await.unwrap();
+            answer_once(listener, answer.to_vec(), Duration::ZERO).await
+        });
+        let mut spec = spec(http(200..=399));
+        if let HealthCheckKind::Http { host, .. } = &mut spec.kind {
+            *host = None;
+        }
+        assert_eq!(probe(address, &spec).await, Ok(()));
+        let request = task.await.unwrap();
+        assert!(request.contains(&format!("host: {address}\r\n")), "{request}");
     }
 
     #[test]

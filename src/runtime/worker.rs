@@ -219,7 +219,7 @@ impl<D: Device> Bench<D> {
         let received = self.device.receive(&mut self.batch);
         // The batch is emptied from its end; turned round, that is the order of arrival.
         self.batch.reverse();
-        for (frame, prepared) in self.batch.iter().zip(&mut self.prepared) {
+        for (frame, prepared) in self.batch.iter().zip(self.prepared.iter_mut()) {
             let arrival = Arrival::Received(frame.port);
             let view = self.device.view(frame);
             self.engine.prepare(snapshot, arrival, view.bytes(), prepared);

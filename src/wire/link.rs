@@ -179,26 +179,20 @@ impl Link {
     }
 }
 
-/// Writes MACs and tags so that they end where the EtherType begins: `header` is the whole link
-/// header of a frame, `tags.header_len()` long, whose last two bytes stay.
+/// Writes MACs and tags so that they end where the EtherType begins, which stays: the frame's link
+/// header is `tags.header_len()` long. `false` when the frame is shorter than that.
 #[inline]
-pub(super) fn emit(
-    header: &mut [u8],
-    destination: MacAddress,
-    source: MacAddress,
-    tags: Tags,
-) -> bool {
-    let Some((macs, rest)) = header.split_first_chunk_mut::<12>() else { return false };
-    let [d0, d1, d2, d3, d4, d5] = destination.0;
-    let [s0, s1, s2, s3, s4, s5] = source.0;
-    *macs = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5];
-    if tags != Tags::NONE {
-        let len = tags.count() * TAG_LEN;
-        if let Some(place) = rest.get_mut(..len) {
-            tags.emit(place);
-        }
+pub(super) fn emit(frame: &mut [u8], macs: &[u8; 12], tags: Tags) -> bool {
+    let Some((place, rest)) = frame.split_first_chunk_mut::<12>() else { return false };
+    *place = *macs;
+    if tags == Tags::NONE {
+        return true;
     }
-    true
+    let tags_place = rest.get_mut(..tags.count() * TAG_LEN);
+    tags_place.is_some_and(|place| {
+        tags.emit(place);
+        true
+    })
 }
 
 #[cfg(test)]
@@ -260,7 +254,8 @@ mod tests {
             let at = header.len() - 2;
             header[at..].copy_from_slice(&ETHERTYPE_IPV6.to_be_bytes());
             let (to, from) = (MacAddress([2; 6]), MacAddress([4; 6]));
-            assert!(emit(&mut header, to, from, tags));
+            let macs: [u8; 12] = [to.0, from.0].concat().try_into().unwrap();
+            assert!(emit(&mut header, &macs, tags));
             let (link, ethertype) = parsed(&header).unwrap();
             assert_eq!((link.destination, link.source), (to, from));
             assert_eq!((link.tags, ethertype), (tags, ETHERTYPE_IPV6), "{tags}");

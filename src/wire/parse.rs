@@ -10,6 +10,7 @@
 mod arp;
 mod ipv4;
 mod ipv6;
+mod plain;
 mod transport;
 
 use super::link::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -84,6 +85,8 @@ pub fn parse_into(frame: &[u8], headers: &mut Headers) -> Result<Kind, ParseErro
     let ethertype = headers.link.parse(frame)?;
     let at = headers.link.end();
     match ethertype {
+        ETHERTYPE_IPV4 if plain::ipv4(frame, at, &mut headers.ip) => Ok(Kind::Ip),
+        ETHERTYPE_IPV6 if plain::ipv6(frame, at, &mut headers.ip) => Ok(Kind::Ip),
         ETHERTYPE_IPV4 => ipv4::parse(frame, at, &mut headers.ip).map(|()| Kind::Ip),
         ETHERTYPE_IPV6 => ipv6::parse(frame, at, &mut headers.ip).map(|()| Kind::Ip),
         ETHERTYPE_ARP => Ok(Kind::Arp),

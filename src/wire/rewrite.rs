@@ -6,7 +6,7 @@
 
 use super::checksum::Change;
 use super::packet::{Content, IpPacket};
-use super::{Address, FlowKey, FrameView, Link, MacAddress, Protocol, Tags, link};
+use super::{Address, FlowKey, FrameView, Link, Protocol, Tags, link};
 
 /// Offsets in an IPv4 header (RFC 791 section 3.1).
 mod ipv4 {
@@ -28,22 +28,23 @@ const TCP_CHECKSUM: usize = 16;
 /// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM: usize = 6;
 
-/// Gives the frame the link header for its next station. With other tags than it came with, the
-/// frame begins elsewhere. `false`, and nothing done, when there is no room in front for more tags.
+/// Gives the frame the link header for its next station: `macs` are destination and source. With
+/// other tags than it came with, the frame begins elsewhere. `false`, and nothing done, when there is no room in front for more tags.
 #[inline]
 pub fn set_link(
     view: &mut FrameView<'_>,
     came_with: &Link,
-    destination: MacAddress,
-    source: MacAddress,
+    macs: &[u8; 12],
     tags: Tags,
 ) -> bool {
+    const ETHERTYPE_LEN: usize = 2;
     let len = tags.header_len();
-    if len != came_with.end() && !view.move_start(came_with.end(), len) {
+    // The EtherType stays, and so goes with the packet.
+    let (old, new) = (came_with.end().saturating_sub(ETHERTYPE_LEN), len - ETHERTYPE_LEN);
+    if old != new && !view.move_start(old, new) {
         return false;
     }
-    let Some(header) = view.bytes_mut().get_mut(..len) else { return false };
-    link::emit(header, destination, source, tags)
+    link::emit(view.bytes_mut(), macs, tags)
 }
 
 /// Takes one from the time to live (RFC 1812 section 5.3.1) or hop limit (RFC 8200 section 3). Zero
@@ -69,8 +70,7 @@ pub type Endpoint = (Address, u16);
 ///
 /// IPv4 and transport checksums take in what changed (RFC 1624), in one go. A UDP checksum of zero
 /// means none was made, and stays; one that comes out as zero is written as all ones (RFC 768). Of a
-/// fragment that is not the first only the addresses are changed: it has neither ports nor
-/// checksum.
+/// packet without ports, such as a fragment that is not the first, only the addresses are changed.
 #[inline]
 pub fn translate(
     frame: &mut [u8],
@@ -82,15 +82,17 @@ pub fn translate(
     let (source, source_port) = source.unwrap_or((old.source, old.source_port));
     let (destination, destination_port) =
         destination.unwrap_or((old.destination, old.destination_port));
-    let new = FlowKey { source, destination, source_port, destination_port, ..old };
+    let mut new = FlowKey { source, destination, ..old };
     // An address that stays adds ~m + m = all ones, which is zero here: no need to ask.
     let addresses = Change::NONE.address(old.source, source).address(old.destination, destination);
     put_addresses(frame, packet, &new, addresses);
     let has_ports = match packet.content {
+        Content::Tcp(_) | Content::Udp => true,
         Content::Fragment(fragment) => fragment.has_ports,
-        _ => true,
+        _ => false,
     };
     if has_ports {
+        (new.source_port, new.destination_port) = (source_port, destination_port);
         let all = addresses
             .word(old.source_port, source_port)
             .word(old.destination_port, destination_port);

@@ -7,7 +7,7 @@ const BUG: &str = "A bug of ours: report it, with the log.";
 
 pub fn reply(kind: ReplyKind) -> &'static str {
     match kind {
-        ReplyKind::Arp | ReplyKind::EchoReply => NOTHING,
+        ReplyKind::Arp | ReplyKind::NeighbourAdvertisement | ReplyKind::EchoReply => NOTHING,
         ReplyKind::Reset => {
             "Connections of no known flow: after a restart, after a service or its last backend \
              left, or of a scan. Many at once: look at the backends' health."
@@ -23,6 +23,12 @@ pub fn dropped(reason: DropReason) -> &'static str {
     match reason {
         Why::Malformed => "Broken or hostile senders. Many: capture at the sender.",
         Why::BadIpv4Checksum => "Damaged on the way here: look for a bad cable, NIC or router.",
+        Why::SourceRouted => {
+            "Nothing: nobody honest sends such packets to a VIP. Many: filter them at the router."
+        }
+        Why::TooManyExtensionHeaders => {
+            "Nothing: no honest sender has use for so many. Many: filter them at the router."
+        }
         Why::Fragment => {
             "Let the sender send smaller packets (its MTU, or EDNS buffer size for DNS). Under NAT \
              and DSR alike, no fragment is balanced."
@@ -44,13 +50,17 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Give all interfaces on the way the same MTU, or clamp the MSS at the clients' router: \
              no ICMP error is sent for it."
         }
+        Why::NoHeadroom => BUG,
         Why::FlowTableFull => {
             "Raise `limits.flows_per_worker`, add workers, or shorten `timeouts`; LIMIT and FLOWS \
              of each worker stand in status."
         }
         Why::SnatPortsExhausted => {
-            "Add addresses to `snat`, widen `ports`, or spread over more backends. With very many \
-             backends raise `limits.snat_blocks_per_worker`."
+            "Add addresses to `snat`, widen `ports`, or spread over more backends."
+        }
+        Why::SnatBlocksExhausted => {
+            "Raise `limits.snat_blocks_per_worker`: each pair of a backend and a `snat` address \
+             needs 256 over all workers."
         }
         Why::NoSnatAddress => {
             "Add a `snat` address without `interface`, or for the interface the backend's route \

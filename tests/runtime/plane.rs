@@ -268,7 +268,7 @@ pub fn topology() -> Topology {
             mtu_bytes: 1500,
             up: true,
         }],
-        vlans: vec![],
+        upper_links: vec![],
         own_addresses: vec![],
         routes: vec![Route {
             network: Ipv4Addr::new(10, 1, 0, 0).into(),

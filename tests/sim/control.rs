@@ -277,7 +277,7 @@ fn topology(machines: &[Machine], links: Vec<MacAddress>) -> Topology {
     Topology {
         routes: (0..links.len()).map(route).collect(),
         links: links.into_iter().enumerate().map(|(port, mac)| link(port, mac)).collect(),
-        vlans: vec![],
+        upper_links: vec![],
         own_addresses: vec![],
         neighbours,
         local_port_range: None,

@@ -1,8 +1,8 @@
 //! Each rule as a row: what is changed, and the refusal's path with a part of what it says.
 
 use super::*;
-use crate::control::testing::{address, desired, service, snat};
-use crate::control::{HealthCheckKind, HealthCheckSpec, SnatSpec};
+use crate::control::testing::{address, desired, service, service_6, snat};
+use crate::control::{HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec};
 use crate::forwarding::Mode;
 use crate::wire::Protocol;
 
@@ -305,6 +305,127 @@ fn snat_pools() {
             "not a station's",
             |s| s.snat[0].address = address("240.0.0.1"),
             &[("snat[0].address", "reserved")],
+        ),
+    ]);
+}
+
+#[test]
+fn ipv6_addresses() {
+    check(&[
+        (
+            "both families",
+            |s| {
+                s.services[1] = service_6("api", 2);
+                s.snat.push(snat("2001:db8:1::10", None));
+            },
+            &[],
+        ),
+        ("l2dsr", |s| s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) }, &[]),
+        (
+            "unique local",
+            |s| {
+                s.services[1] = service_6("api", 0);
+                s.services[1].address = address("fd00::1");
+                s.snat[0].address = address("fd00::2");
+                s.services.remove(0);
+            },
+            &[],
+        ),
+        (
+            "what no station has",
+            |s| {
+                s.services[1] = service_6("api", 4);
+                s.services[1].mode = Mode::L2dsr;
+                s.services[1].address = address("ff02::1");
+                for (backend, text) in
+                    s.services[1].backends.iter_mut().zip(["::", "::1", "::10.0.0.1", "fe80::1"])
+                {
+                    backend.address = address(text);
+                }
+            },
+            &[
+                ("services[1].address", "ff02::1 is a multicast address; wanted: a global or"),
+                ("services[1].backends[0].address", ":: is no address"),
+                ("services[1].backends[1].address", "::1 is the loopback address"),
+                ("services[1].backends[2].address", "::10.0.0.1 is in ::/80"),
+                ("services[1].backends[3].address", "fe80::1 is a link-local address"),
+            ],
+        ),
+        (
+            "a link-local VIP and SNAT address",
+            |s| {
+                s.services[1] = service_6("api", 0);
+                s.services[1].address = address("fe80::100");
+                s.snat.push(snat("fe80::10", None));
+            },
+            &[
+                ("services[1].address", "of which every link has its own"),
+                ("snat[1].address", "fe80::10 is a link-local address"),
+            ],
+        ),
+        (
+            "IPv4-mapped",
+            |s| {
+                s.services[1].address = address("::ffff:10.1.0.101");
+                s.snat[0].address = address("::ffff:10.1.0.10");
+            },
+            &[
+                (
+                    "services[1].address",
+                    "::ffff:10.1.0.101 is an IPv4-mapped address, which no packet may carry; \
+                     wanted: 10.1.0.101: IPv4 addresses are written as such",
+                ),
+                ("snat[0].address", "wanted: 10.1.0.10:"),
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn families_stay_apart() {
+    check(&[
+        (
+            "an IPv6 backend of an IPv4 VIP",
+            |s| s.services[0].backends[1].address = address("2001:db8:2::12"),
+            &[(
+                "services[0].backends[1].address",
+                "2001:db8:2::12 is IPv6, and the VIP 10.1.0.100 is IPv4: neither nat nor l2dsr \
+                 makes one of the other; wanted: the backend's IPv4 address",
+            )],
+        ),
+        (
+            "an IPv4 backend of an IPv6 VIP",
+            |s| {
+                s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) };
+                s.services[1].backends[0].address = address("10.2.0.11");
+            },
+            &[("services[1].backends[0].address", "wanted: the backend's IPv6 address")],
+        ),
+        (
+            "nat without an address of its family",
+            |s| s.services[1] = service_6("api", 2),
+            &[(
+                "services[1].mode",
+                "nat needs an IPv6 address to translate to, and there is none in `snat`; wanted: \
+                 an entry with an IPv6 one in `snat`, or `mode: l2dsr`",
+            )],
+        ),
+        (
+            "one IPv6 VIP and port twice",
+            |s| {
+                s.services = vec![service_6("web", 1), service_6("api", 1)];
+                s.snat[0].address = address("2001:db8:1::10");
+            },
+            &[("services[1].port", "tcp [2001:db8:1::100]:80 is taken by service web")],
+        ),
+        (
+            "an IPv6 service's port among the SNAT ports of its address",
+            |s| {
+                s.services = vec![service_6("web", 1)];
+                s.services[0].port = 8080;
+                s.snat[0].address = s.services[0].address;
+            },
+            &[("services[0].port", "[2001:db8:1::100]:8080 lies in the ports 1024-65535")],
         ),
     ]);
 }

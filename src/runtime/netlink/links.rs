@@ -185,12 +185,12 @@ fn sender_of(
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::super::view::tests::{link, spec};
     use super::*;
 
     /// `link` is this kind of thing.
-    pub fn of_kind(mut link: LinkMessage, kind: InfoKind, data: InfoData) -> LinkMessage {
+    fn of_kind(mut link: LinkMessage, kind: InfoKind, data: InfoData) -> LinkMessage {
         let info = vec![LinkInfo::Kind(kind), LinkInfo::Data(data)];
         link.attributes.push(LinkAttribute::LinkInfo(info));
         link

@@ -117,19 +117,26 @@ fn find<'a, T>(
 pub mod tests {
     use super::*;
 
-    pub fn message(network: [u8; 4], prefix_len: u8, rest: &[RouteAttribute]) -> RouteMessage {
+    /// To a network such as `10.0.0.0/8` or `::/0`.
+    pub fn message(network: &str, rest: &[RouteAttribute]) -> RouteMessage {
+        let (network, prefix_len) = network.split_once('/').unwrap();
+        let network: IpAddr = network.parse().unwrap();
         let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        message.header.destination_prefix_length = prefix_len;
+        message.header.address_family =
+            if network.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.destination_prefix_length = prefix_len.parse().unwrap();
         message.header.table = RouteHeader::RT_TABLE_MAIN;
         message.header.kind = RouteType::Unicast;
-        message.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(network.into()))];
+        if !network.is_unspecified() {
+            // The kernel leaves it away in default routes.
+            message.attributes.push(RouteAttribute::Destination(network.into()));
+        }
         message.attributes.extend_from_slice(rest);
         message
     }
 
-    pub fn gateway(last: u8) -> RouteAttribute {
-        RouteAttribute::Gateway(RouteAddress::Inet([10, 0, 0, last].into()))
+    pub fn gateway(address: &str) -> RouteAttribute {
+        RouteAttribute::Gateway(address.parse::<IpAddr>().unwrap().into())
     }
 
     fn hop(
@@ -146,40 +153,79 @@ pub mod tests {
     fn messages_by_row() {
         let oif = RouteAttribute::Oif;
         let changed = |change: fn(&mut RouteMessage)| {
-            let mut message = message([10, 3, 0, 0], 16, &[oif(2)]);
+            let mut message = message("10.3.0.0/16", &[oif(2)]);
+            change(&mut message);
+            message
+        };
+        let changed_6 = |change: fn(&mut RouteMessage)| {
+            let mut message = message("2001:db8::/32", &[oif(2)]);
             change(&mut message);
             message
         };
         let via_ipv6 = RouteAttribute::Via(RouteVia::Inet6("fe80::1".parse().unwrap()));
         let many = RouteAttribute::MultiPath(vec![
-            hop(2, RouteNextHopFlags::empty(), vec![gateway(1)]),
-            hop(3, RouteNextHopFlags::Dead, vec![gateway(2)]),
-            hop(3, RouteNextHopFlags::empty(), vec![gateway(3)]),
+            hop(2, RouteNextHopFlags::empty(), vec![gateway("10.0.0.1")]),
+            hop(3, RouteNextHopFlags::Dead, vec![gateway("10.0.0.2")]),
+            hop(3, RouteNextHopFlags::empty(), vec![gateway("10.0.0.3")]),
         ]);
-        let metric = RouteAttribute::Priority(100);
-        // Description, message, then (interface, metric, last octet of the gateway).
-        type Row = (&'static str, RouteMessage, &'static [(u32, u32, Option<u8>)]);
+        let many_6 = RouteAttribute::MultiPath(vec![
+            hop(2, RouteNextHopFlags::empty(), vec![gateway("fe80::1")]),
+            hop(3, RouteNextHopFlags::empty(), vec![gateway("fe80::1")]),
+        ]);
+        let metric = RouteAttribute::Priority;
+        let (by_9, by_router) = (gateway("10.0.0.9"), gateway("fe80::1"));
+        // Description, message, then network, interface, metric and gateway.
+        type Row = (&'static str, RouteMessage, &'static [&'static str]);
         let rows: Vec<Row> = vec![
-            ("on the link", message([10, 3, 0, 0], 16, &[oif(2)]), &[(2, 0, None)]),
+            ("on the link", message("10.3.0.0/16", &[oif(2)]), &["10.3.0.0/16 2 0 -"]),
             (
                 "by a gateway",
-                message([0; 4], 0, &[oif(2), gateway(9), metric]),
-                &[(2, 100, Some(9))],
+                message("0.0.0.0/0", &[oif(2), by_9, metric(100)]),
+                &["0.0.0.0/0 2 100 10.0.0.9"],
             ),
-            ("live hops", message([0; 4], 0, &[many]), &[(2, 0, Some(1)), (3, 0, Some(3))]),
-            ("by an IPv6 gateway", message([0; 4], 0, &[oif(2), via_ipv6]), &[]),
+            (
+                "live hops",
+                message("0.0.0.0/0", &[many]),
+                &["0.0.0.0/0 2 0 10.0.0.1", "0.0.0.0/0 3 0 10.0.0.3"],
+            ),
+            (
+                "IPv4 by an IPv6 gateway",
+                message("0.0.0.0/0", &[oif(2), via_ipv6]),
+                &["0.0.0.0/0 2 0 fe80::1"],
+            ),
+            (
+                "IPv6 on the link",
+                message("2001:db8::/64", &[oif(2), metric(256)]),
+                &["2001:db8::/64 2 256 -"],
+            ),
+            (
+                "a router's advertisement",
+                message("::/0", &[oif(2), by_router, metric(1024)]),
+                &["::/0 2 1024 fe80::1"],
+            ),
+            (
+                "two routers",
+                message("::/0", &[many_6, metric(1024)]),
+                &["::/0 2 1024 fe80::1", "::/0 3 1024 fe80::1"],
+            ),
+            ("of some sources", changed_6(|m| m.header.source_prefix_length = 64), &[]),
+            ("a clone", changed_6(|m| m.header.flags = RouteFlags::Cloned), &[]),
+            ("multicast", changed_6(|m| m.header.kind = RouteType::Multicast), &[]),
             ("local table", changed(|m| m.header.table = 255), &[]),
             ("a big table", changed(|m| m.attributes.push(RouteAttribute::Table(1000))), &[]),
             ("black hole", changed(|m| m.header.kind = RouteType::BlackHole), &[]),
             ("link down", changed(|m| m.header.flags = RouteFlags::Linkdown), &[]),
             ("one type of service", changed(|m| m.header.tos = 8), &[]),
-            ("IPv6", changed(|m| m.header.address_family = AddressFamily::Inet6), &[]),
-            ("no interface", message([10, 3, 0, 0], 16, &[]), &[]),
+            ("neither family", changed(|m| m.header.address_family = AddressFamily::Mpls), &[]),
+            ("no interface", message("10.3.0.0/16", &[]), &[]),
         ];
         for (description, message, wanted) in rows {
             let got = routes_of(&message);
-            let short = |r: &KernelRoute| (r.ifindex, r.metric, r.gateway.map(|g| g.to_string()));
-            assert_eq!(got.iter().map(short).collect::<Vec<_>>(), wanted, "{description}");
+            let line = |r: &KernelRoute| {
+                let gateway = r.gateway.map_or_else(|| "-".into(), |gateway| gateway.to_string());
+                format!("{}/{} {} {} {gateway}", r.network, r.prefix_len, r.ifindex, r.metric)
+            };
+            assert_eq!(got.iter().map(line).collect::<Vec<_>>(), wanted, "{description}");
         }
     }
 }

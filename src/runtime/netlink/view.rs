@@ -18,9 +18,9 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::links::{Links, Places, link_of};
 use super::routes::{KernelRoute, routes_of};
-use crate::control::{InterfaceSpec, LinkState, OwnAddress, Topology, VlanState};
+use crate::control::{InterfaceSpec, LinkState, OwnAddress, Topology, UpperLink};
 use crate::forwarding::{Neighbour, Route};
-use crate::wire::{MacAddress, PortId, Tags};
+use crate::wire::MacAddress;
 
 /// One complete reading.
 #[derive(Clone, Debug, Default)]
@@ -201,7 +201,7 @@ impl KernelView {
         neighbours.dedup_by_key(|n| (n.address, n.port, n.tags));
         let own = |&(address, ifindex)| OwnAddress { address, ifindex };
         Topology {
-            vlans: self.vlans(&places, &links),
+            upper_links: self.upper_links(&places, &links),
             links,
             own_addresses: self.addresses.iter().map(own).collect(),
             routes,
@@ -211,14 +211,14 @@ impl KernelView {
     }
 
     /// What stands for a port beside the interface itself and its bridge.
-    fn vlans(&self, places: &Places, ports: &[LinkState]) -> Vec<VlanState> {
+    fn upper_links(&self, places: &Places, ports: &[LinkState]) -> Vec<UpperLink> {
         let is_port = |ifindex| {
             ports.iter().any(|p| p.ifindex == ifindex || p.bridge_ifindex == Some(ifindex))
         };
         let others = places.all().filter(|&(ifindex, ..)| !is_port(ifindex));
         let state = |(ifindex, port, tags)| {
             let name = self.links.get(&ifindex)?.name.clone();
-            Some(VlanState { name, ifindex, port, tags })
+            Some(UpperLink { name, ifindex, port, tags })
         };
         others.filter_map(state).collect()
     }

@@ -1,7 +1,10 @@
 //! Literal messages -> topology.
 
+use super::super::links::tests::vlan;
 use super::super::routes::tests as route;
 use super::*;
+use crate::wire::{PortId, Tags};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use netlink_packet_route::route::RouteAttribute;
 
 pub fn spec(name: &str, bridge: Option<&str>) -> InterfaceSpec {
@@ -39,6 +42,14 @@ fn address(index: u32, local: [u8; 4]) -> AddressMessage {
     message
 }
 
+/// As the kernel tells of an IPv6 address.
+fn address_6(index: u32, address: &str, flags: AddressHeaderFlags) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    (message.header.index, message.header.flags) = (index, flags);
+    message.attributes = vec![AddressAttribute::Address(address.parse().unwrap())];
+    message
+}
+
 /// A neighbour 10.0.0.LAST with the MAC that ends in `mac`; 0: none.
 pub fn station(ifindex: u32, last: u8, state: NeighbourState, mac: u8) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
@@ -51,6 +62,15 @@ pub fn station(ifindex: u32, last: u8, state: NeighbourState, mac: u8) -> Neighb
         let bytes = vec![2, 0, 0, 0, 1, mac];
         message.attributes.push(NeighbourAttribute::LinkLayerAddress(bytes));
     }
+    message
+}
+
+/// A neighbour with an IPv6 address.
+fn station_6(ifindex: u32, address: &str, state: NeighbourState, mac: u8) -> NeighbourMessage {
+    let mut message = station(ifindex, 0, state, mac);
+    message.header.family = AddressFamily::Inet6;
+    let address = NeighbourAddress::Inet6(address.parse().unwrap());
+    message.attributes[0] = NeighbourAttribute::Destination(address);
     message
 }
 
@@ -82,9 +102,9 @@ fn a_whole_reading() {
         links: vec![link(1, "lo", true), link(7, "eth1", false), link(8, "br0", true)],
         addresses: vec![address(8, [10, 0, 0, 1]), address(1, [127, 0, 0, 1])],
         routes: vec![
-            route::message([10, 0, 0, 0], 24, &[oif(8)]),
-            route::message([0; 4], 0, &[oif(7), route::gateway(9)]),
-            route::message([127, 0, 0, 0], 8, &[oif(1)]),
+            route::message("10.0.0.0/24", &[oif(8)]),
+            route::message("0.0.0.0/0", &[oif(7), route::gateway("10.0.0.9")]),
+            route::message("127.0.0.0/8", &[oif(1)]),
         ],
         neighbours: Some(vec![
             station(8, 2, NeighbourState::Reachable, 2),
@@ -211,4 +231,82 @@ fn what_is_not_a_neighbour_of_ours() {
     assert_eq!(listed(&view.topology(&[spec("eth1", None)])), []);
     let event = RouteNetlinkMessage::NewLink(link(7, "eth1", false));
     assert_eq!(view.apply(&event), Change::Reread);
+}
+
+#[test]
+fn own_ipv6_addresses_by_row() {
+    use AddressHeaderFlags as Flags;
+    let rows = [
+        ("permanent", Flags::Permanent, true, false),
+        ("being tried", Flags::Tentative, false, true),
+        ("used while it is tried", Flags::Tentative | Flags::Optimistic, true, false),
+        ("somebody else has it", Flags::Permanent | Flags::Dadfailed, false, false),
+        ("was tried and failed", Flags::Tentative | Flags::Dadfailed, false, false),
+        ("old", Flags::Deprecated, true, false),
+    ];
+    for (description, flags, is_own, is_tentative) in rows {
+        let mut view = KernelView::default();
+        let addresses = vec![address_6(7, "2001:db8::1", flags)];
+        view.take(Reading { addresses, ..Reading::default() });
+        let topology = view.topology(&[spec("eth1", None)]);
+        assert_eq!(topology.is_own("2001:db8::1".parse().unwrap()), is_own, "{description}");
+        assert_eq!(view.has_tentative(), is_tentative, "{description}");
+    }
+}
+
+#[test]
+fn vlans_and_both_families_in_one_world() {
+    let oif = RouteAttribute::Oif;
+    let mut view = KernelView::default();
+    view.take(Reading {
+        links: vec![
+            link(7, "eth1", true),
+            vlan(9, "eth1.100", 7, 100, true),
+            vlan(8, "eth1.100.10", 9, 10, false),
+            vlan(20, "other.5", 19, 5, false),
+        ],
+        addresses: vec![
+            address(9, [10, 0, 0, 1]),
+            address_6(8, "fe80::2", AddressHeaderFlags::Permanent),
+        ],
+        routes: vec![
+            route::message("10.0.0.0/24", &[oif(9)]),
+            route::message("10.5.0.0/24", &[oif(20)]),
+            route::message("fe80::/64", &[oif(7)]),
+            route::message("fe80::/64", &[oif(8)]),
+            route::message("::/0", &[oif(8), route::gateway("fe80::1")]),
+        ],
+        neighbours: Some(vec![
+            station(9, 2, NeighbourState::Reachable, 2),
+            station_6(7, "fe80::1", NeighbourState::Reachable, 3),
+            station_6(8, "fe80::1", NeighbourState::Stale, 4),
+            station_6(8, "ff02::1", NeighbourState::Noarp, 0),
+        ]),
+    });
+    let topology = view.topology(&[spec("eth1", None)]);
+    let routes: Vec<_> = topology
+        .routes
+        .iter()
+        .map(|r| format!("{}/{} {} {}", r.network, r.prefix_len, r.port.0, r.tags))
+        .collect();
+    let wanted = [
+        "10.0.0.0/24 0 vlan 100",
+        "::/0 0 vlan 100.10",
+        "fe80::/64 0 untagged",
+        "fe80::/64 0 vlan 100.10",
+    ];
+    assert_eq!(routes, wanted);
+    let neighbours: Vec<_> = topology
+        .neighbours
+        .iter()
+        .map(|n| format!("{} {} {}", n.address, n.tags, n.mac.0[5]))
+        .collect();
+    let wanted = ["10.0.0.2 vlan 100 2", "fe80::1 untagged 3", "fe80::1 vlan 100.10 4"];
+    assert_eq!(neighbours, wanted);
+    let upper = topology.upper_links.iter();
+    let upper: Vec<_> = upper.map(|l| format!("{} {} {}", l.name, l.ifindex, l.tags)).collect();
+    assert_eq!(upper, ["eth1.100.10 8 vlan 100.10", "eth1.100 9 vlan 100"]);
+    assert_eq!(topology.own_addresses.len(), 2);
+    let places = view.places(&[spec("eth1", None)]);
+    assert_eq!(places.home(PortId(0), Tags::NONE), Some(7));
 }

@@ -74,7 +74,7 @@ impl ReplaySpec {
         });
         let mut topology = Topology {
             links: links.collect(),
-            vlans: vec![],
+            upper_links: vec![],
             own_addresses: own.collect(),
             routes: routes.collect(),
             neighbours: neighbours.collect(),

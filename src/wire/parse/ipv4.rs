@@ -9,7 +9,7 @@ use crate::wire::parse_error::{Fault, Layer, ParseError};
 use crate::wire::{Address, checksum};
 
 /// Reads the packet that begins at `at` into `ip`.
-#[inline]
+#[inline(never)]
 pub(super) fn parse(frame: &[u8], at: usize, ip: &mut IpPacket) -> Result<(), ParseError> {
     let wrong = |fault, wanted, found| ParseError::new(Layer::Ipv4, fault, at, wanted, found);
     let packet = frame.get(at..).unwrap_or_default();

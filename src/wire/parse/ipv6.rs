@@ -20,7 +20,7 @@ const DESTINATION_OPTIONS: u8 = 60;
 const UNIT: usize = 8;
 
 /// Reads the packet that begins at `at` into `ip`.
-#[inline]
+#[inline(never)]
 pub(super) fn parse(frame: &[u8], at: usize, ip: &mut IpPacket) -> Result<(), ParseError> {
     let wrong = |fault, wanted, found| ParseError::new(Layer::Ipv6, fault, at, wanted, found);
     let packet = frame.get(at..).unwrap_or_default();

@@ -190,3 +190,43 @@ fn what_makes_another_service_of_one() {
         assert!(!world.snapshot.find_service(&key).unwrap().1.gone, "{description}: found first");
     }
 }
+
+#[test]
+fn another_mode_or_port_is_for_new_flows_only() {
+    type Change = fn(&mut ServiceSpec);
+    let rows: [(&str, Change); 2] = [
+        ("mode", |s| s.mode = Mode::L2dsr),
+        ("backends' port", |s| s.backends.iter_mut().for_each(|b| b.port = 8080)),
+    ];
+    for (description, change) in rows {
+        let mut world = World::new(vec![service("web", 2)]);
+        world.step();
+        let before = world.snapshot.clone();
+        let slots = slot_names(&before, "web");
+        (0..2).for_each(|id| world.flows(id, 3));
+        let spec = world.desired.services[0].clone();
+        change(&mut world.desired.services[0]);
+        assert_eq!(world.step(), [], "{description}: no flow is lost");
+        let all = ["web/b1 0 Retired", "web/b2 1 Retired", "web/b1 2 Active", "web/b2 3 Active"];
+        assert_eq!(world.backends(), all, "{description}");
+        assert_eq!(world.snapshot.services.len(), 1, "{description}: it is the same service");
+        assert_eq!(slot_names(&world.snapshot, "web"), slots, "{description}: names choose");
+        for id in [0, 1].map(BackendId) {
+            let (then, now) = (before.backend(id).unwrap(), world.snapshot.backend(id).unwrap());
+            assert_eq!((then.mode, then.socket), (now.mode, now.socket), "{description}");
+            assert_eq!((then.next_hop, &then.snat), (now.next_hop, &now.snat), "{description}");
+        }
+        let new = world.snapshot.backend(BackendId(2)).unwrap();
+        let is_of_now = |spec: &ServiceSpec| new.mode == spec.mode && new.socket.port() == spec.backends[0].port;
+        assert!(is_of_now(&world.desired.services[0]), "{description}");
+        // Taken back, before the old flows have ended: the old ones are the configured ones again.
+        (2..4).for_each(|id| world.flows(id, 1));
+        world.desired.services[0] = spec;
+        world.step();
+        let back = ["web/b1 0 Active", "web/b2 1 Active", "web/b1 2 Retired", "web/b2 3 Retired"];
+        assert_eq!(world.backends(), back, "{description}");
+        (2..4).for_each(|id| world.flows(id, 0));
+        world.step();
+        assert_eq!(world.backends(), ["web/b1 0 Active", "web/b2 1 Active"], "{description}");
+    }
+}

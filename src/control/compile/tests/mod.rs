@@ -6,11 +6,11 @@ mod random;
 use std::sync::Arc;
 
 use super::*;
-use crate::control::testing::{World, address, service, snat};
+use crate::control::testing::{World, address, service, service_6, snat, topology_6};
 use crate::control::{Health, ServiceSpec};
 use crate::forwarding::Mode;
 use crate::maglev;
-use crate::wire::PortId;
+use crate::wire::{PortId, Tags};
 
 /// Slots as names: what must not depend on ids.
 fn slot_names(snapshot: &Snapshot, service: &str) -> Vec<String> {
@@ -175,6 +175,66 @@ fn ways_and_snat_addresses() {
         world.step();
         let backend = world.snapshot.backend(BackendId(0)).unwrap();
         let found = backend.next_hop.map(|hop| (hop.port.0, hop.mac.0[5]));
+        assert_eq!(found, hop, "{description}");
+        let snat = backend.snat.iter().map(|&place| &world.snapshot.snat[usize::from(place)]);
+        let found: Vec<String> = snat.map(|snat| snat.address.to_string()).collect();
+        assert_eq!(found, addresses, "{description}");
+    }
+}
+
+#[test]
+fn ipv6_ways_and_snat_addresses() {
+    type Change = fn(&mut World);
+    // Port, tags and last octet of the MAC; SNAT addresses.
+    type Row = (&'static str, Change, Option<(u8, Tags, u8)>, &'static [&'static str]);
+    let vlan = Tags::customer(10);
+    let rows: [Row; 6] = [
+        ("on a VLAN", |_| {}, Some((1, vlan, 11)), &["2001:db8:1::10"]),
+        (
+            "known on the port, but not in the VLAN",
+            |w| w.desired.services[0].backends[0].address = address("2001:db8:2::12"),
+            None,
+            &["2001:db8:1::10"],
+        ),
+        (
+            "by a link-local router",
+            |w| w.desired.services[0].backends[0].address = address("2001:db8:9::1"),
+            Some((0, Tags::NONE, 0xfe)),
+            &["2001:db8:1::10"],
+        ),
+        (
+            "l2dsr does not go by a router",
+            |w| {
+                w.desired.services[0].mode = Mode::L2dsr;
+                w.desired.services[0].backends[0].address = address("2001:db8:9::1");
+            },
+            None,
+            &[],
+        ),
+        (
+            "l2dsr on a VLAN",
+            |w| w.desired.services[0].mode = Mode::L2dsr,
+            Some((1, vlan, 11)),
+            &[],
+        ),
+        (
+            "addresses for the port, of the family",
+            |w| {
+                w.desired.snat.push(snat("10.2.0.9", Some("eth1")));
+                w.desired.snat.push(snat("2001:db8:2::9", Some("eth1")));
+            },
+            Some((1, vlan, 11)),
+            &["2001:db8:2::9"],
+        ),
+    ];
+    for (description, change, hop, addresses) in rows {
+        let mut world = World::new(vec![service_6("web", 1)]);
+        world.topology = topology_6();
+        world.desired.snat.push(snat("2001:db8:1::10", None));
+        change(&mut world);
+        world.step();
+        let backend = world.snapshot.backend(BackendId(0)).unwrap();
+        let found = backend.next_hop.map(|hop| (hop.port.0, hop.tags, hop.mac.0[5]));
         assert_eq!(found, hop, "{description}");
         let snat = backend.snat.iter().map(|&place| &world.snapshot.snat[usize::from(place)]);
         let found: Vec<String> = snat.map(|snat| snat.address.to_string()).collect();
