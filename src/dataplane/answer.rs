@@ -1,5 +1,6 @@
 //! Answers in the data path: the frame becomes the reply to its sender and leaves where it came in.
 
+use super::egress::Stuck;
 use super::engine::Turn;
 use super::{DropReason, Engine, ReplyKind, Verdict};
 use crate::wire::reply::{self, IcmpError};
@@ -24,6 +25,35 @@ impl Engine {
                 reply::icmp_error(frame, ip, IcmpError::PortUnreachable)
             }),
         }
+    }
+
+    /// The end of a packet that cannot leave: its sender is told where it can do something about it.
+    ///
+    /// Too long: "fragmentation needed" or "packet too big" with the MTU that fits, from the address
+    /// it was sent to (RFC 1191, RFC 8201). IPv4 without don't-fragment is dropped: we do not
+    /// fragment. The hop limit ran out: time exceeded (RFC 1812 section 5.3.1), which traceroute lives
+    /// by.
+    #[cold]
+    pub(super) fn answer_stuck(
+        &mut self,
+        turn: &Turn<'_>,
+        ip: &IpPacket,
+        Stuck { reason, mtu_bytes }: Stuck,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        let (kind, error) = match reason {
+            DropReason::ExceedsMtu if ip.dont_fragment => {
+                (ReplyKind::TooBig, IcmpError::TooBig { mtu_bytes })
+            }
+            DropReason::TtlExceeded => (ReplyKind::TimeExceeded, IcmpError::HopLimitExceeded),
+            _ => return Verdict::Drop(reason),
+        };
+        self.answer(turn, kind, frame, |frame| reply::icmp_error(frame, ip, error))
+    }
+
+    /// May an ICMP error be passed on now? They count as answers do.
+    pub(super) fn may_pass_error(&mut self, turn: &Turn<'_>) -> bool {
+        self.replies.take(turn.now)
     }
 
     pub(super) fn answer_arp(

@@ -1,6 +1,6 @@
 //! From a backend to a client, under NAT.
 
-use super::egress::{check_way, client_way, send_by};
+use super::egress::{Stuck, check_way, client_way, send_by};
 use super::engine::Turn;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing};
@@ -32,7 +32,7 @@ impl Engine {
                 );
                 (key, way)
             }
-            Err(reason) => return Verdict::Drop(reason),
+            Err(stuck) => return self.answer_stuck(turn, ip, stuck, frame),
         };
         let bytes = frame.bytes_mut();
         rewrite::decrement_hop_limit(bytes, ip);
@@ -52,7 +52,7 @@ impl Engine {
         turn: &Turn<'_>,
         ip: &IpPacket,
         hash: u64,
-    ) -> Result<(FlowPlace, FlowKey, Way), DropReason> {
+    ) -> Result<(FlowPlace, FlowKey, Way), Stuck> {
         let (snapshot, now_ms) = (turn.snapshot, turn.now_ms());
         let found = self.flows.find_return(hash, &ip.key, now_ms, snapshot);
         let place = found.ok_or(DropReason::NoSnatBinding)?;
@@ -60,7 +60,7 @@ impl Engine {
         if self.flows.target_of(snapshot, flow).is_none() {
             // The client learns of it by its next packet.
             self.flows.end(place, End::Cut, now_ms);
-            return Err(DropReason::NoSnatBinding);
+            return Err(DropReason::NoSnatBinding.into());
         }
         let way = client_way(snapshot, flow);
         check_way(way.as_ref(), ip, true)?;

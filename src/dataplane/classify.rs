@@ -4,7 +4,7 @@ use super::{DropReason, Verdict};
 use crate::forwarding::{AddressRole, ServiceIndex, Snapshot};
 use crate::wire::{
     Address, Arp, Content, Fault, FlowKey, Headers, IpPacket, Kind, MacAddress, ParseError, PortId,
-    parse_arp, parse_into,
+    parse_arp, parse_into, parse_quote, rewrite,
 };
 
 /// What has to be done with a frame.
@@ -22,6 +22,10 @@ pub(super) enum Class {
     Solicitation,
     /// A ping to a VIP.
     Echo,
+    /// An ICMP error about a packet of this service's flow that was sent to its client.
+    ErrorForward(ServiceIndex),
+    /// An ICMP error about a packet that was sent to a backend from a SNAT address.
+    ErrorBack,
 }
 
 const fn dropped(reason: DropReason) -> Class {
@@ -45,7 +49,7 @@ pub(super) fn classify(
         return NOT_OURS;
     }
     match parse_into(frame, headers) {
-        Ok(Kind::Ip) => classify_packet(snapshot, headers),
+        Ok(Kind::Ip) => classify_packet(snapshot, headers, frame),
         Ok(Kind::Arp) => match parse_arp(frame, &headers.link) {
             Ok(Some(arp)) => classify_arp(snapshot, &arp),
             Ok(None) => NOT_OURS,
@@ -68,8 +72,8 @@ fn reason_of(error: &ParseError) -> DropReason {
 }
 
 #[inline]
-fn classify_packet(snapshot: &Snapshot, headers: &Headers) -> Class {
-    let class = classify_ip(snapshot, &headers.ip);
+fn classify_packet(snapshot: &Snapshot, headers: &Headers, frame: &[u8]) -> Class {
+    let class = classify_ip(snapshot, &headers.ip, frame);
     // A solicitation is sent to a group of hosts.
     if matches!(class, Class::Solicitation) {
         return class;
@@ -82,12 +86,13 @@ fn classify_packet(snapshot: &Snapshot, headers: &Headers) -> Class {
 }
 
 #[inline]
-fn classify_ip(snapshot: &Snapshot, ip: &IpPacket) -> Class {
+fn classify_ip(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
     match ip.content {
         Content::Tcp(_) | Content::Udp => classify_transport(snapshot, &ip.key),
         Content::EchoRequest => classify_echo(snapshot, ip),
         Content::NeighbourSolicitation(target) => classify_solicitation(snapshot, ip, target),
-        Content::IcmpError | Content::Icmp => match snapshot.address_role(ip.destination()) {
+        Content::IcmpError => classify_error(snapshot, ip, frame),
+        Content::Icmp => match snapshot.address_role(ip.destination()) {
             Some(_) => dropped(DropReason::IcmpNotHandled),
             None => NOT_OURS,
         },
@@ -138,6 +143,34 @@ fn classify_echo(snapshot: &Snapshot, ip: &IpPacket) -> Class {
         Some(AddressRole::Snat) => dropped(DropReason::IcmpNotHandled),
         Some(AddressRole::Shared) | None => NOT_OURS,
     }
+}
+
+/// An error is for whoever sent the packet that it quotes (RFC 5508 section 4.2): told by that
+/// packet's source, which has to be the address the error is sent to.
+#[cold]
+fn classify_error(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
+    if snapshot.address_role(ip.destination()).is_none() {
+        return NOT_OURS;
+    }
+    if !rewrite::icmp_adds_up(frame, ip) {
+        return dropped(DropReason::BadIcmpChecksum);
+    }
+    // A router may have any address, but that of a group or of nobody, or ours.
+    if is_no_sender(snapshot, ip.source(), ip.destination()) {
+        return dropped(DropReason::BadAddress);
+    }
+    let Ok(quote) = parse_quote(frame, ip) else { return dropped(DropReason::BadQuote) };
+    if quote.key.source != ip.destination() {
+        return dropped(DropReason::BadQuote);
+    }
+    let towards = quote.key.reversed();
+    if let Some((service, _)) = snapshot.find_service(&towards) {
+        return Class::ErrorForward(service);
+    }
+    if is_snat(snapshot, &towards) {
+        return Class::ErrorBack;
+    }
+    dropped(DropReason::NoFlowForError)
 }
 
 /// Requests and probes (RFC 5227 section 2.1.1: sender 0.0.0.0) for our own addresses are answered.

@@ -5,6 +5,20 @@ use super::entry::Flow;
 use crate::forwarding::{NextHop, Snapshot, Way};
 use crate::wire::{FrameView, IpPacket, Link, rewrite};
 
+/// Why a packet cannot leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stuck {
+    pub(super) reason: DropReason,
+    /// Longest packet that could.
+    pub(super) mtu_bytes: u16,
+}
+
+impl From<DropReason> for Stuck {
+    fn from(reason: DropReason) -> Stuck {
+        Stuck { reason, mtu_bytes: 0 }
+    }
+}
+
 /// The way out, if the packet can go it. What is `routed` costs a hop (RFC 1812 section 5.3.1, RFC
 /// 8200 section 3); what is bridged does not.
 #[inline]
@@ -12,13 +26,13 @@ pub(super) fn check_way<'a>(
     way: Option<&'a Way>,
     ip: &IpPacket,
     routed: bool,
-) -> Result<&'a Way, DropReason> {
+) -> Result<&'a Way, Stuck> {
     let way = way.ok_or(DropReason::NoNextHop)?;
     if routed && ip.hop_limit <= 1 {
-        return Err(DropReason::TtlExceeded);
+        return Err(DropReason::TtlExceeded.into());
     }
     if ip.len() > usize::from(way.mtu_bytes) {
-        return Err(DropReason::ExceedsMtu);
+        return Err(Stuck { reason: DropReason::ExceedsMtu, mtu_bytes: way.mtu_bytes });
     }
     Ok(way)
 }

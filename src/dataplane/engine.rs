@@ -19,7 +19,7 @@ use super::upkeep::Sweep;
 use super::{Counters, FlowEvent, Shard, ShardMap, Station, Traffic, Verdict};
 use crate::arch;
 use crate::forwarding::{BackendId, Snapshot};
-use crate::wire::{FrameView, Headers, Link, PortId};
+use crate::wire::{FrameView, Headers, Link, PortId, parse_quote};
 
 /// Milliseconds of CLOCK_BOOTTIME, read once a batch by whoever calls the engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -210,6 +210,16 @@ impl Engine {
                 prepared.hash = self.flows.hash.of(key);
                 Shard::of_snat_port(key.destination_port)
             }
+            // What is quoted was sent by the flow's owner.
+            Class::ErrorForward(_) | Class::ErrorBack => {
+                let Ok(quote) = parse_quote(frame, &prepared.headers.ip) else { return };
+                let key = quote.key.reversed();
+                prepared.hash = self.flows.hash.of(&key);
+                match prepared.class {
+                    Class::ErrorBack => Shard::of_snat_port(key.destination_port),
+                    _ => self.shards.shard_of(&key, prepared.hash),
+                }
+            }
             _ => return,
         };
         let owner = self.shards.owner(shard);
@@ -283,6 +293,10 @@ impl Engine {
             Class::Echo => self.answer_echo(&turn, ip, frame),
             Class::Solicitation => self.answer_solicitation(&turn, ip, frame),
             Class::Arp => self.answer_arp(&turn, frame),
+            Class::ErrorForward(service) => {
+                self.error_forward(&turn, service, ip, prepared.hash, frame)
+            }
+            Class::ErrorBack => self.error_back(&turn, ip, prepared.hash, frame),
         };
         self.flows.counters.count(verdict);
         Outcome::Verdict(verdict)

@@ -1,7 +1,7 @@
 //! From a client to a backend: find the flow or begin one, and send the packet on.
 
 use super::classify::is_no_client;
-use super::egress::{check_way, send_by};
+use super::egress::{Stuck, check_way, send_by};
 use super::engine::{Looked, Turn};
 use super::entry::Flow;
 use super::entry_flags::SEEN_BACKEND;
@@ -24,6 +24,14 @@ pub(super) enum Refusal {
     Drop(DropReason),
     /// And the client is told: TCP by a reset, UDP by ICMP port unreachable.
     Tell,
+    /// It cannot leave, and its sender may be told why.
+    Stuck(Stuck),
+}
+
+impl From<Stuck> for Refusal {
+    fn from(stuck: Stuck) -> Refusal {
+        Refusal::Stuck(stuck)
+    }
 }
 
 impl From<DropReason> for Refusal {
@@ -56,6 +64,7 @@ impl Engine {
             Ok(verdict) => verdict,
             Err(Refusal::Drop(reason)) => Verdict::Drop(reason),
             Err(Refusal::Tell) => self.answer_refused(turn, ip, frame),
+            Err(Refusal::Stuck(stuck)) => self.answer_stuck(turn, ip, stuck, frame),
         }
     }
 

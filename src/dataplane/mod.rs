@@ -9,6 +9,7 @@ mod classify;
 mod counters;
 mod egress;
 mod engine;
+mod icmp;
 mod entry;
 mod flow_events;
 mod flow_hash;

@@ -60,6 +60,11 @@ named_reasons! {
         Reset => "tcp_reset",
         /// ICMP or ICMPv6 port unreachable (RFC 792, RFC 4443).
         PortUnreachable => "icmp_port_unreachable",
+        /// Fragmentation needed (RFC 1191) or packet too big (RFC 8201): the packet is longer than the
+        /// MTU of the port it would leave by.
+        TooBig => "icmp_too_big",
+        /// ICMP or ICMPv6 time exceeded: the time to live or hop limit ran out here.
+        TimeExceeded => "icmp_time_exceeded",
     }
 }
 
@@ -89,9 +94,10 @@ named_reasons! {
         ServiceGone => "service_gone",
         /// There is no route or no MAC to the next hop.
         NoNextHop => "no_next_hop",
-        /// The time to live or hop limit ran out.
+        /// The time to live or hop limit ran out, and its sender may not be told.
         TtlExceeded => "ttl_exceeded",
-        /// Longer than the MTU of the port it would leave by.
+        /// Longer than the MTU of the port it would leave by, and its sender cannot be told: IPv4 that
+        /// may be fragmented on the way (we do not), or not to be answered.
         ExceedsMtu => "exceeds_mtu",
         /// The chunk has no room for the link header that it needs (more VLAN tags than it came
         /// with).
@@ -112,8 +118,14 @@ named_reasons! {
         HandOverFull => "hand_over_full",
         /// No free frame to take a handed-over packet into.
         HandOverNoFrame => "hand_over_no_frame",
-        /// An ICMP message other than an echo request: not translated yet.
+        /// An ICMP message that is neither an echo request nor an error.
         IcmpNotHandled => "icmp_not_handled",
+        /// An ICMP error whose checksum is wrong.
+        BadIcmpChecksum => "bad_icmp_checksum",
+        /// An ICMP error that quotes too little, or no packet that we could have sent on.
+        BadQuote => "bad_quote",
+        /// An ICMP error about a flow that is not known.
+        NoFlowForError => "no_flow_for_error",
         /// An ARP message for an address of ours that is not a request.
         ArpNotRequest => "arp_not_request",
         /// An answer would exceed the limit of answers a second.

@@ -12,6 +12,7 @@ mod mac;
 mod packet;
 mod parse;
 mod parse_error;
+mod quote;
 pub mod reply;
 pub mod rewrite;
 pub mod toeplitz;
@@ -30,4 +31,5 @@ pub use packet::{
 };
 pub use parse::{Headers, Kind, ParseOutcome, parse, parse_arp, parse_into};
 pub use parse_error::{Fault, Layer, ParseError};
+pub use quote::{ERROR_HEADER_LEN, Quote, parse_quote};
 pub use reply::{gratuitous_arp, unsolicited_advertisement};

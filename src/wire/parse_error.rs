@@ -23,6 +23,8 @@ pub enum Layer {
     Tcp,
     /// UDP (RFC 768).
     Udp,
+    /// The packet that an ICMP error quotes.
+    Quote,
 }
 
 /// What is wrong with it.
@@ -48,6 +50,10 @@ pub enum Fault {
     MappedAddress,
     /// More IPv6 extension headers than are walked over.
     ChainTooLong,
+    /// A fragment that is not the first: it has no ports.
+    LaterFragment,
+    /// A protocol that is not balanced.
+    Protocol,
 }
 
 /// A frame is refused: where, and what was expected there.
@@ -98,6 +104,7 @@ impl fmt::Display for Layer {
             Layer::Icmpv6 => "ICMPv6",
             Layer::Tcp => "TCP",
             Layer::Udp => "UDP",
+            Layer::Quote => "quoted packet",
         })
     }
 }
@@ -122,6 +129,8 @@ impl fmt::Display for ParseError {
             Fault::AddressLengths => {
                 write!(f, "wanted address lengths {wanted:#06x}, found {found:#06x}")
             }
+            Fault::LaterFragment => write!(f, "wanted a first fragment, found a later one"),
+            Fault::Protocol => write!(f, "wanted TCP or UDP, found protocol {found}"),
             Fault::SourceRoute => write!(f, "wanted no source route, found one"),
             Fault::MappedAddress => write!(f, "wanted no IPv4-mapped address, found one"),
             Fault::ChainTooLong => {

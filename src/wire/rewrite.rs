@@ -5,8 +5,8 @@
 //! frame's it may write nonsense, but never outside the frame.
 
 use super::checksum::Change;
-use super::packet::{Content, IpPacket};
-use super::{Address, FlowKey, FrameView, Link, Protocol, Tags, link};
+use super::packet::{Content, IpPacket, TcpFlags};
+use super::{Address, FlowKey, FrameView, Link, Protocol, Quote, Tags, checksum, link};
 
 /// Offsets in an IPv4 header (RFC 791 section 3.1).
 mod ipv4 {
@@ -27,6 +27,8 @@ mod ipv6 {
 const TCP_CHECKSUM: usize = 16;
 /// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM: usize = 6;
+/// Offset of the checksum in an ICMP header.
+const ICMP_CHECKSUM: usize = 2;
 
 /// Gives the frame the link header for its next station: `macs` are destination and source. With
 /// other tags than it came with, the frame begins elsewhere. `false`, and nothing done, when there is no room in front for more tags.
@@ -124,6 +126,56 @@ fn put_ports(frame: &mut [u8], packet: &IpPacket, new: &FlowKey, change: Change)
         Some(Protocol::Udp) => update_udp(frame, start + UDP_CHECKSUM, change),
         None => {}
     }
+}
+
+/// Gives an ICMP error other outer addresses, and the packet it quotes other ends (RFC 5508 section
+/// 4.2): `outer` and `inner` are source and destination.
+///
+/// The quoted headers' checksums take in what changed, as far as they are quoted; the ICMP checksum
+/// is made anew, so it has to have been right before ([`icmp_adds_up`]).
+pub fn translate_error(
+    frame: &mut [u8],
+    error: &IpPacket,
+    quote: &Quote,
+    outer: (Address, Address),
+    inner: (Endpoint, Endpoint),
+) {
+    let ((source, source_port), (destination, destination_port)) = inner;
+    let quoted = IpPacket {
+        key: quote.key,
+        start: quote.start,
+        payload: quote.transport,
+        end: error.end,
+        content: if quote.key.is_tcp() { Content::Tcp(TcpFlags::default()) } else { Content::Udp },
+        ..*error
+    };
+    // No further than the message goes: behind it may be padding.
+    let end = usize::from(error.end).min(frame.len());
+    if let Some(message) = frame.get_mut(..end) {
+        let (from, to) = ((source, source_port), (destination, destination_port));
+        translate(message, &quoted, Some(from), Some(to));
+    }
+    let addresses = Change::NONE
+        .address(error.source(), outer.0)
+        .address(error.destination(), outer.1);
+    let key = FlowKey { source: outer.0, destination: outer.1, ..error.key };
+    put_addresses(frame, error, &key, addresses);
+    let place = error.payload_start() + ICMP_CHECKSUM;
+    put(frame, place, [0, 0]);
+    let sum = icmp_sum(frame, error, &key);
+    put(frame, place, (!checksum::fold(sum)).to_be_bytes());
+}
+
+/// Does the checksum of an ICMP or ICMPv6 message add up?
+pub fn icmp_adds_up(frame: &[u8], message: &IpPacket) -> bool {
+    checksum::adds_up(icmp_sum(frame, message, &message.key))
+}
+
+fn icmp_sum(frame: &[u8], message: &IpPacket, key: &FlowKey) -> u64 {
+    let bytes = frame.get(message.payload_start()..usize::from(message.end)).unwrap_or_default();
+    let pseudo =
+        if key.source.is_v4() { 0 } else { checksum::pseudo_header_of(key, bytes.len()) };
+    pseudo + checksum::sum(bytes)
 }
 
 #[inline]

@@ -2,6 +2,8 @@
 
 mod cut;
 mod direct;
+mod errors;
+mod families;
 mod frames;
 mod hand_over;
 mod hostile;

@@ -51,14 +51,14 @@ pub fn client(last: u8, port: u16) -> Head {
 
 impl Ends {
     /// The client's frames as the backend gets them.
-    fn at_backend(&self) -> Head {
+    pub fn at_backend(&self) -> Head {
         let Head { from, to, source, destination, .. } = self.backend;
         let ttl = self.client.ttl - 1;
         Head { from: to, to: from, source: destination, destination: source, ttl }
     }
 
     /// The backend's frames as the client gets them.
-    fn at_client(&self) -> Head {
+    pub fn at_client(&self) -> Head {
         let Head { from, to, source, destination, .. } = self.client;
         Head { from: to, to: from, source: destination, destination: source, ttl: 63 }
     }
@@ -164,21 +164,22 @@ fn a_station_that_is_gone_is_given_up_for_the_route() {
 
 #[test]
 fn what_cannot_leave_changes_nothing() {
-    use guideway::dataplane::DropReason::{ExceedsMtu, TtlExceeded};
+    use guideway::dataplane::ReplyKind::{TimeExceeded, TooBig};
     let mut world = World::new();
     let ends = establish(&mut world, client(60, 4000));
     let before = world.entries();
     world.wait(10);
     let long = [0; 1461];
     let rows = [
-        (CLIENTS, Head { ttl: 1, ..ends.client }.tcp(RST), TtlExceeded),
-        (BACKENDS, Head { ttl: 1, ..ends.backend }.tcp(RST), TtlExceeded),
-        (CLIENTS, ends.client.tcp_data(ACK, &long), ExceedsMtu),
-        (BACKENDS, ends.backend.tcp_data(FIN | ACK, &long), ExceedsMtu),
+        (CLIENTS, Head { ttl: 1, ..ends.client }.tcp(RST), TimeExceeded),
+        (BACKENDS, Head { ttl: 1, ..ends.backend }.tcp(RST), TimeExceeded),
+        (CLIENTS, ends.client.tcp_data(ACK, &long), TooBig),
+        (BACKENDS, ends.backend.tcp_data(FIN | ACK, &long), TooBig),
     ];
-    for (port, frame, reason) in rows {
-        let out = world.expect("no way out", port, &frame, Verdict::Drop(reason), &[]);
-        assert_eq!(out, frame);
+    for (port, frame, kind) in rows {
+        let out = world.expect("no way out", port, &frame, Verdict::Reply(port, kind), &[]);
+        assert_eq!((&out[..6], &out[30..34]), (&frame[6..12], &frame[26..30]), "to its sender");
+        assert_eq!(out[26..30], frame[30..34], "from whom it was sent to");
     }
     assert_eq!(world.entries(), before);
 }

@@ -76,7 +76,7 @@ fn not_ours_and_dropped() {
             ("a fragment", fragment(web.tcp(ACK)), drop(Fragment)),
             ("GRE to a VIP", web.protocol(47), drop(UnknownProtocol)),
             ("GRE to a SNAT address", to("10.1.0.10:0").protocol(47), drop(UnknownProtocol)),
-            ("ICMP error to a VIP", web.icmp_other(), drop(IcmpNotHandled)),
+            ("ICMP error that quotes zeros", web.icmp_other(), drop(BadQuote)),
             ("ping to a SNAT address", to("10.1.0.10:0").echo(), drop(IcmpNotHandled)),
             ("no such port", to("10.1.0.100:81").tcp(SYN), drop(NoService)),
             ("no such protocol", to("10.1.0.100:80").udp(b"x"), drop(NoService)),
@@ -205,7 +205,7 @@ fn what_is_shared_with_the_machine_is_the_kernels() {
             ("another protocol", web.protocol(47), Verdict::NotOurs),
             ("beyond the SNAT ports", to("10.1.0.10:1023").tcp(ACK), Verdict::NotOurs),
             ("a fragment is not balanced", fragment(web.tcp(ACK)), drop(DropReason::Fragment)),
-            ("a steered ICMP error", web.icmp_other(), drop(DropReason::IcmpNotHandled)),
+            ("a steered ICMP error", web.icmp_other(), drop(DropReason::BadQuote)),
             (
                 "among the SNAT ports",
                 to("10.1.0.10:1024").tcp(ACK),
@@ -280,13 +280,23 @@ fn what_cannot_leave_begins_no_flow() {
 
     let ttl = |ttl| Head { ttl, ..to("10.1.0.100:80") }.tcp(SYN);
     check(
-        vec![("TTL 1", ttl(1), drop(TtlExceeded)), ("TTL 0", ttl(0), drop(TtlExceeded))],
+        vec![
+            ("TTL 1", ttl(1), reply(ReplyKind::TimeExceeded)),
+            ("TTL 0", ttl(0), reply(ReplyKind::TimeExceeded)),
+        ],
         World::new,
     );
     let data = [0; 1473];
+    let too_big = reply(ReplyKind::TooBig);
+    let may_be_cut = |mut frame: Vec<u8>| {
+        frame[20] = 0;
+        fix_header(&mut frame);
+        frame
+    };
     let long = vec![
-        ("1501 bytes", to("10.1.0.100:53").udp(&data), drop(ExceedsMtu)),
-        ("1501 bytes, DSR", to("10.1.0.101:53").udp(&data), drop(ExceedsMtu)),
+        ("1501 bytes", to("10.1.0.100:53").udp(&data), too_big),
+        ("1501 bytes, DSR", to("10.1.0.101:53").udp(&data), too_big),
+        ("without DF", may_be_cut(to("10.1.0.100:53").udp(&data)), drop(ExceedsMtu)),
     ];
     check(long, World::new);
 }

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::reload::Reloader;
 use super::status::StatusContext;
 use crate::admin::AdminSocket;
+use crate::announce::{WantedGroup, groups_of, keep_groups};
 use crate::control::{
     DesiredState, InterfaceSpec, Topology, WantedNeighbour, retired_neighbours, wanted_neighbours,
 };
@@ -32,6 +33,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 pub struct Hooks {
     wanted: watch::Sender<Wanted>,
     targets: watch::Sender<Arc<Vec<ProbeTarget>>>,
+    groups: watch::Sender<BTreeSet<WantedGroup>>,
     context: Arc<StatusContext>,
 }
 
@@ -39,6 +41,7 @@ pub struct Hooks {
 pub struct Outside {
     wanted: watch::Receiver<Wanted>,
     targets: watch::Receiver<Arc<Vec<ProbeTarget>>>,
+    groups: watch::Receiver<BTreeSet<WantedGroup>>,
 }
 
 /// Channels between control thread and tasks.
@@ -46,21 +49,18 @@ pub fn channels(topology: &Topology, context: Arc<StatusContext>) -> (Outside, H
     let (wanted, wanted_seen) =
         watch::channel(wanted_neighbours(&DesiredState::default(), topology));
     let (targets, targets_seen) = watch::channel(Arc::default());
-    let outside = Outside { wanted: wanted_seen, targets: targets_seen };
-    (outside, Hooks { wanted, targets, context })
+    let (groups, groups_seen) = watch::channel(BTreeSet::new());
+    let outside = Outside { wanted: wanted_seen, targets: targets_seen, groups: groups_seen };
+    (outside, Hooks { wanted, targets, groups, context })
 }
 
 impl Hooks {
-    /// Which stations have to be known, by what is wanted now.
+    /// Which stations have to be known, and where neighbours ask for ours, by what is wanted now.
     pub fn update(&self, desired: &DesiredState, topology: &Topology, snapshot: &Snapshot) {
         let mut wanted = wanted_neighbours(desired, topology);
         wanted.extend(retired_neighbours(snapshot, topology));
-        self.wanted.send_if_modified(|now| {
-            *now != wanted && {
-                *now = wanted;
-                true
-            }
-        });
+        set(&self.wanted, wanted);
+        set(&self.groups, groups_of(snapshot));
     }
 
     /// Which backends are probed, when another desired state was taken over.
@@ -77,6 +77,16 @@ impl Hooks {
             is_new
         });
     }
+}
+
+/// Tells only what is new.
+fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|now| {
+        *now != value && {
+            *now = value;
+            true
+        }
+    });
 }
 
 fn targets_of(desired: &DesiredState) -> Vec<ProbeTarget> {
@@ -158,6 +168,7 @@ pub fn run_until_signal(
         let (topologies, topologies_seen) = watch::channel(topology);
         let interfaces = context.node.interfaces.clone();
         tokio::spawn(follow_kernel(interfaces, outside.wanted, topologies));
+        tokio::spawn(keep_groups(outside.groups, topologies_seen.clone()));
         tokio::spawn(forward_topologies(topologies_seen.clone(), context.clone()));
         let (health, health_seen) = mpsc::channel(1024);
         let prober = Prober::new(rand::random(), PROBES_AT_ONCE);
