@@ -60,8 +60,8 @@ fn what_cannot_be_opened_says_what_to_do() {
     lab.ip("b", "link set left mtu 1800");
     assert_refusal!(
         refused(&lab, |_| {}),
-        OpenError::Mtu { mtu: 1800, fits: 1778, .. },
-        "ip link set left mtu 1778"
+        OpenError::Mtu { mtu: 1800, fits: 1770, .. },
+        "ip link set left mtu 1770"
     );
     lab.ip("b", "link set left mtu 1500");
     lab.ip("b", "link set lo mtu 1500");

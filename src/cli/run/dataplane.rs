@@ -36,8 +36,9 @@ pub struct DataPlane {
 pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let workers = worker_count(node)?;
     let opened = afxdp::open(&open_options(node, workers))?;
-    let Opened { devices, wakers, steer, notes, rss } = opened;
+    let Opened { devices, wakers, steer, notes, warnings, rss } = opened;
     notes.iter().for_each(|note| tracing::info!("{note}"));
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     devices.iter().zip(0..).for_each(|(device, worker)| tell_modes(device, worker));
     let shared: Vec<Arc<WorkerShared>> = (0..)
         .zip(wakers)

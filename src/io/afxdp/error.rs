@@ -64,7 +64,7 @@ pub enum OpenError {
     #[error(
         "the MTU of `{interface}` is {mtu}, but a chunk of {frame_bytes} bytes holds frames of an \
          MTU of {fits} at most: `ip link set {interface} mtu {fits}`, or `limits.frame_bytes: \
-         4096` if that is enough (MTU 3826)"
+         4096` if that is enough (MTU 3818)"
     )]
     Mtu {
         /// Its name.

@@ -189,6 +189,28 @@ pub fn offloads_off(interface: &str) -> io::Result<Vec<&'static str>> {
     Ok(refused)
 }
 
+/// Has an interface leave the VLAN tags in the frames it receives: XDP does not see a tag that stands
+/// beside the frame, and would take it for an untagged one. Gives whether it took them off until now.
+///
+/// # Errors
+/// When it goes on taking them off.
+pub fn rx_vlan_off(interface: &str) -> io::Result<bool> {
+    let flags = || {
+        let mut words = [GFLAGS, 0];
+        call(interface, &mut words).map(|()| words[1])
+    };
+    // Where nobody tells, no hardware does it.
+    let Ok(before) = flags() else { return Ok(false) };
+    if before & FLAG_RXVLAN == 0 {
+        return Ok(false);
+    }
+    call(interface, &mut [SFLAGS, before & !FLAG_RXVLAN])?;
+    match flags()? & FLAG_RXVLAN {
+        0 => Ok(true),
+        _ => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,5 +237,6 @@ mod tests {
         // The loopback has neither: what a veth says too.
         assert_eq!(channels("lo").unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
         assert_eq!(rss("lo").unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+        assert!(!rx_vlan_off("lo").unwrap(), "no hardware, no tags taken off");
     }
 }

@@ -3,14 +3,14 @@
 use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
 use xsk_rs::{FrameDesc, Umem};
 
-use super::{ETHERNET_LEN, OpenError};
+use super::{LINK_HEADER_LEN, OpenError};
 
 /// The kernel keeps this much of a chunk in front of a received frame for XDP programs.
 pub(super) const XDP_HEADROOM: u32 = 256;
 
-/// Largest MTU whose frames fit a chunk of `frame_bytes`.
+/// Largest MTU whose frames, tagged too, fit a chunk of `frame_bytes`.
 pub(super) fn largest_mtu(frame_bytes: u32) -> u32 {
-    frame_bytes - XDP_HEADROOM - ETHERNET_LEN
+    frame_bytes - XDP_HEADROOM - LINK_HEADER_LEN
 }
 
 /// Who has a chunk.
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn sizes_fit() {
-        assert_eq!((largest_mtu(2048), largest_mtu(4096)), (1778, 3826));
+        assert_eq!((largest_mtu(2048), largest_mtu(4096)), (1770, 3818));
         for (frames, ring) in [(4096, 2048), (4000, 1024), (128, 64), (1, 1)] {
             assert_eq!(ring_size(frames), ring, "{frames}");
         }

@@ -41,5 +41,7 @@ pub use program::STEER_OBJECT;
 pub use steer::{InterfaceSteerCounters, Steer, SteerRule};
 pub use waker::Waker;
 
-/// Bytes of an Ethernet header.
-const ETHERNET_LEN: u32 = 14;
+use crate::wire::{ETHERNET_LEN, MOST_TAGS, TAG_LEN};
+
+/// Most bytes of a link header: Ethernet and its VLAN tags.
+const LINK_HEADER_LEN: u32 = (ETHERNET_LEN + MOST_TAGS * TAG_LEN) as u32;

@@ -79,6 +79,8 @@ pub struct Opened {
     pub rss: Vec<Option<Rss>>,
     /// What could not be had and what was taken instead, for the log.
     pub notes: Vec<String>,
+    /// What will go wrong if it matters, for the log.
+    pub warnings: Vec<String>,
 }
 
 /// What is known of an interface before anything is done to it.
@@ -122,6 +124,8 @@ pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
     let mut programs = Vec::new();
     match take(options, &interfaces, &mut programs) {
         Ok((devices, mut notes)) => {
+            let names = options.interfaces.iter().map(|interface| interface.name.as_str());
+            let warnings = names.filter_map(|name| keep_tags(name, &mut notes)).collect();
             notes.extend(programs.iter().flat_map(|program| program.notes.clone()));
             for (interface, known) in options.interfaces.iter().zip(&interfaces) {
                 notes.extend(known.rss.as_ref().err().map(|error| {
@@ -134,12 +138,32 @@ pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
             }
             let wakers = devices.iter().map(AfxdpDevice::waker).collect();
             let rss = interfaces.into_iter().map(|known| known.rss.ok()).collect();
-            Ok(Opened { devices, wakers, steer: Steer::new(programs), rss, notes })
+            let steer = Steer::new(programs);
+            Ok(Opened { devices, wakers, steer, rss, notes, warnings })
         }
         Err(error) => {
             programs.into_iter().filter(InterfaceProgram::is_new).for_each(|new| new.detach());
             Err(error)
         }
+    }
+}
+
+/// VLAN tags have to stand in the bytes; gives a warning where they do not.
+fn keep_tags(interface: &str, notes: &mut Vec<String>) -> Option<String> {
+    match ethtool::rx_vlan_off(interface) {
+        Ok(false) => None,
+        Ok(true) => {
+            notes.push(format!(
+                "{interface}: rxvlan is off now, so that VLAN tags are seen (it stays off: to put it \
+                 back, `ethtool -K {interface} rxvlan on`)"
+            ));
+            None
+        }
+        Err(error) => Some(format!(
+            "{interface} takes VLAN tags off received frames, and that cannot be turned off \
+             (rxvlan: {error}): frames of VLANs look untagged here, and answers to them go out \
+             untagged. Use it for untagged traffic only"
+        )),
     }
 }
 
