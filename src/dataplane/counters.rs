@@ -46,6 +46,8 @@ named_counters! {
         forwarded_stateless,
         /// SNAT ports taken before their hold-down had passed.
         snat_hold_down_shortened,
+        /// SNAT ports taken before that, but by the client address and port that had them last.
+        snat_ports_of_same_client,
         /// Packets given to the worker that owns their flow.
         handed_over,
         /// Packets taken over from other workers.

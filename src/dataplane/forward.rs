@@ -8,6 +8,7 @@ use super::flow_state::first_step;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing, has_its_backend};
 use super::snat::PortWish;
+use super::snat_block::Rest;
 use super::{DropReason, Engine, FlowEntry, FlowState, Side, Verdict};
 use crate::forwarding::{
     Backend, BackendId, BackendState, Mode, NoBackendPolicy, Service, ServiceGonePolicy,
@@ -158,8 +159,9 @@ impl Engine {
         Ok((entry, egress))
     }
 
-    /// Gives a new flow its SNAT address and port. An address is begun with by the flow's hash; only
-    /// when no address has a port that has rested, one that has not is taken.
+    /// Gives a new flow its SNAT address and port. An address is begun with by the flow's hash. Only
+    /// when no address has a port that has rested, one that has not is taken: the one this client
+    /// had last, else any.
     fn bind(
         &mut self,
         turn: &Turn<'_>,
@@ -172,15 +174,21 @@ impl Engine {
             return Err(DropReason::NoSnatAddress);
         }
         let first = (hash >> 40) as usize % usable;
-        for must_rest in [true, false] {
+        for rest in [Rest::Over, Rest::OfUser, Rest::Any] {
             let in_turn = backend.snat.iter().cycle().skip(first).take(usable);
             for snat in in_turn.filter_map(|&place| turn.snapshot.snat.get(usize::from(place))) {
                 let towards = FlowKey { destination: snat.address.to_bits(), ..entry.return_key() };
                 let shard = self.shards.shard_of(&entry.key, hash);
-                let wish = PortWish { towards, shard, ports: &snat.ports, must_rest };
+                // Bits that neither the shard nor the choice of the address has used up.
+                let user = (hash >> 24) as u16;
+                let wish = PortWish { towards, shard, ports: &snat.ports, user, rest };
                 let Some(given) = self.flows.pool.acquire(&wish, turn.now_ms()) else { continue };
                 (entry.snat_address, entry.snat_port) = (snat.address.to_bits(), given.port);
-                self.flows.counters.events.snat_hold_down_shortened += u64::from(!given.rested);
+                let events = &mut self.flows.counters.events;
+                match rest {
+                    Rest::OfUser => events.snat_ports_of_same_client += 1,
+                    _ => events.snat_hold_down_shortened += u64::from(!given.rested),
+                }
                 self.flows.end_late(&entry.return_key(), turn.now_ms());
                 return Ok(());
             }

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use super::Shard;
 use super::flow_hash::FlowHash;
-use super::snat_block::{BlockKey, Highs, SnatBlock};
+use super::snat_block::{BlockKey, Highs, Rest, SnatBlock};
 use crate::wire::FlowKey;
 
 /// Ends a chain.
@@ -24,8 +24,9 @@ pub(super) struct PortWish<'a> {
     pub(super) towards: FlowKey,
     pub(super) shard: Shard,
     pub(super) ports: &'a RangeInclusive<u16>,
-    /// Only one whose hold-down is over.
-    pub(super) must_rest: bool,
+    /// Who wants it: some bits of the hash of the flow's key.
+    pub(super) user: u16,
+    pub(super) rest: Rest,
 }
 
 /// A port for a new flow, and whether its hold-down was over.
@@ -68,7 +69,7 @@ impl SnatPool {
         let block = self.find_or_make(key, now_ms)?;
         let block = self.blocks.get_mut(block as usize)?;
         block.set_highs(highs, now_ms, &self.hash);
-        let acquired = block.acquire(now_ms, self.hold_down_ms, wish.must_rest)?;
+        let acquired = block.acquire(now_ms, self.hold_down_ms, wish.user, wish.rest)?;
         let port = u16::from_be_bytes([acquired.high, wish.shard.0]);
         Some(GivenPort { port, rested: acquired.rested })
     }

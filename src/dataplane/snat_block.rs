@@ -42,6 +42,19 @@ impl BlockKey {
     }
 }
 
+/// Which free port will do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rest {
+    /// The one free longest, if its hold-down is over.
+    Over,
+    /// The one that this very client address and port had last, rested or not: its new connection
+    /// follows the old one by sequence numbers and timestamps, so that a backend in TIME_WAIT takes
+    /// it as if there were no NAT between (RFC 9293 section 3.6.1, RFC 6191 section 2).
+    OfUser,
+    /// The one free longest, whatever comes of it.
+    Any,
+}
+
 /// First and last high byte of the ports in use.
 pub(super) type Highs = (u8, u8);
 
@@ -70,6 +83,8 @@ pub(super) struct SnatBlock {
     queue: [u8; 256],
     /// When each was given back last.
     released_ms: [u32; 256],
+    /// Who had each last: some bits of the hash of its flow's key.
+    users: [u16; 256],
 }
 
 impl SnatBlock {
@@ -86,28 +101,56 @@ impl SnatBlock {
             in_use: [0; 4],
             queue: [0; 256],
             released_ms: [rested_since_ms; 256],
+            users: [0; 256],
         }
     }
 
-    /// Takes the port that has been free longest; with `must_rest`, only after its hold-down.
+    /// Takes a free port for `user`; none when there is none as `rest` asks.
     pub(super) fn acquire(
         &mut self,
         now_ms: u32,
         hold_down_ms: u32,
-        must_rest: bool,
+        user: u16,
+        rest: Rest,
     ) -> Option<Acquired> {
         if self.free == 0 {
             return None;
         }
-        let high = self.queue[usize::from(self.head)];
+        let at = match rest {
+            Rest::Over | Rest::Any => 0,
+            Rest::OfUser => self.place_of_user(user)?,
+        };
+        let high = self.queue[usize::from(self.head.wrapping_add(at))];
         let rested = now_ms.wrapping_sub(self.released_ms[usize::from(high)]) >= hold_down_ms;
-        if must_rest && !rested {
+        if rest == Rest::Over && !rested {
             return None;
+        }
+        self.take_from_queue(at);
+        self.users[usize::from(high)] = user;
+        self.set_in_use(high, true);
+        Some(Acquired { high, rested })
+    }
+
+    /// How far from the queue's head the port stands that `user` had last; of several, the last.
+    #[cold]
+    fn place_of_user(&self, user: u16) -> Option<u8> {
+        let is_it = |&at: &u8| {
+            let high = self.queue[usize::from(self.head.wrapping_add(at))];
+            self.users[usize::from(high)] == user
+        };
+        // A queue of 256 has places 0 to 255.
+        let last = self.free.checked_sub(1)?.min(255) as u8;
+        (0..=last).rev().find(is_it)
+    }
+
+    /// Closes the gap by moving those before it one place on: none, where the head is taken.
+    fn take_from_queue(&mut self, at: u8) {
+        for place in (0..at).rev() {
+            let from = self.head.wrapping_add(place);
+            self.queue[usize::from(from.wrapping_add(1))] = self.queue[usize::from(from)];
         }
         self.head = self.head.wrapping_add(1);
         self.free -= 1;
-        self.set_in_use(high, true);
-        Some(Acquired { high, rested })
     }
 
     /// Gives a port back: it is now the last of the queue.

@@ -72,8 +72,9 @@ proptest! {
             block.set_highs(highs, now_ms as u32, &hash());
             match operation {
                 Operation::Acquire { must_rest } => {
+                    let rest = if must_rest { Rest::Over } else { Rest::Any };
                     let (wanted, rested) = model.next(highs, now_ms);
-                    let found = block.acquire(now_ms as u32, HOLD_DOWN_MS, must_rest);
+                    let found = block.acquire(now_ms as u32, HOLD_DOWN_MS, 1, rest);
                     if wanted.is_empty() || (must_rest && !rested) {
                         prop_assert_eq!(found, None);
                     } else {
@@ -111,7 +112,7 @@ fn the_first_order_is_complete_and_only_the_secret_tells_it() {
     let order = |secret, shard| {
         let mut block = SnatBlock::new(BlockKey { shard, ..key() }, 0);
         block.set_highs((0, 255), 5000, &FlowHash::new([secret; 16]));
-        let acquire = || block.acquire(5000, HOLD_DOWN_MS, true).map(|acquired| acquired.high);
+        let acquire = || block.acquire(5000, HOLD_DOWN_MS, 1, Rest::Over).map(|found| found.high);
         std::iter::from_fn(acquire).collect::<Vec<u8>>()
     };
     let (first, sorted) = (order(1, 7), (0..=255).collect::<BTreeSet<u8>>());
@@ -124,14 +125,37 @@ fn the_first_order_is_complete_and_only_the_secret_tells_it() {
 fn after_forgetting_ports_still_rest() {
     let mut block = SnatBlock::new(key(), 0);
     block.set_highs((0, 1), 5000, &hash());
-    let first = block.acquire(5000, HOLD_DOWN_MS, true).unwrap();
-    let second = block.acquire(5000, HOLD_DOWN_MS, true).unwrap();
+    let first = block.acquire(5000, HOLD_DOWN_MS, 1, Rest::Over).unwrap();
+    let second = block.acquire(5000, HOLD_DOWN_MS, 1, Rest::Over).unwrap();
     block.release(first.high, 6000);
     block.forget_use();
     assert!(block.take(second.high) && !block.take(second.high));
     block.set_highs((0, 1), 6500, &hash());
-    assert_eq!(block.acquire(6500, HOLD_DOWN_MS, true), None);
+    assert_eq!(block.acquire(6500, HOLD_DOWN_MS, 1, Rest::Over), None);
     let again = Acquired { high: first.high, rested: true };
-    assert_eq!(block.acquire(7000, HOLD_DOWN_MS, true), Some(again));
-    assert_eq!(block.acquire(9000, HOLD_DOWN_MS, false), None);
+    assert_eq!(block.acquire(7000, HOLD_DOWN_MS, 1, Rest::Over), Some(again));
+    assert_eq!(block.acquire(9000, HOLD_DOWN_MS, 1, Rest::Any), None);
+}
+
+#[test]
+fn a_client_finds_the_port_it_had_last_wherever_it_stands() {
+    let mut block = SnatBlock::new(key(), 0);
+    block.set_highs((10, 14), 5000, &hash());
+    let mut acquire = |user, rest| block.acquire(5000, HOLD_DOWN_MS, user, rest);
+    let had: Vec<u8> = (1..=5).map(|user| acquire(user, Rest::Over).unwrap().high).collect();
+    had.iter().for_each(|&high| block.release(high, 5000));
+    let mut acquire = |user, rest| block.acquire(5000, HOLD_DOWN_MS, user, rest);
+    assert_eq!(acquire(3, Rest::Over), None, "none has rested");
+    assert_eq!(acquire(6, Rest::OfUser), None, "had none");
+    let own = |high| Some(Acquired { high, rested: false });
+    assert_eq!(acquire(4, Rest::OfUser), own(had[3]));
+    assert_eq!(acquire(4, Rest::OfUser), None, "in use");
+    assert_eq!(acquire(1, Rest::OfUser), own(had[0]), "the first of the queue");
+    assert_eq!(acquire(5, Rest::OfUser), own(had[4]), "the last of the queue");
+    let others = [acquire(7, Rest::Any), acquire(7, Rest::Any), acquire(7, Rest::Any)];
+    assert_eq!(others, [own(had[1]), own(had[2]), None], "the order of the others stays");
+    block.release(had[1], 6000);
+    block.release(had[2], 6000);
+    let last = block.acquire(6001, HOLD_DOWN_MS, 7, Rest::OfUser);
+    assert_eq!(last, own(had[2]), "of two, the one it had last");
 }

@@ -13,7 +13,8 @@ fn pool(max_blocks: usize) -> SnatPool {
 fn wish(backend: u8, shard: u8, ports: &RangeInclusive<u16>, must_rest: bool) -> PortWish<'_> {
     let backend = format!("10.2.0.{backend}:80").parse().unwrap();
     let towards = FlowKey::new(Protocol::Tcp, backend, "10.1.0.10:0".parse().unwrap());
-    PortWish { towards, shard: Shard(shard), ports, must_rest }
+    let rest = if must_rest { Rest::Over } else { Rest::Any };
+    PortWish { towards, shard: Shard(shard), ports, user: 1, rest }
 }
 
 fn return_key(wish: &PortWish<'_>, port: u16) -> FlowKey {

@@ -102,6 +102,10 @@ pub fn event(name: &str) -> &'static str {
             "Ports towards a backend are few: as `snat_ports_exhausted`. Until then a backend in \
              TIME_WAIT may delay a connection by a second."
         }
+        "snat_ports_of_same_client" => {
+            "Ports towards a backend are few, but no connection was delayed by it: a backend in \
+             TIME_WAIT takes its old client back."
+        }
         "handed_over" => {
             "Normal where no RSS can be read, and under NAT from backends. It costs two copies; \
              one worker has none."

@@ -81,6 +81,21 @@ fn ports_run_out_rest_and_are_shortened_only_under_pressure() {
     assert_eq!(world.live(), 2);
 }
 
+/// A backend in TIME_WAIT takes the next connection of the client it knows, and sends others away.
+#[test]
+fn under_pressure_a_client_gets_the_port_it_had_last() {
+    let clients = clients_by_shard(2);
+    let mut world = World::with(config(), narrow);
+    let flows = [open(&mut world, clients[0]), open(&mut world, clients[1])];
+    for (client, flow) in [(1, flows[1]), (0, flows[0])] {
+        let reset = flow.backend.tcp(RST);
+        world.expect("reset", BACKENDS, &reset, TO_CLIENT, &[]);
+        let own = [("flows_created", 1), ("flows_closed", 1), ("snat_ports_of_same_client", 1)];
+        let out = world.expect("again", CLIENTS, &clients[client].tcp(SYN), TO_BACKEND, &own);
+        assert_eq!(ends(clients[client], &out).backend.destination, flow.backend.destination);
+    }
+}
+
 #[test]
 fn another_address_is_used_before_a_hold_down_is_shortened() {
     let clients = clients_by_shard(4);
