@@ -46,13 +46,15 @@ in_ns() {
 
 seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; }
 
+see_it_runs() { kill -0 "$guideway_pid" 2>/dev/null || fail "Guideway ended"; }
+
 # wait_until SECONDS WHAT COMMAND... : asks until the command succeeds.
 wait_until() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || fail "waited in vain for: $what"
-        [ -z "$guideway_pid" ] || kill -0 "$guideway_pid" 2>/dev/null || fail "Guideway ended"
+        [ -z "$guideway_pid" ] || see_it_runs
         sleep 0.1
     done
 }
@@ -124,6 +126,12 @@ NGINX
     in_background "$1" nginx -e "$place/error.log" -c "$place/nginx.conf" >"$place/log" 2>&1
 }
 
+# remove_work DIRECTORY : the files of a demo, and the bpf file system in it.
+remove_work() {
+    umount "$1/bpf" 2>/dev/null || true
+    rm -rf --one-file-system "$1" || true
+}
+
 remove_everything() {
     local namespace process
     for process in "${background[@]}"; do
@@ -138,5 +146,5 @@ remove_everything() {
         ip netns delete "$namespace" || true
     done
     wait 2>/dev/null || true
-    [ -z "${work:-}" ] || { umount "$work/bpf" 2>/dev/null; rm -rf --one-file-system "$work"; } || true
+    [ -z "${work:-}" ] || remove_work "$work"
 }
