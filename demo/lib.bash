@@ -104,7 +104,8 @@ make_network() {
     done
 }
 
-# start_nginx NAMESPACE NAME LISTEN : answers its name and closes first; /file is the long download.
+# start_nginx NAMESPACE NAME LISTEN [SECONDS] : answers its name; /file is the long download. Closes
+# after each answer, or after that many seconds of silence.
 start_nginx() {
     local place=$work/nginx-$2
     mkdir -p "$place"
@@ -112,7 +113,7 @@ start_nginx() {
 user root; worker_processes 1; daemon off; pid $place/pid;
 events { worker_connections 1024; }
 http {
-    access_log off; keepalive_timeout 0;
+    access_log off; keepalive_timeout ${4:-0}; keepalive_requests 10000000;
     client_body_temp_path $place/body; proxy_temp_path $place/proxy; fastcgi_temp_path $place/fcgi;
     uwsgi_temp_path $place/uwsgi; scgi_temp_path $place/scgi;
     server {
