@@ -30,8 +30,11 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// A reading that the kernel's own changes kept interrupting is good enough after so many times:
 /// each change also makes an event.
 const READINGS: usize = 3;
-/// Link, neighbour, IPv4 address and IPv4 route groups (`RTMGRP_*`).
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40;
+/// Link, neighbour, IPv4 address and IPv4 route groups (`RTMGRP_*`), and nexthop objects
+/// (`RTNLGRP_NEXTHOP`, the 32nd): with a deleted one its routes go, and no event tells of them.
+const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 1 << 31;
+/// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
+const NEXTHOP_MESSAGES: [u16; 2] = [104, 105];
 
 /// Asks and waits for the answer.
 #[derive(Debug)]
@@ -151,6 +154,8 @@ struct Answer {
 pub enum Heard {
     /// Events in order.
     Events(Vec<RouteNetlinkMessage>),
+    /// A nexthop object was changed or deleted, and with it the routes that use it.
+    Nexthop,
     /// Some did not fit into the buffer, or were not understood.
     Lost,
 }
@@ -194,6 +199,7 @@ impl Listener {
             Err(error) => return Err(error),
             // Only the kernel is believed.
             Ok(sender) if sender.port_number() != 0 => return Ok(Heard::Events(vec![])),
+            Ok(_) if is_of_nexthop(&self.datagram) => return Ok(Heard::Nexthop),
             Ok(_) => {}
         }
         let events = messages(&self.datagram).into_iter().map(|message| match message.payload {
@@ -202,6 +208,13 @@ impl Listener {
         });
         Ok(events.collect::<Option<_>>().map_or(Heard::Lost, Heard::Events))
     }
+}
+
+/// The kernel gives each of these events a datagram of its own. What is in it does not matter:
+/// routes are read anew, and they are dumped with their nexthops' gateways.
+fn is_of_nexthop(datagram: &[u8]) -> bool {
+    let kind = datagram.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes);
+    kind.is_some_and(|kind| NEXTHOP_MESSAGES.contains(&kind))
 }
 
 /// The messages of a datagram. One that is not understood (a newer kernel's) is passed over.
@@ -244,6 +257,7 @@ mod tests {
         let ack = [36u32.to_ne_bytes(), [2, 0, 0, 0], [1, 0, 0, 0], [0; 4], [0; 4]].concat();
         for datagram in [&[][..], &[1, 0], &[0; 16], &[16, 0, 0, 0, 3, 0], &ack] {
             assert!(messages(datagram).is_empty(), "{datagram:?}");
+            assert!(!is_of_nexthop(datagram), "{datagram:?}");
         }
     }
 }

@@ -118,6 +118,9 @@ impl Follower {
                 let changes = events.iter().map(|event| self.view.apply(event));
                 changes.max().unwrap_or(Change::Done)
             }
+            // It is told before its routes change. Reading begins with the links, which the kernel
+            // gives only when it is done.
+            Heard::Nexthop => Change::Reread,
             Heard::Lost => {
                 tracing::info!("netlink events were lost; reading everything anew");
                 Change::RereadAll
