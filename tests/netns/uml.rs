@@ -43,6 +43,11 @@ fn boots_answers_and_writes_nowhere_else() {
     let here: i64 = client.run("date +%s").trim().parse().unwrap();
     assert!((here - there).abs() <= 2, "clocks: {there} there, {here} here");
 
+    // Bulk both ways: no segment is larger than a wire's, where the guest's driver drops it.
+    guest.serve("guest", "--lines 0.0.0.0:7001");
+    let report = transfer(&client, "--to 10.1.0.11:7001 --get 3000000 --put 3000000 --seconds 20");
+    assert_eq!(report["is_same"], true, "{report}");
+
     // Its plug can be pulled and it can be started anew on the same tap.
     drop(guest);
     assert!(!client.succeeds("ping -c 1 -W 1 10.1.0.11"));

@@ -6,6 +6,8 @@
 //! packet socket on a veth: the host takes VLAN tags out of frames before packet sockets see them.
 
 use std::cell::Cell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use super::lab::Lab;
 use super::network::Namespace;
 use super::peers::testpeer;
-use super::process::{self, Process};
+use super::process::Process;
 use super::{SOON, wait_for};
 
 /// Enough for servers and all modules of tunnels; what is not touched costs the host nothing.
@@ -79,17 +81,15 @@ impl Uml {
         // One on the same tap that was stopped before has left its own.
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir(&directory).unwrap();
-        namespace.run(&format!(
-            "ip link show {interface} >/dev/null 2>&1 || ip tuntap add dev {interface} mode tap
-             ip link set {interface} up"
-        ));
+        make_tap(namespace, interface);
         let process = boot(namespace, interface, &directory);
         let mut uml = Uml { name, process, directory, commands: Cell::new(0) };
         wait_for(&format!("{} to boot", uml.name), SOON, || {
             assert!(uml.process.is_running(), "{} ended:\n{}", uml.name, uml.process.output());
             uml.directory.join("ready").exists().then_some(())
         });
-        // The guest switched offloads on when it opened the tap.
+        // The driver asked the tap for all offloads when it opened it, and drops the segments that
+        // come of that. A guest that takes its interface down and up again needs this again.
         namespace.run(&format!("ethtool -K {interface} tx off >/dev/null"));
         uml.run(script);
         uml
@@ -97,7 +97,8 @@ impl Uml {
 
     /// The same as a port of a switch, with an address and a prefix length.
     pub fn plug(lab: &Lab, switch: &Namespace, port: &str, address: &str, script: &str) -> Uml {
-        switch.run(&format!("ip tuntap add dev {port} mode tap; ip link set {port} master br0 up"));
+        make_tap(switch, port);
+        switch.run(&format!("ip link set {port} master br0"));
         let script = format!("ip address add {address} dev eth0\n{script}");
         Uml::start(lab, switch, port, &script)
     }
@@ -161,6 +162,14 @@ impl Uml {
     }
 }
 
+/// Makes a tap, unless it is there.
+fn make_tap(namespace: &Namespace, name: &str) {
+    namespace.run(&format!(
+        "ip link show {name} >/dev/null 2>&1 || ip tuntap add dev {name} mode tap
+         ip link set {name} up"
+    ));
+}
+
 /// Starts the kernel. In a PID namespace of its own: programs of the guest are processes that the
 /// kernel's process traces, and without it they would go on as programs of the host, system calls
 /// and all, when it is killed. `timeout` is there for the test that hangs.
@@ -168,7 +177,7 @@ fn boot(namespace: &Namespace, interface: &str, directory: &Path) -> Process {
     let place = directory.to_str().unwrap();
     let init = directory.join("init");
     std::fs::write(&init, INIT.replace("DIRECTORY", place)).unwrap();
-    process::run(Command::new("chmod").arg("+x").arg(&init));
+    std::fs::set_permissions(&init, Permissions::from_mode(0o755)).unwrap();
     let mut command = namespace.command("unshare");
     command.args(["--fork", "--pid", "--kill-child", "timeout", "-s", "KILL", "600"]);
     command.args(["linux.uml", MEMORY, "rootfstype=hostfs", "rootflags=/", "ro", "quiet"]);
