@@ -48,6 +48,9 @@ fn boots_answers_and_writes_nowhere_else() {
     let report = transfer(&client, "--to 10.1.0.11:7001 --get 3000000 --put 3000000 --seconds 20");
     assert_eq!(report["is_same"], true, "{report}");
 
+    // IPv6, which any program may load, has no address to greet the link from.
+    assert_eq!(guest.run("modprobe ipv6; ip -6 address show dev eth0"), "");
+
     // Its plug can be pulled and it can be started anew on the same tap.
     drop(guest);
     assert!(!client.succeeds("ping -c 1 -W 1 10.1.0.11"));
@@ -140,6 +143,7 @@ fn takes_packets_out_of_tunnels() {
     let script = format!(
         "{HAS_THE_VIP}
          modprobe -a ipip ip_gre fou fou6 ip6_tunnel ip6_gre
+         sysctl -qw net.ipv6.conf.all.disable_ipv6=0
          ip address add fd00::11/64 dev eth0 nodad
          ip fou add port 6080 gue; ip fou add port 6081 ipproto 4
          ip fou add port 6080 gue -6

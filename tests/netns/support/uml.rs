@@ -29,6 +29,10 @@ const QUICK: [&str; 3] = [
     "lpj=4894720",
 ];
 
+/// As in a lab's namespaces: what wants IPv6 sets `net.ipv6.conf.all.disable_ipv6=0`. The module is
+/// loaded by the first program that asks for a socket, and would greet all routers and groups.
+const SILENT: &str = "ipv6.disable_ipv6=1";
+
 /// The guest's first process. It reads numbers of commands from the console, which is our pipe, and
 /// leaves output and status beside them. The pipe's end, also by our death, turns the guest off.
 ///
@@ -182,7 +186,7 @@ fn boot(namespace: &Namespace, interface: &str, directory: &Path) -> Process {
     command.args(["--fork", "--pid", "--kill-child", "timeout", "-s", "KILL", "600"]);
     command.args(["linux.uml", MEMORY, "rootfstype=hostfs", "rootflags=/", "ro", "quiet"]);
     command.args(QUICK).arg(format!("init={}", init.display()));
-    command.args(["con=null", "con0=fd:0,fd:1", "umid=guest"]);
+    command.args(["con=null", "con0=fd:0,fd:1", "umid=guest", SILENT]);
     command.arg(format!("uml_dir={place}/")).arg(format!("vec0:transport=tap,ifname={interface}"));
     Process::start(command, &directory.join("console.log"))
 }
