@@ -15,3 +15,4 @@ mod reload;
 mod storm;
 mod support;
 mod tools;
+mod uml;
