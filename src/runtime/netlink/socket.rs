@@ -31,7 +31,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// each change also makes an event.
 const READINGS: usize = 3;
 /// Link, neighbour, IPv4 address and IPv4 route groups (`RTMGRP_*`).
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40;
+pub const TOPOLOGY_GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40;
+/// Link, IPv4 address and IPv6 address groups.
+pub const ADDRESS_GROUPS: u32 = 0x1 | 0x10 | 0x100;
 
 /// Asks and waits for the answer.
 #[derive(Debug)]
@@ -52,23 +54,12 @@ impl Requester {
 
     /// Reads links, addresses and routes, and neighbours if wanted.
     pub fn read(&mut self, with_neighbours: bool) -> io::Result<Reading> {
-        let mut reading = Reading::default();
-        let mut address = AddressMessage::default();
-        address.header.family = AddressFamily::Inet;
+        let (links, addresses) = self.read_addresses(AddressFamily::Inet)?;
+        let mut reading = Reading { links, addresses, ..Reading::default() };
         let mut route = RouteMessage::default();
         route.header.address_family = AddressFamily::Inet;
         let mut neighbour = NeighbourMessage::default();
         neighbour.header.family = AddressFamily::Inet;
-        for message in self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
-            if let RouteNetlinkMessage::NewLink(link) = message {
-                reading.links.push(link);
-            }
-        }
-        for message in self.dump(&RouteNetlinkMessage::GetAddress(address))? {
-            if let RouteNetlinkMessage::NewAddress(address) = message {
-                reading.addresses.push(address);
-            }
-        }
         for message in self.dump(&RouteNetlinkMessage::GetRoute(route))? {
             if let RouteNetlinkMessage::NewRoute(route) = message {
                 reading.routes.push(route);
@@ -84,6 +75,27 @@ impl Requester {
             reading.neighbours = Some(neighbours);
         }
         Ok(reading)
+    }
+
+    /// Reads links, and the addresses of one family or (`Unspec`) of all.
+    pub fn read_addresses(
+        &mut self,
+        family: AddressFamily,
+    ) -> io::Result<(Vec<LinkMessage>, Vec<AddressMessage>)> {
+        let mut address = AddressMessage::default();
+        address.header.family = family;
+        let (mut links, mut addresses) = (vec![], vec![]);
+        for message in self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            if let RouteNetlinkMessage::NewLink(link) = message {
+                links.push(link);
+            }
+        }
+        for message in self.dump(&RouteNetlinkMessage::GetAddress(address))? {
+            if let RouteNetlinkMessage::NewAddress(address) = message {
+                addresses.push(address);
+            }
+        }
+        Ok((links, addresses))
     }
 
     /// Asks for something about a neighbour.
@@ -162,10 +174,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A socket in this thread's network namespace. Needs a tokio runtime.
-    pub fn open() -> io::Result<Listener> {
+    /// A socket in this thread's network namespace that hears these groups. Needs a tokio runtime.
+    pub fn open(groups: u32) -> io::Result<Listener> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        socket.socket_mut().bind(&SocketAddr::new(0, GROUPS))?;
+        socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         // Without the privilege for so much, the kernel takes as much as it allows.
         socket.socket_ref().set_rx_buf_sz(EVENT_BUFFER_BYTES as i32)?;
         Ok(Listener { socket, datagram: Vec::with_capacity(DATAGRAM_BYTES) })
