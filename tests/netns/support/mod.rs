@@ -11,8 +11,8 @@ mod process;
 pub use guideway::{Backend, Config, Guideway, Service, refused, refused_under};
 pub use lab::Lab;
 pub use network::{Namespace, Site, plug, switch};
-pub use peers::{Download, Hold, Nginx, get, serve, serve_all, storm, transfer, udp};
-pub use process::Process;
+pub use peers::{Download, Hold, Nginx, get, serve, serve_all, storm, testpeer, transfer, udp};
+pub use process::{Process, output, told};
 
 use std::time::{Duration, Instant};
 
