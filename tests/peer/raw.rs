@@ -14,6 +14,9 @@ use rustix::net::{
 
 use crate::report;
 
+/// Of each SYN.
+const SEQUENCE: u32 = 1_000_000;
+
 #[derive(clap::Args)]
 pub struct Options {
     /// How it is encapsulated
@@ -25,7 +28,7 @@ pub struct Options {
     /// Outer destination
     #[arg(long)]
     to: IpAddr,
-    /// Inner source
+    /// Inner source; each SYN has the next port
     #[arg(long)]
     client: SocketAddr,
     /// Inner destination
@@ -44,7 +47,7 @@ pub struct Options {
     #[arg(long, default_value_t = 6080)]
     gue_port: u16,
     /// An answer takes at most this long, in milliseconds
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 5000)]
     timeout_ms: u64,
 }
 
@@ -89,15 +92,18 @@ pub fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let mut report = Report::default();
     for number in 0..options.count {
         let text: Vec<u8> = (0..options.bytes).map(|place| (place as u64 + number) as u8).collect();
-        let inner = inner(options, number as u32, &text)?;
+        let mut client = options.client;
+        if options.syn {
+            client.set_port(client.port() + number as u16);
+        }
+        let inner = inner(options, client, &text)?;
         let packet = encapsulate(options, &inner)?;
         sendto(&sender, &packet, SendFlags::empty(), &SocketAddr::new(options.to, 0))?;
         report.sent += 1;
         match &answers {
             Answers::Datagrams(socket) => hear_datagram(socket, options.vip, &text, &mut report),
             Answers::Segments(socket) => {
-                let answered = hear_syn_ack(socket, options, number as u32, limit);
-                report.answered += u64::from(answered);
+                report.answered += u64::from(hear_syn_ack(socket, client, options.vip, limit));
             }
         }
     }
@@ -111,19 +117,19 @@ fn raw(family: AddressFamily, protocol: Protocol) -> rustix::io::Result<OwnedFd>
 type Bytes = Result<Vec<u8>, Box<dyn std::error::Error>>;
 
 /// What the client sent to the VIP.
-fn inner(options: &Options, sequence: u32, text: &[u8]) -> Bytes {
-    let (from, to) = (options.client, options.vip);
-    let ip = header(from.ip(), to.ip())?;
+fn inner(options: &Options, from: SocketAddr, text: &[u8]) -> Bytes {
+    let to = options.vip;
+    let ip = ip_header(from.ip(), to.ip())?;
     let mut packet = vec![];
     if options.syn {
-        ip.tcp(from.port(), to.port(), sequence, 64240).syn().write(&mut packet, &[])?;
+        ip.tcp(from.port(), to.port(), SEQUENCE, 64240).syn().write(&mut packet, &[])?;
     } else {
         ip.udp(from.port(), to.port()).write(&mut packet, text)?;
     }
     Ok(packet)
 }
 
-fn header(
+fn ip_header(
     from: IpAddr,
     to: IpAddr,
 ) -> Result<PacketBuilderStep<etherparse::IpHeaders>, Box<dyn std::error::Error>> {
@@ -148,7 +154,7 @@ fn encapsulate(options: &Options, inner: &[u8]) -> Bytes {
     let gue = |header: &[u8]| -> Bytes {
         let mut packet = vec![];
         let body = [header, inner].concat();
-        header(options.from, options.to)?
+        ip_header(options.from, options.to)?
             .udp(49_999, options.gue_port)
             .write(&mut packet, &body)?;
         Ok(packet)
@@ -156,7 +162,7 @@ fn encapsulate(options: &Options, inner: &[u8]) -> Bytes {
     let under = |protocol: IpNumber, header: &[u8]| -> Bytes {
         let mut packet = vec![];
         let body = [header, inner].concat();
-        header(options.from, options.to)?.write(&mut packet, protocol, &body)?;
+        ip_header(options.from, options.to)?.write(&mut packet, protocol, &body)?;
         Ok(packet)
     };
     match options.encapsulation {
@@ -181,7 +187,7 @@ fn hear_datagram(socket: &UdpSocket, vip: SocketAddr, text: &[u8], report: &mut 
 
 /// Waits for a segment with SYN and ACK that answers ours; the kernel's own answer to it, a reset,
 /// is no matter here.
-fn hear_syn_ack(socket: &OwnedFd, options: &Options, sequence: u32, limit: Duration) -> bool {
+fn hear_syn_ack(socket: &OwnedFd, client: SocketAddr, vip: SocketAddr, limit: Duration) -> bool {
     let start = Instant::now();
     let mut buffer = [0; 2048];
     while start.elapsed() < limit {
@@ -190,10 +196,9 @@ fn hear_syn_ack(socket: &OwnedFd, options: &Options, sequence: u32, limit: Durat
         let Ok(slice) = etherparse::SlicedPacket::from_ip(packet) else { continue };
         let Some(etherparse::TransportSlice::Tcp(tcp)) = slice.transport else { continue };
         let from = packet.get(12..16).map(|bytes| [bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let is_vip = from.is_some_and(|from| options.vip.ip() == IpAddr::from(from));
-        let ports = (tcp.source_port(), tcp.destination_port());
-        let is_ours = ports == (options.vip.port(), options.client.port());
-        let acknowledges = tcp.acknowledgment_number() == sequence.wrapping_add(1);
+        let is_vip = from.is_some_and(|from| vip.ip() == IpAddr::from(from));
+        let is_ours = (tcp.source_port(), tcp.destination_port()) == (vip.port(), client.port());
+        let acknowledges = tcp.acknowledgment_number() == SEQUENCE + 1;
         if is_vip && is_ours && tcp.syn() && tcp.ack() && acknowledges {
             return true;
         }

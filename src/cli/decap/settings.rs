@@ -252,8 +252,9 @@ fn mtu(facts: &InterfaceFacts) -> Finding {
     let enough = *mtu >= 1500 + OVERHEAD;
     let why = format!(
         "Of an inner packet fit {} bytes with IPIP, {} with GRE and a key, {} with GUE, and 20 fewer \
-         over IPv6; the balancer does not fragment. Have the way from the balancer take {}, or have \
-         clients send less: with the route to them saying `advmss {}` this machine's SYN-ACKs do.",
+         over IPv6; the balancer does not fragment. Have every station of the way from the balancer \
+         take {}, or have clients send less: `advmss {}` on this machine's route to them goes into \
+         its SYN-ACKs.",
         fits(20),
         fits(28),
         fits(32),
@@ -266,7 +267,7 @@ fn mtu(facts: &InterfaceFacts) -> Finding {
         wanted: "1552 or more, on the whole way",
         state: if enough { State::Fine } else { State::Hint },
         why,
-        fix: (!enough).then(|| format!("ip link set {name} mtu {}", 1500 + OVERHEAD)),
+        fix: None,
     }
 }
 

@@ -66,7 +66,7 @@ pub fn address(address: IpAddr) -> AddressBytes {
 
 /// The two parts of `struct decap_source`: how many bits count, and which.
 pub fn source(prefix: &AddressPrefix) -> (u32, AddressBytes) {
-    (FAMILY_BITS + u32::from(prefix.len()), address(prefix.address()))
+    (FAMILY_BITS + u32::from(prefix.bits()), address(prefix.address()))
 }
 
 #[cfg(test)]

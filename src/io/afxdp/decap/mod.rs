@@ -77,7 +77,7 @@ pub struct Decap {
     addresses: HashMap<MapData, AddressBytes, u8>,
     counters: PerCpuArray<MapData, u64>,
     link: Option<FdLink>,
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl Decap {
@@ -127,7 +127,7 @@ impl Decap {
             addresses: map!("decap_addresses", HashMap),
             counters: map!("decap_counters", PerCpuArray),
             link: None,
-            _ebpf: ebpf,
+            ebpf,
         };
         decap.set_addresses(addresses)?;
         decap.attach(options.mode)?;
@@ -135,7 +135,7 @@ impl Decap {
     }
 
     fn attach(&mut self, mode: XdpMode) -> Result<(), OpenError> {
-        let program = program(&mut self._ebpf, &self.name)?;
+        let program = program(&mut self.ebpf, &self.name)?;
         let attached = modes::attach(program, &self.name, self.index, mode)?;
         self.generic = attached.generic;
         self.notes = attached.notes;

@@ -18,13 +18,8 @@ impl AddressPrefix {
     }
 
     /// How many bits count.
-    pub fn len(&self) -> u8 {
+    pub fn bits(&self) -> u8 {
         self.len
-    }
-
-    /// Does it hold every address of its family?
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 }
 
