@@ -5,6 +5,7 @@
 mod announce;
 mod bridge;
 mod crash;
+mod decap;
 mod dsr;
 mod errors;
 mod lab;

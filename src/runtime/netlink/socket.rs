@@ -32,7 +32,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const READINGS: usize = 3;
 /// Link, neighbour, IPv4 address and IPv4 route groups (`RTMGRP_*`), and nexthop objects
 /// (`RTNLGRP_NEXTHOP`, the 32nd): with a deleted one its routes go, and no event tells of them.
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 1 << 31;
+pub const TOPOLOGY_GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 1 << 31;
+/// Link, IPv4 address and IPv6 address groups.
+pub const ADDRESS_GROUPS: u32 = 0x1 | 0x10 | 0x100;
 /// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
 const NEXTHOP_MESSAGES: [u16; 2] = [104, 105];
 
@@ -55,23 +57,12 @@ impl Requester {
 
     /// Reads links, addresses and routes, and neighbours if wanted.
     pub fn read(&mut self, with_neighbours: bool) -> io::Result<Reading> {
-        let mut reading = Reading::default();
-        let mut address = AddressMessage::default();
-        address.header.family = AddressFamily::Inet;
+        let (links, addresses) = self.read_addresses(AddressFamily::Inet)?;
+        let mut reading = Reading { links, addresses, ..Reading::default() };
         let mut route = RouteMessage::default();
         route.header.address_family = AddressFamily::Inet;
         let mut neighbour = NeighbourMessage::default();
         neighbour.header.family = AddressFamily::Inet;
-        for message in self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
-            if let RouteNetlinkMessage::NewLink(link) = message {
-                reading.links.push(link);
-            }
-        }
-        for message in self.dump(&RouteNetlinkMessage::GetAddress(address))? {
-            if let RouteNetlinkMessage::NewAddress(address) = message {
-                reading.addresses.push(address);
-            }
-        }
         for message in self.dump(&RouteNetlinkMessage::GetRoute(route))? {
             if let RouteNetlinkMessage::NewRoute(route) = message {
                 reading.routes.push(route);
@@ -87,6 +78,27 @@ impl Requester {
             reading.neighbours = Some(neighbours);
         }
         Ok(reading)
+    }
+
+    /// Reads links, and the addresses of one family or (`Unspec`) of all.
+    pub fn read_addresses(
+        &mut self,
+        family: AddressFamily,
+    ) -> io::Result<(Vec<LinkMessage>, Vec<AddressMessage>)> {
+        let mut address = AddressMessage::default();
+        address.header.family = family;
+        let (mut links, mut addresses) = (vec![], vec![]);
+        for message in self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            if let RouteNetlinkMessage::NewLink(link) = message {
+                links.push(link);
+            }
+        }
+        for message in self.dump(&RouteNetlinkMessage::GetAddress(address))? {
+            if let RouteNetlinkMessage::NewAddress(address) = message {
+                addresses.push(address);
+            }
+        }
+        Ok((links, addresses))
     }
 
     /// Asks for something about a neighbour.
@@ -167,10 +179,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A socket in this thread's network namespace. Needs a tokio runtime.
-    pub fn open() -> io::Result<Listener> {
+    /// A socket in this thread's network namespace that hears these groups. Needs a tokio runtime.
+    pub fn open(groups: u32) -> io::Result<Listener> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        socket.socket_mut().bind(&SocketAddr::new(0, GROUPS))?;
+        socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         // Without the privilege for so much, the kernel takes as much as it allows.
         socket.socket_ref().set_rx_buf_sz(EVENT_BUFFER_BYTES as i32)?;
         Ok(Listener { socket, datagram: Vec::with_capacity(DATAGRAM_BYTES) })

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use super::keep::{Ask, Keeper};
-use super::socket::{Heard, Listener, Requester, read_local_port_range};
+use super::socket::{Heard, Listener, Requester, TOPOLOGY_GROUPS, read_local_port_range};
 use super::view::{Change, KernelView, StationKey};
 use crate::control::{InterfaceSpec, Topology};
 use crate::wire::PortId;
@@ -32,7 +32,7 @@ pub async fn watch_topology(
     out: watch::Sender<Topology>,
 ) -> io::Result<()> {
     // Listens before it reads, so that no change falls between.
-    let mut listener = Listener::open()?;
+    let mut listener = Listener::open(TOPOLOGY_GROUPS)?;
     let mut follower = Follower::new(interfaces)?;
     let (mut change, mut may_change) = (Change::RereadAll, true);
     loop {
