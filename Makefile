@@ -5,7 +5,7 @@ TOOLS := $(CURDIR)/target/tools
 DENY := $(TOOLS)/bin/cargo-deny
 # Variables of `make demo`: KEEP=1 leaves the demo running.
 KEEP ?=
-# Variables of `make test`: TEST=name runs the test files and tests that match.
+# Variables of `make test`: TEST=word runs the tests with that in their name, for example nat::
 TEST ?=
 # The namespaced tests load both cores by themselves.
 export RUST_TEST_THREADS ?= 2
@@ -27,9 +27,9 @@ demo: build ## show the main job on real traffic in namespaces (KEEP=1 leaves it
 	@scripts/setup test
 	@KEEP=$(KEEP) demo/run
 
-test: ## run all tests, those with root and namespaces too (TEST=name runs what matches)
+test: ## run all tests, those with root and namespaces too (TEST=word: those with it in their name)
 	@scripts/setup build test
-	$(CARGO) test --locked --no-fail-fast -- $(TEST)
+	@CARGO="$(CARGO)" scripts/run-tests $(TEST)
 
 lint: ## fmt, clippy on each feature set, docs, architecture, dependencies
 	@scripts/setup build lint
@@ -38,7 +38,7 @@ lint: ## fmt, clippy on each feature set, docs, architecture, dependencies
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) test --locked --no-default-features --test architecture
-	for script in scripts/* demo/* .ci/run; do bash -n $$script || exit 1; done
+	for script in scripts/* demo/* benches/*.sh .ci/run; do bash -n $$script || exit 1; done
 	@$(MAKE) --no-print-directory deny
 
 deny: $(DENY) ## check licences, bans and sources of dependencies

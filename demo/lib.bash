@@ -46,13 +46,15 @@ in_ns() {
 
 seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; }
 
+see_it_runs() { kill -0 "$guideway_pid" 2>/dev/null || fail "Guideway ended"; }
+
 # wait_until SECONDS WHAT COMMAND... : asks until the command succeeds.
 wait_until() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || fail "waited in vain for: $what"
-        [ -z "$guideway_pid" ] || kill -0 "$guideway_pid" 2>/dev/null || fail "Guideway ended"
+        [ -z "$guideway_pid" ] || see_it_runs
         sleep 0.1
     done
 }
@@ -102,7 +104,8 @@ make_network() {
     done
 }
 
-# start_nginx NAMESPACE NAME LISTEN : answers its name and closes first; /file is the long download.
+# start_nginx NAMESPACE NAME LISTEN [SECONDS] : answers its name; /file is the long download. Closes
+# after each answer, or after that many seconds of silence.
 start_nginx() {
     local place=$work/nginx-$2
     mkdir -p "$place"
@@ -110,7 +113,7 @@ start_nginx() {
 user root; worker_processes 1; daemon off; pid $place/pid;
 events { worker_connections 1024; }
 http {
-    access_log off; keepalive_timeout 0;
+    access_log off; keepalive_timeout ${4:-0}; keepalive_requests 10000000;
     client_body_temp_path $place/body; proxy_temp_path $place/proxy; fastcgi_temp_path $place/fcgi;
     uwsgi_temp_path $place/uwsgi; scgi_temp_path $place/scgi;
     server {
@@ -122,6 +125,12 @@ http {
 }
 NGINX
     in_background "$1" nginx -e "$place/error.log" -c "$place/nginx.conf" >"$place/log" 2>&1
+}
+
+# remove_work DIRECTORY : the files of a demo, and the bpf file system in it.
+remove_work() {
+    umount "$1/bpf" 2>/dev/null || true
+    rm -rf --one-file-system "$1" || true
 }
 
 remove_everything() {
@@ -138,5 +147,5 @@ remove_everything() {
         ip netns delete "$namespace" || true
     done
     wait 2>/dev/null || true
-    [ -z "${work:-}" ] || { umount "$work/bpf" 2>/dev/null; rm -rf --one-file-system "$work"; } || true
+    [ -z "${work:-}" ] || remove_work "$work"
 }

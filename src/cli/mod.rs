@@ -3,10 +3,14 @@
 //! Exit codes: 0 fine, 1 failed while running, 2 usage or a refused configuration.
 
 pub mod check;
+#[cfg(feature = "afxdp")]
+pub mod decap;
 pub mod replay;
 #[cfg(feature = "afxdp")]
 pub mod run;
 pub mod status;
+
+mod table;
 
 use std::process::ExitCode;
 
@@ -27,6 +31,8 @@ enum Command {
     Run(run::RunArgs),
     /// Say whether a configuration is fine, without running it.
     Check(check::CheckArgs),
+    #[cfg(feature = "afxdp")]
+    Decap(decap::DecapArgs),
     Status(status::StatusArgs),
     Replay(replay::ReplayArgs),
 }
@@ -37,6 +43,8 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "afxdp")]
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(args),
+        #[cfg(feature = "afxdp")]
+        Command::Decap(args) => decap::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Replay(args) => replay::run(&args),
     }

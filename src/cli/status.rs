@@ -78,7 +78,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Colours only where a person sees them and has not said no (no-color.org).
-fn is_coloured() -> bool {
+pub(super) fn is_coloured() -> bool {
     let said_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     std::io::stdout().is_terminal() && !said_no && !is_dumb

@@ -5,6 +5,7 @@
 mod announce;
 mod bridge;
 mod crash;
+mod decap;
 mod dsr;
 mod errors;
 mod lab;
@@ -15,3 +16,4 @@ mod reload;
 mod storm;
 mod support;
 mod tools;
+mod uml;

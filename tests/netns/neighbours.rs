@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Config, Download, Guideway, Hold, Lab, Namespace, Service, Site, plug, serve_all, storm,
-    switch, wait_for, wait_until,
+    Config, Download, Guideway, Hold, Lab, Namespace, Process, Service, Site, plug, serve_all,
+    storm, switch, wait_for, wait_until,
 };
 
 fn hop(guideway: &Guideway, backend: &str) -> Value {
@@ -169,6 +169,107 @@ fn two_arms_with_a_router_on_each() {
     let hold = Hold::open(&client, "hold.log", "--to 10.1.0.100:7001 --connections 10");
     site.balancer.run("ip route replace 203.0.113.0/24 via 10.2.0.252");
     wait_until("the new route", || hop(&guideway, "b1") == *third.mac("eth0"));
+    let report = hold.close();
+    assert_eq!((&report["alive"], &report["moved"]), (&json!(10), &json!(0)), "{report}");
+}
+
+/// Backends in 203.0.113.0/24 behind two gateways, 10.2.0.251 and 10.2.0.252. Their way back is by a
+/// third router: the gateways forward nothing but what the balancer sends by them.
+struct TwoGateways {
+    site: Site,
+    first: Namespace,
+    second: Namespace,
+    _peers: Vec<Process>,
+}
+
+impl TwoGateways {
+    fn new(lab: &Lab) -> TwoGateways {
+        let mut site = Site::two_arms(lab, 0, 2);
+        let deep = switch(lab, "deep");
+        let back = &site.switches[1];
+        let first = router(lab, "r1", (back, "10.2.0.251/24"), (&deep, "203.0.113.1/24"));
+        let second = router(lab, "r2", (back, "10.2.0.252/24"), (&deep, "203.0.113.2/24"));
+        router(lab, "r3", (back, "10.2.0.253/24"), (&deep, "203.0.113.3/24"));
+        for number in 1..=2 {
+            let backend = lab.namespace(&format!("b{number}"));
+            let address = format!("203.0.113.{}/24", 10 + number);
+            plug(&backend, "eth0", &deep, &format!("b{number}"), &address, 1);
+            backend.run("ip route add default via 203.0.113.3");
+            site.backends.push(backend);
+        }
+        let _peers = serve_all(&site, "--lines 0.0.0.0:7001");
+        TwoGateways { site, first, second, _peers }
+    }
+
+    /// Guideway, and ten connections that each ask ten times a second.
+    fn start(&self, lab: &Lab) -> (Guideway, Hold) {
+        let config = Config::new(&["eth1", "eth2"], "10.2.0.10").with(Service::nat(
+            "lines",
+            Site::VIP,
+            7001,
+            "203.0.113",
+            2,
+        ));
+        let guideway = Guideway::start(lab, &self.site.balancer, &config);
+        let options = "--to 10.1.0.100:7001 --connections 10 --every-ms 100";
+        (guideway, Hold::open(&self.site.client, "hold.log", options))
+    }
+
+    /// Waits until a hundred packets go by one gateway and none by the other.
+    fn wait_for_all_by(&self, what: &str, way: &Namespace) {
+        let other = if way.name() == self.first.name() { &self.second } else { &self.first };
+        wait_until(&format!("all by {} after {what}", way.name()), || {
+            let (by_way, by_other) = (forwarded(way), forwarded(other));
+            wait_until("a hundred packets more", || {
+                forwarded(way) >= by_way + 100 || forwarded(other) > by_other
+            });
+            forwarded(other) == by_other
+        });
+    }
+}
+
+#[test]
+fn held_connections_follow_a_replaced_route() {
+    let Some(lab) = Lab::new("reroute") else { return };
+    let gateways = TwoGateways::new(&lab);
+    let balancer = &gateways.site.balancer;
+    balancer.run("ip route add 203.0.113.0/24 via 10.2.0.251");
+    let (guideway, hold) = gateways.start(&lab);
+    gateways.wait_for_all_by("the start", &gateways.first);
+    assert_eq!(forwarded(&gateways.second), 0, "the second has been used for nothing so far");
+    balancer.run("ip route replace 203.0.113.0/24 via 10.2.0.252");
+    gateways.wait_for_all_by("the change", &gateways.second);
+    assert_eq!(hop(&guideway, "b1"), *gateways.second.mac("eth0"));
+    balancer.run("ip route replace 203.0.113.0/24 via 10.2.0.251");
+    gateways.wait_for_all_by("the change back", &gateways.first);
+    let report = hold.close();
+    assert_eq!((&report["alive"], &report["moved"]), (&json!(10), &json!(0)), "{report}");
+}
+
+/// Routes by nexthop objects, as routing daemons make them. No event tells of the routes that go
+/// when an object is deleted; only the object's own does.
+#[test]
+fn held_connections_follow_a_nexthop_object() {
+    let Some(lab) = Lab::new("nexthop") else { return };
+    let gateways = TwoGateways::new(&lab);
+    let balancer = &gateways.site.balancer;
+    balancer.run(
+        "ip nexthop add id 1 via 10.2.0.251 dev eth2
+         ip nexthop add id 2 via 10.2.0.251 dev eth2
+         ip route add 203.0.113.0/24 nhid 1
+         ip route add 203.0.113.0/24 nhid 2 metric 50",
+    );
+    let (_guideway, hold) = gateways.start(&lab);
+    gateways.wait_for_all_by("the start", &gateways.first);
+    balancer.run("ip nexthop replace id 1 via 10.2.0.252 dev eth2");
+    gateways.wait_for_all_by("the object was replaced", &gateways.second);
+    balancer.run("ip nexthop delete id 1");
+    gateways.wait_for_all_by("the object was deleted", &gateways.first);
+    balancer.run("ip nexthop add id 3 via 10.2.0.252 dev eth2; ip nexthop add id 10 group 3");
+    balancer.run("ip route add 203.0.113.0/24 nhid 10");
+    gateways.wait_for_all_by("a route by a group", &gateways.second);
+    balancer.run("ip nexthop replace id 10 group 2");
+    gateways.wait_for_all_by("the group was replaced", &gateways.first);
     let report = hold.close();
     assert_eq!((&report["alive"], &report["moved"]), (&json!(10), &json!(0)), "{report}");
 }

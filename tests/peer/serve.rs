@@ -3,7 +3,7 @@
 //! `--greet` says its name and closes first, so that TIME_WAIT is the server's. `--lines` understands
 //! `NAME`, `ECHO text`, `GET bytes seed bytes_per_second` and `PUT bytes seed`, a line each.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct Options {
     lines: Vec<SocketAddrV4>,
     /// Answer each datagram with the name, a blank and the datagram
     #[arg(long)]
-    udp: Vec<SocketAddrV4>,
+    udp: Vec<SocketAddr>,
     /// End by itself after this many seconds
     #[arg(long, default_value_t = 600)]
     seconds: u64,

@@ -5,6 +5,7 @@
 
 mod hold;
 mod pattern;
+mod raw;
 mod report;
 mod serve;
 mod storm;
@@ -26,6 +27,8 @@ enum Command {
     Transfer(transfer::Options),
     /// UDP questions, each from one of several sockets
     Udp(udp::Options),
+    /// Encapsulated packets by a raw socket, and their answers
+    Raw(raw::Options),
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -36,5 +39,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Command::Hold(options) => hold::run(options).await,
         Command::Transfer(options) => transfer::run(options).await,
         Command::Udp(options) => udp::run(options).await,
+        Command::Raw(options) => raw::run(&options),
     }
 }

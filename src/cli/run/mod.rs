@@ -75,7 +75,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
 }
 
 /// For people on a terminal, JSON otherwise.
-fn init_log(filter: &str) {
+pub(super) fn init_log(filter: &str) {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

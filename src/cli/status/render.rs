@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
+use comfy_table::Cell;
 
 use super::CounterChoice;
 use crate::admin::{
     BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus, StatusReport,
 };
+use crate::cli::table::{Aligned, bad, doubtful, good, plain};
 use crate::control::Health;
 use crate::forwarding::BackendState;
 
@@ -253,62 +254,6 @@ fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
         60..3600 => format!("{minutes} m {} s", seconds % 60),
         3600..86_400 => format!("{hours} h {} m", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
-    }
-}
-
-fn plain(value: impl ToString) -> Cell {
-    Cell::new(value)
-}
-
-fn good(value: impl ToString) -> Cell {
-    Cell::new(value).fg(Color::Green)
-}
-
-fn doubtful(value: impl ToString) -> Cell {
-    Cell::new(value).fg(Color::Yellow)
-}
-
-fn bad(value: impl ToString) -> Cell {
-    Cell::new(value).fg(Color::Red)
-}
-
-/// A table without lines: columns two blanks apart, numbers (`#` in the header) to the right.
-struct Aligned {
-    table: Table,
-}
-
-impl Aligned {
-    fn new(coloured: bool, header: &str) -> Aligned {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        if coloured {
-            table.enforce_styling();
-        } else {
-            table.force_no_tty();
-        }
-        let names: Vec<_> = header.split('|').collect();
-        let cell =
-            |name: &&str| Cell::new(name.trim_start_matches('#')).add_attribute(Attribute::Bold);
-        table.set_header(names.iter().map(cell).collect::<Vec<_>>());
-        for (column, name) in table.column_iter_mut().zip(&names) {
-            column.set_padding((0, 2));
-            if name.starts_with('#') {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        Aligned { table }
-    }
-
-    fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        self.table.add_row(cells.into_iter().collect::<Vec<_>>());
-    }
-
-    /// Nothing at all when there is no row.
-    fn text(&self) -> String {
-        if self.table.is_empty() {
-            return String::new();
-        }
-        self.table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 }
 

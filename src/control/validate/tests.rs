@@ -347,7 +347,7 @@ fn ipv6_addresses() {
                 ("services[1].address", "ff02::1 is a multicast address; wanted: a global or"),
                 ("services[1].backends[0].address", ":: is no address"),
                 ("services[1].backends[1].address", "::1 is the loopback address"),
-                ("services[1].backends[2].address", "::10.0.0.1 is in ::/80"),
+                ("services[1].backends[2].address", "::a00:1 is in ::/80"),
                 ("services[1].backends[3].address", "fe80::1 is a link-local address"),
             ],
         ),

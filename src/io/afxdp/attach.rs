@@ -7,12 +7,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aya::programs::ProgramError;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, XdpMode as AyaMode};
 
 use super::detach::detach_pinned;
-use super::error::{chain, os_error};
+use super::error::chain;
+use super::modes;
 use super::netlink::Link;
 use super::program::{InterfaceProgram, steer_program};
 use super::{OpenError, SteerError, XdpMode};
@@ -60,14 +61,6 @@ pub(super) fn forget_unlinked(directory: &Path) {
     }
 }
 
-/// Why attaching did not work.
-enum Refusal {
-    /// This mode does not work.
-    Mode(String),
-    /// No mode will.
-    Fatal(OpenError),
-}
-
 impl InterfaceProgram {
     /// Attaches, unless the program of an earlier run is there: that one stays until
     /// [`activate`](Self::activate).
@@ -106,55 +99,24 @@ impl InterfaceProgram {
         Ok(())
     }
 
-    /// Attaches in the driver or, where that fails and it is allowed, in the stack; pins the link.
+    /// Attaches, and pins the link.
     fn attach(&mut self) -> Result<(), OpenError> {
-        let modes: &[bool] = match self.attachment.mode {
-            XdpMode::Auto => &[false, true],
-            XdpMode::Native => &[false],
-            XdpMode::Generic => &[true],
-        };
-        let mut reasons = Vec::new();
-        for &generic in modes {
-            match self.attach_in(generic) {
-                Ok(()) => {
-                    self.generic = generic;
-                    self.notes.extend(reasons);
-                    return Ok(());
-                }
-                Err(Refusal::Fatal(error)) => return Err(error),
-                Err(Refusal::Mode(reason)) => reasons.push(reason),
-            }
-        }
-        Err(OpenError::NoXdp { interface: self.name.clone(), reason: reasons.join("; ") })
-    }
-
-    fn attach_in(&mut self, generic: bool) -> Result<(), Refusal> {
-        let mode = if generic { AyaMode::Skb } else { AyaMode::Driver };
-        let index = self.index;
-        let linked = steer_program(&mut self.ebpf).and_then(|program| {
-            let id = program.attach_to_if_index(index, mode)?;
-            program.take_link(id)
-        });
-        let link = match linked.map(FdLink::try_from) {
-            Ok(Ok(link)) => link,
-            Ok(Err(error)) => return Err(Refusal::Mode(self.refusal(generic, &error))),
-            Err(error) if os_error(&error) == Some(libc::EPERM) => {
-                let action = format!("attach an XDP program to {}", self.name);
-                return Err(Refusal::Fatal(OpenError::Permission { action }));
-            }
-            Err(error) => return Err(Refusal::Mode(self.refusal(generic, &error))),
-        };
-        let pinned = link.pin(self.attachment.link()).map_err(|error| {
-            let problem = chain(&error);
-            Refusal::Fatal(self.kernel_error("pinning its link", problem).into())
-        })?;
+        let program = steer_program(&mut self.ebpf)
+            .map_err(|error| OpenError::loading(&self.name, "finding it", &error))?;
+        let attached = modes::attach(program, &self.name, self.index, self.attachment.mode)?;
+        self.generic = attached.generic;
+        self.notes.extend(attached.notes);
+        let pinned = attached
+            .link
+            .pin(self.attachment.link())
+            .map_err(|error| self.kernel_error("pinning its link", chain(&error)))?;
         // Giving the link to the program is an update to itself, and leaves one way to hold it.
         let held = XdpLink::try_from(FdLink::from(pinned))
             .map_err(|error| chain(&error))
             .and_then(|link| self.hold(link).map_err(|error| chain(&error)));
         held.map_err(|problem| {
             let _ = fs::remove_file(self.attachment.link());
-            Refusal::Fatal(self.kernel_error("holding its link", problem).into())
+            self.kernel_error("holding its link", problem).into()
         })
     }
 
@@ -162,24 +124,6 @@ impl InterfaceProgram {
         steer_program(&mut self.ebpf)?.attach_to_link(link)?;
         self.attachment.state = State::Ours;
         Ok(())
-    }
-
-    fn refusal(&self, generic: bool, error: &(dyn std::error::Error + 'static)) -> String {
-        let name = &self.name;
-        let mode = if generic { "generic" } else { "native" };
-        match os_error(error) {
-            Some(libc::EOPNOTSUPP) => format!("{name}: the driver has no {mode} XDP"),
-            Some(libc::ERANGE) if !generic => format!(
-                "{name}: native XDP refuses the MTU of the interface or of its veth peer (a veth \
-                 takes 3498 at most for a program without multi-buffer): lower the MTU"
-            ),
-            Some(libc::EINVAL | libc::ENOSPC) if !generic => format!(
-                "{name}: the driver refuses native XDP as the interface is set up (a veth needs as \
-                 many receive queues as its peer has transmit queues; other drivers no LRO): {}",
-                chain(error)
-            ),
-            _ => format!("{name}: {mode} XDP is refused: {}", chain(error)),
-        }
     }
 
     /// Puts the program, with what is in its maps, in the place of the earlier run's, without a

@@ -78,8 +78,8 @@ pub enum OpenError {
     },
     /// Somebody else's XDP program is there.
     #[error(
-        "interface `{interface}` already has the XDP program with id {id}, which is not \
-         Guideway's (`bpftool prog show id {id}` tells whose): remove it with \
+        "interface `{interface}` already has the XDP program with id {id}, which another \
+         program put there (`bpftool prog show id {id}` tells which): remove it with \
          `ip link set dev {interface} xdp off`, or, where that is refused, stop what holds its \
          link (`bpftool link` lists links, `bpftool link detach id N` ends one)"
     )]
@@ -156,6 +156,26 @@ pub enum OpenError {
     /// Loading the program or using its maps failed.
     #[error(transparent)]
     Steer(#[from] SteerError),
+}
+
+impl OpenError {
+    /// Loading a program or finding its parts failed.
+    pub(super) fn loading(
+        interface: &str,
+        action: &'static str,
+        error: &(dyn std::error::Error + 'static),
+    ) -> OpenError {
+        match os_error(error) {
+            Some(libc::EPERM | libc::EACCES) => {
+                OpenError::Permission { action: "load an XDP program".to_string() }
+            }
+            _ => OpenError::Steer(SteerError::Kernel {
+                interface: interface.to_string(),
+                action,
+                problem: chain(error),
+            }),
+        }
+    }
 }
 
 /// Changing what the XDP program takes failed.

@@ -85,30 +85,18 @@ pub fn address<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::header;
     use super::*;
 
     const HEADER: &str = include_str!("../../../bpf/steer.h");
 
-    fn defined(name: &str) -> u32 {
-        let line = HEADER.lines().find_map(|line| line.strip_prefix(&format!("#define {name} ")));
-        let number = line.and_then(|rest| rest.split_whitespace().next());
-        number.and_then(|number| number.parse().ok()).expect(name)
-    }
-
     #[test]
     fn numbers_and_names_are_those_of_the_header() {
-        assert_eq!(defined("STEER_QUEUES"), STEER_QUEUES);
-        assert_eq!(defined("STEER_RANGES") as usize, STEER_RANGES);
-        let (_, names) = HEADER.split_once("enum steer_counter {").unwrap();
-        let (names, _) = names.split_once("STEER_COUNTERS").unwrap();
-        let names: Vec<String> = names
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("STEER_")?.split(',').next())
-            .map(|name| match name {
-                "NO_WORKER" => "steer_no_worker".to_string(),
-                name => name.to_lowercase(),
-            })
-            .collect();
+        assert_eq!(header::defined(HEADER, "STEER_QUEUES"), STEER_QUEUES);
+        assert_eq!(header::defined(HEADER, "STEER_RANGES") as usize, STEER_RANGES);
+        let mut names = header::counters(HEADER, "steer");
+        let no_worker = names.iter_mut().find(|name| *name == "no_worker").unwrap();
+        *no_worker = "steer_no_worker".to_string();
         assert_eq!(names, STEER_COUNTERS);
     }
 

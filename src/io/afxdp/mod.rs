@@ -1,4 +1,4 @@
-//! AF_XDP: real interfaces, by xsk-rs sockets and the XDP steer program (`bpf/`).
+//! AF_XDP: real interfaces, by xsk-rs sockets and the XDP programs (`bpf/`).
 //!
 //! | file | what it is |
 //! | --- | --- |
@@ -8,6 +8,8 @@
 //! | `packet` | sends by an interface on which a worker has no queue |
 //! | `steer` | what is taken off all interfaces |
 //! | `program`, `attach`, `detach`, `layout` | the XDP program on one: its maps, its link, their layout |
+//! | `modes` | a program onto an interface, native or generic |
+//! | `decap` | the other XDP program: takes tunnel headers off on backends |
 //! | `bridge` | a veth pair into a bridge of this machine |
 //! | `ethtool`, `netlink`, `bpffs`, `waker` | what the kernel is asked for |
 //!
@@ -15,6 +17,7 @@
 //! `detach` (system calls).
 
 pub mod bridge;
+pub mod decap;
 pub mod ethtool;
 pub mod layout;
 
@@ -23,7 +26,10 @@ mod bpffs;
 mod detach;
 mod device;
 mod error;
+#[cfg(test)]
+mod header;
 mod memory;
+mod modes;
 mod netlink;
 mod open;
 mod packet;

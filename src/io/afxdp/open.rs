@@ -182,11 +182,16 @@ fn check(options: &OpenOptions) -> Result<(), OpenError> {
     Err(OpenError::Options(problem))
 }
 
-fn look_at(name: &str) -> Result<Interface, OpenError> {
-    let link = netlink::link(name).map_err(|source| match source.kind() {
+/// An interface by its name.
+pub(super) fn find_link(name: &str) -> Result<Link, OpenError> {
+    netlink::link(name).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => OpenError::NoSuchInterface { interface: name.to_string() },
         _ => OpenError::Query { interface: name.to_string(), source },
-    })?;
+    })
+}
+
+fn look_at(name: &str) -> Result<Interface, OpenError> {
+    let link = find_link(name)?;
     // A driver that does not tell has the queues it was made with.
     let (rx, tx) = match ethtool::channels(name) {
         Ok(channels) => (channels.rx, channels.tx),

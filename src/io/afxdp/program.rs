@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, XskMap};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
@@ -76,7 +76,7 @@ impl InterfaceProgram {
             let _ = fs::remove_file(&counters);
         }
         let failed = |action, error: &(dyn std::error::Error + 'static)| {
-            load_error(&options.name, action, error)
+            OpenError::loading(&options.name, action, error)
         };
         let mut ebpf = EbpfLoader::new()
             .map_pin_path(COUNTERS, counters)
@@ -151,20 +151,24 @@ impl InterfaceProgram {
 
     /// All counters, summed over CPUs, in the order of their names.
     pub fn counters(&self) -> Result<[u64; STEER_COUNTERS.len()], SteerError> {
-        let mut sums = [0; STEER_COUNTERS.len()];
-        for (number, sum) in (0u32..).zip(&mut sums) {
-            let values = self
-                .counters
-                .get(&number, 0)
-                .map_err(|error| self.kernel_error("reading its counters", chain(&error)))?;
-            *sum = values.iter().sum();
-        }
-        Ok(sums)
+        sums(&self.counters)
+            .map_err(|error| self.kernel_error("reading its counters", chain(&error)))
     }
 
     pub(super) fn kernel_error(&self, action: &'static str, problem: String) -> SteerError {
         SteerError::Kernel { interface: self.name.clone(), action, problem }
     }
+}
+
+/// The first counters, each summed over CPUs.
+pub(super) fn sums<const COUNTERS: usize>(
+    counters: &PerCpuArray<MapData, u64>,
+) -> Result<[u64; COUNTERS], MapError> {
+    let mut sums = [0; COUNTERS];
+    for (number, sum) in (0u32..).zip(&mut sums) {
+        *sum = counters.get(&number, 0)?.iter().sum();
+    }
+    Ok(sums)
 }
 
 pub(super) fn steer_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
@@ -173,27 +177,10 @@ pub(super) fn steer_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
 }
 
 /// Removing what is not there is fine.
-fn absent(error: aya::maps::MapError) -> Result<(), aya::maps::MapError> {
+pub(super) fn absent(error: MapError) -> Result<(), MapError> {
     match error {
-        aya::maps::MapError::KeyNotFound => Ok(()),
+        MapError::KeyNotFound => Ok(()),
         error if os_error(&error) == Some(libc::ENOENT) => Ok(()),
         error => Err(error),
-    }
-}
-
-fn load_error(
-    interface: &str,
-    action: &'static str,
-    error: &(dyn std::error::Error + 'static),
-) -> OpenError {
-    match os_error(error) {
-        Some(libc::EPERM | libc::EACCES) => {
-            OpenError::Permission { action: "load an XDP program".to_string() }
-        }
-        _ => OpenError::Steer(SteerError::Kernel {
-            interface: interface.to_string(),
-            action,
-            problem: chain(error),
-        }),
     }
 }

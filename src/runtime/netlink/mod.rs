@@ -2,8 +2,10 @@
 //!
 //! `view` turns messages into a topology and `keep` says which neighbours the kernel has to be
 //! asked to keep alive; both are pure. `socket` talks to the kernel, `watch` does it all for as
-//! long as Guideway runs.
+//! long as Guideway runs. `addresses` is for those who want to know the machine's addresses and no
+//! more.
 
+mod addresses;
 mod keep;
 mod links;
 #[cfg(test)]
@@ -17,6 +19,7 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub use addresses::{MachineAddress, read_addresses, watch_addresses};
 pub use watch::watch_topology;
 
 use crate::control::{InterfaceSpec, Topology};

@@ -30,9 +30,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// A reading that the kernel's own changes kept interrupting is good enough after so many times:
 /// each change also makes an event.
 const READINGS: usize = 3;
-/// Link and neighbour groups, and those of both families' addresses and routes (`RTMGRP_*`).
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
+/// Link and neighbour groups, those of both families' addresses and routes (`RTMGRP_*`), and nexthop
+/// objects (`RTNLGRP_NEXTHOP`, the 32nd): with a deleted one its routes go, and no event tells of
+/// them.
+pub const TOPOLOGY_GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400 | 1 << 31;
+/// Link, IPv4 address and IPv6 address groups.
+pub const ADDRESS_GROUPS: u32 = 0x1 | 0x10 | 0x100;
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
+/// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`.
+const NEXTHOP_MESSAGES: [u16; 2] = [104, 105];
 
 /// Asks and waits for the answer.
 #[derive(Debug)]
@@ -53,25 +59,15 @@ impl Requester {
 
     /// Reads links, addresses and routes, and neighbours if wanted.
     pub fn read(&mut self, with_neighbours: bool) -> io::Result<Reading> {
-        let mut reading = Reading::default();
-        for message in self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
-            if let RouteNetlinkMessage::NewLink(link) = message {
-                reading.links.push(link);
-            }
-        }
-        reading.neighbours = with_neighbours.then(Vec::new);
+        let (links, addresses) = self.read_addresses(AddressFamily::Unspec)?;
+        let neighbours = with_neighbours.then(Vec::new);
+        let mut reading = Reading { links, addresses, neighbours, ..Reading::default() };
         FAMILIES.into_iter().try_for_each(|family| self.read_family(family, &mut reading))?;
         Ok(reading)
     }
 
+    /// Routes of one family, and neighbours if wanted.
     fn read_family(&mut self, family: AddressFamily, reading: &mut Reading) -> io::Result<()> {
-        let mut address = AddressMessage::default();
-        address.header.family = family;
-        for message in self.dump(&RouteNetlinkMessage::GetAddress(address))? {
-            if let RouteNetlinkMessage::NewAddress(address) = message {
-                reading.addresses.push(address);
-            }
-        }
         let mut route = RouteMessage::default();
         route.header.address_family = family;
         for message in self.dump(&RouteNetlinkMessage::GetRoute(route))? {
@@ -88,6 +84,27 @@ impl Requester {
             }
         }
         Ok(())
+    }
+
+    /// Reads links, and the addresses of one family or (`Unspec`) of all.
+    pub fn read_addresses(
+        &mut self,
+        family: AddressFamily,
+    ) -> io::Result<(Vec<LinkMessage>, Vec<AddressMessage>)> {
+        let mut address = AddressMessage::default();
+        address.header.family = family;
+        let (mut links, mut addresses) = (vec![], vec![]);
+        for message in self.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            if let RouteNetlinkMessage::NewLink(link) = message {
+                links.push(link);
+            }
+        }
+        for message in self.dump(&RouteNetlinkMessage::GetAddress(address))? {
+            if let RouteNetlinkMessage::NewAddress(address) = message {
+                addresses.push(address);
+            }
+        }
+        Ok((links, addresses))
     }
 
     /// Asks for something about a neighbour.
@@ -155,6 +172,8 @@ struct Answer {
 pub enum Heard {
     /// Events in order.
     Events(Vec<RouteNetlinkMessage>),
+    /// A nexthop object was changed or deleted, and with it the routes that use it.
+    Nexthop,
     /// Some did not fit into the buffer, or were not understood.
     Lost,
 }
@@ -166,10 +185,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// A socket in this thread's network namespace. Needs a tokio runtime.
-    pub fn open() -> io::Result<Listener> {
+    /// A socket in this thread's network namespace that hears these groups. Needs a tokio runtime.
+    pub fn open(groups: u32) -> io::Result<Listener> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        socket.socket_mut().bind(&SocketAddr::new(0, GROUPS))?;
+        socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         // Without the privilege for so much, the kernel takes as much as it allows.
         socket.socket_ref().set_rx_buf_sz(EVENT_BUFFER_BYTES as i32)?;
         Ok(Listener { socket, datagram: Vec::with_capacity(DATAGRAM_BYTES) })
@@ -198,6 +217,7 @@ impl Listener {
             Err(error) => return Err(error),
             // Only the kernel is believed.
             Ok(sender) if sender.port_number() != 0 => return Ok(Heard::Events(vec![])),
+            Ok(_) if is_of_nexthop(&self.datagram) => return Ok(Heard::Nexthop),
             Ok(_) => {}
         }
         let events = messages(&self.datagram).into_iter().map(|message| match message.payload {
@@ -206,6 +226,13 @@ impl Listener {
         });
         Ok(events.collect::<Option<_>>().map_or(Heard::Lost, Heard::Events))
     }
+}
+
+/// The kernel gives each of these events a datagram of its own. What is in it does not matter:
+/// routes are read anew, and they are dumped with their nexthops' gateways.
+fn is_of_nexthop(datagram: &[u8]) -> bool {
+    let kind = datagram.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes);
+    kind.is_some_and(|kind| NEXTHOP_MESSAGES.contains(&kind))
 }
 
 /// The messages of a datagram. One that is not understood (a newer kernel's) is passed over.
@@ -248,6 +275,7 @@ mod tests {
         let ack = [36u32.to_ne_bytes(), [2, 0, 0, 0], [1, 0, 0, 0], [0; 4], [0; 4]].concat();
         for datagram in [&[][..], &[1, 0], &[0; 16], &[16, 0, 0, 0, 3, 0], &ack] {
             assert!(messages(datagram).is_empty(), "{datagram:?}");
+            assert!(!is_of_nexthop(datagram), "{datagram:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 
 use super::keep::{Ask, Keeper};
-use super::socket::{Heard, Listener, Requester, read_local_port_range};
+use super::socket::{Heard, Listener, Requester, TOPOLOGY_GROUPS, read_local_port_range};
 use super::view::{Change, KernelView, StationKey};
 use crate::control::{InterfaceSpec, Topology, WantedNeighbour};
 
@@ -30,7 +30,7 @@ pub async fn watch_topology(
     out: watch::Sender<Topology>,
 ) -> io::Result<()> {
     // Listens before it reads, so that no change falls between.
-    let mut listener = Listener::open()?;
+    let mut listener = Listener::open(TOPOLOGY_GROUPS)?;
     let mut follower = Follower::new(interfaces)?;
     let (mut change, mut may_change) = (Change::RereadAll, true);
     loop {
@@ -116,6 +116,9 @@ impl Follower {
                 let changes = events.iter().map(|event| self.view.apply(event));
                 changes.max().unwrap_or(Change::Done)
             }
+            // It is told before its routes change. Reading begins with the links, which the kernel
+            // gives only when it is done.
+            Heard::Nexthop => Change::Reread,
             Heard::Lost => {
                 tracing::info!("netlink events were lost; reading everything anew");
                 Change::RereadAll

@@ -2,17 +2,20 @@
 //!
 //! Everything a test makes belongs to its [`Lab`] and goes with it, also when the test panics.
 
+pub mod encapsulated;
 mod guideway;
 mod lab;
 mod network;
 mod peers;
 mod process;
+mod uml;
 
 pub use guideway::{Backend, Config, Guideway, Service, refused, refused_under};
 pub use lab::Lab;
 pub use network::{Namespace, Site, plug, switch};
-pub use peers::{Download, Hold, Nginx, get, serve, serve_all, storm, transfer, udp};
-pub use process::Process;
+pub use peers::{Download, Hold, Nginx, get, serve, serve_all, storm, testpeer, transfer, udp};
+pub use process::{Process, output, told};
+pub use uml::Uml;
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! Programs started by a test: bounded, and ended with it.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -57,6 +58,12 @@ impl Process {
 
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Writes to its standard input.
+    pub fn write_input(&self, text: &str) {
+        let mut input = self.child.stdin.as_ref().unwrap();
+        input.write_all(text.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", self.what));
     }
 
     /// Closes its standard input.

@@ -107,7 +107,11 @@ const VALUES: [(&str, &str, &str, &str); 25] = [
         "a link-local address",
         "10.1.0.100",
         "fe80::1",
-        "f:8:14: services[0].address: fe80::1 is a link-local address, of which every link has its \
+        "f:7:5: services[0].mode: nat needs an IPv6 address to translate to, and there is none in \
+         `snat`; wanted an entry with an IPv6 one in `snat`, or `mode: l2dsr`
+   7 |   - name: web
+     |     ^
+f:8:14: services[0].address: fe80::1 is a link-local address, of which every link has its \
          own; wanted a global or unique local IPv6 address
    8 |     address: fe80::1
      |              ^^^^^^^
