@@ -180,5 +180,80 @@ mod tests {
             let change = Change::NONE.double_word(old, new);
             prop_assert_eq!(change.applied_to(before), !fold(sum(&bytes)));
         }
+
+        #[test]
+        fn an_address_is_a_full_sum_again(
+            old in any::<[u8; 16]>(), new in any::<[u8; 16]>(), rest in any::<[u8; 4]>(),
+            is_v4 in any::<bool>(),
+        ) {
+            let used = if is_v4 { 4 } else { 16 };
+            let address = |octets: [u8; 16]| match is_v4 {
+                true => Address::v4(u32::from_be_bytes(*octets.first_chunk().unwrap())),
+                false => Address::v6(octets),
+            };
+            let bytes = |octets: [u8; 16]| [&[0x45], &rest[1..], &octets[..used]].concat();
+            let change = Change::NONE.address(address(old), address(new));
+            let before = !slow_sum(&bytes(old));
+            prop_assert_eq!(change.applied_to(before), !slow_sum(&bytes(new)));
+            prop_assert_eq!(Change::NONE.address(address(old), address(old)).applied_to(before), before);
+        }
+
+        #[test]
+        fn changes_add_up(
+            words in any::<[u16; 4]>(), news in any::<[u16; 4]>(), double in any::<[u32; 2]>(),
+        ) {
+            let bytes = |words: [u16; 4], double: u32| {
+                let words = words.map(u16::to_be_bytes).concat();
+                [&[0x45, 0], &words[..], &double.to_be_bytes()].concat()
+            };
+            let pairs = words.into_iter().zip(news);
+            let change = pairs.fold(Change::NONE, |change, (old, new)| change.word(old, new));
+            let change = change.double_word(double[0], double[1]);
+            let before = !slow_sum(&bytes(words, double[0]));
+            prop_assert_eq!(change.applied_to(before), !slow_sum(&bytes(news, double[1])));
+        }
+
+        /// Drawn byte by byte: RFC 9293 section 3.1, RFC 8200 section 8.1.
+        #[test]
+        fn pseudo_headers_are_those_of_the_rfcs(
+            source in any::<[u8; 16]>(), destination in any::<[u8; 16]>(), protocol in any::<u8>(),
+            len in any::<u16>(),
+        ) {
+            let [high, low] = len.to_be_bytes();
+            let v6 = [&source[..], &destination, &[0, 0, high, low, 0, 0, 0, protocol]].concat();
+            let (from, to) = (Address::v6(source), Address::v6(destination));
+            let sum = pseudo_header_sum(from, to, protocol, usize::from(len));
+            prop_assert_eq!(fold(sum), slow_sum(&v6));
+
+            let v4 = [&source[..4], &destination[..4], &[0, protocol, high, low]].concat();
+            let address = |octets: [u8; 16]| {
+                Address::v4(u32::from_be_bytes(*octets.first_chunk().unwrap()))
+            };
+            let (from, to) = (address(source), address(destination));
+            let sum = pseudo_header_sum(from, to, protocol, usize::from(len));
+            prop_assert_eq!(fold(sum), slow_sum(&v4));
+
+            let key = FlowKey {
+                source: from,
+                destination: to,
+                source_port: 1,
+                destination_port: 2,
+                protocol: u32::from(protocol),
+            };
+            prop_assert_eq!(pseudo_header_of(&key, usize::from(len)), sum);
+        }
+
+        #[test]
+        fn an_ipv4_header_adds_up_by_its_slow_sum(
+            mut header in proptest::array::uniform20(any::<u8>()), mend in any::<bool>(),
+        ) {
+            if mend {
+                header[10..12].fill(0);
+                let sum = !slow_sum(&header);
+                header[10..12].copy_from_slice(&sum.to_be_bytes());
+            }
+            prop_assert_eq!(ipv4_header_adds_up(&header), slow_sum(&header) == 0xffff);
+            prop_assert!(ipv4_header_adds_up(&header) || !mend);
+        }
     }
 }

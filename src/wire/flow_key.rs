@@ -138,3 +138,36 @@ impl fmt::Debug for FlowKey {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_40_plain_bytes() {
+        // Hashed and compared as they lie in memory: no gap may be in between.
+        assert_eq!(std::mem::size_of::<FlowKey>(), 2 * 16 + 2 * 2 + 4);
+        assert_eq!(std::mem::align_of::<FlowKey>(), 8);
+    }
+
+    #[test]
+    fn of_both_families() {
+        let rows = [
+            (Protocol::Tcp, "192.0.2.1:40000", "10.1.0.100:80", Family::Ipv4),
+            (Protocol::Udp, "[2001:db8::1]:5353", "[2001:db8::100]:53", Family::Ipv6),
+        ];
+        for (protocol, from, to, family) in rows {
+            let (source, destination): (SocketAddr, SocketAddr) =
+                (from.parse().unwrap(), to.parse().unwrap());
+            let key = FlowKey::new(protocol, source, destination);
+            assert_eq!((key.source_socket(), key.destination_socket()), (source, destination));
+            assert_eq!((key.family(), key.is_tcp()), (family, protocol == Protocol::Tcp));
+            assert_eq!(Protocol::from_number(key.protocol_number()), Some(protocol));
+            assert_eq!(key.to_string(), format!("{protocol} {from} -> {to}"));
+            assert_eq!(key.reversed(), FlowKey::new(protocol, destination, source));
+            assert_eq!(key.reversed().reversed(), key);
+        }
+        let key = FlowKey { protocol: 47, ..FlowKey::default() };
+        assert_eq!(key.to_string(), "protocol 47 [::]:0 -> [::]:0");
+    }
+}

@@ -161,6 +161,26 @@ mod tests {
                 ParseError::new(Layer::Ethernet, Fault::FrameEnds, 0, 14, 70_000),
                 "Ethernet at byte 0: wanted 14 bytes, the frame has 65535 left",
             ),
+            (
+                ParseError::new(Layer::Vlan, Fault::FrameEnds, 18, 4, 2),
+                "VLAN tag at byte 18: wanted 4 bytes, the frame has 2 left",
+            ),
+            (
+                ParseError::new(Layer::Ipv6, Fault::SourceRoute, 54, 0, 1),
+                "IPv6 at byte 54: wanted no source route, found one",
+            ),
+            (
+                ParseError::new(Layer::Icmpv6, Fault::MappedAddress, 54, 0, 1),
+                "ICMPv6 at byte 54: wanted no IPv4-mapped address, found one",
+            ),
+            (
+                ParseError::new(Layer::Ipv6, Fault::ChainTooLong, 118, 8, 9),
+                "IPv6 at byte 118: wanted at most 8 extension headers, found 9 or more",
+            ),
+            (
+                ParseError::new(Layer::Arp, Fault::AddressLengths, 14, 0x0604, 0x1010),
+                "ARP at byte 14: wanted address lengths 0x0604, found 0x1010",
+            ),
         ];
         for (error, text) in rows {
             assert_eq!(error.to_string(), text);

@@ -12,6 +12,11 @@ pub fn reply(kind: ReplyKind) -> &'static str {
             "Connections of no known flow: after a restart, after a service or its last backend \
              left, or of a scan. Many at once: look at the backends' health."
         }
+        ReplyKind::TooBig => {
+            "A sender learns the path's MTU: normal. Many: give all interfaces on the way the same \
+             MTU."
+        }
+        ReplyKind::TimeExceeded => "A traceroute; many at once: a routing loop.",
         ReplyKind::PortUnreachable => {
             "As `tcp_reset`, for UDP: no usable backend, or the service was removed."
         }
@@ -45,10 +50,10 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "The NEXT HOP column of status says why: no route, no answer to ARP, or the link is \
              down. Under l2dsr the backend has to be on a link."
         }
-        Why::TtlExceeded => "A routing loop, or a traceroute, which gets no answer here.",
+        Why::TtlExceeded => "A routing loop; the other packets of it are `icmp_time_exceeded`.",
         Why::ExceedsMtu => {
-            "Give all interfaces on the way the same MTU, or clamp the MSS at the clients' router: \
-             no ICMP error is sent for it."
+            "Give all interfaces on the way the same MTU, or let senders set don't-fragment: then \
+             they are told what fits (`icmp_too_big`)."
         }
         Why::NoHeadroom => BUG,
         Why::FlowTableFull => {
@@ -76,6 +81,13 @@ pub fn dropped(reason: DropReason) -> &'static str {
              can be read, or one queue."
         }
         Why::HandOverNoFrame => "Raise `limits.frames_per_queue`.",
+        Why::BadIcmpChecksum => "Damaged on the way, or made up. Many: capture at the sender.",
+        Why::BadQuote => {
+            "Broken or hostile senders, or errors about packets of other protocols. Many: capture."
+        }
+        Why::NoFlowForError => {
+            "A few are about flows that have just ended. Many: somebody makes them up."
+        }
         Why::IcmpNotHandled => {
             "Pings to a SNAT address, and ICMP errors about flows. Since path MTU discovery stands \
              on those, use one MTU on the whole way."

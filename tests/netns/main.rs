@@ -9,6 +9,7 @@ mod decap;
 mod dsr;
 mod errors;
 mod lab;
+mod mtu;
 mod nat;
 mod neighbours;
 mod queues;

@@ -88,7 +88,10 @@ pub fn echo_reply(view: &mut FrameView<'_>, request: &IpPacket) -> bool {
 pub fn icmp_error(view: &mut FrameView<'_>, refused: &IpPacket, error: IcmpError) -> bool {
     let may_quote = match refused.content {
         Content::Tcp(_) | Content::Udp | Content::Other | Content::EchoRequest => true,
-        Content::Fragment(fragment) => fragment.offset == 0,
+        // Of ICMP it may be an error's: what a fragment says is not looked at.
+        Content::Fragment(fragment) => {
+            fragment.offset == 0 && !matches!(refused.key.protocol_number(), ICMP | ICMPV6)
+        }
         Content::IcmpError | Content::Icmp | Content::NeighbourSolicitation(_) => false,
     };
     if !may_quote || !may_answer(view.bytes(), refused) {

@@ -136,16 +136,18 @@ fn turn_round(view: &mut FrameView<'_>, asked: &IpPacket, header: &Header) -> bo
 
 /// May this packet be answered at all: one sender, and to us alone?
 fn may_answer(frame: &[u8], asked: &IpPacket) -> bool {
-    let Some(&[a, b, c, d, e, g, h, i, j, k, l, m]) = frame.first_chunk::<12>() else {
-        return false;
-    };
-    let destination = MacAddress([a, b, c, d, e, g]);
-    let source = MacAddress([h, i, j, k, l, m]);
+    let Some([destination, source]) = macs(frame) else { return false };
     destination.is_station()
         && source.is_station()
         && asked.source().is_one_host()
         && asked.destination().is_one_host()
         && frame.len() >= usize::from(asked.end)
+}
+
+/// Destination and source of a frame.
+fn macs(frame: &[u8]) -> Option<[MacAddress; 2]> {
+    let &[a, b, c, d, e, g, h, i, j, k, l, m] = frame.first_chunk::<12>()?;
+    Some([MacAddress([a, b, c, d, e, g]), MacAddress([h, i, j, k, l, m])])
 }
 
 /// Gives the answer its length, padded with zeros (RFC 894) so that nothing of other frames that

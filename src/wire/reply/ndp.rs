@@ -1,6 +1,6 @@
 //! Neighbour advertisements (RFC 4861 section 4.4).
 
-use super::{Header, ICMPV6, turn_round};
+use super::{Header, ICMPV6, macs, turn_round};
 use crate::wire::packet::{Content, IPV6_LEN, IpPacket};
 use crate::wire::{Address, ETHERNET_LEN, FrameView, MacAddress};
 
@@ -22,8 +22,8 @@ const ALL_NODES_MAC: MacAddress = MacAddress([0x33, 0x33, 0, 0, 0, 1]);
 ///
 /// A solicitation from the unspecified address is a host's that wants the address for itself
 /// (duplicate address detection, RFC 4862 section 5.4.3): the answer goes to all nodes, unsolicited,
-/// and so defends the address. A solicitation that came over a router (hop limit below 255) is not
-/// answered.
+/// and so defends the address. A solicitation that came over a router (hop limit below 255), or not
+/// from one host for one host's address, is not answered.
 #[must_use]
 pub fn neighbour_advertisement(
     view: &mut FrameView<'_>,
@@ -31,10 +31,12 @@ pub fn neighbour_advertisement(
     our_mac: MacAddress,
 ) -> bool {
     let Content::NeighbourSolicitation(target) = asked.content else { return false };
-    if asked.hop_limit != HOP_LIMIT {
+    let is_probe = asked.source() == Address::UNSPECIFIED;
+    let is_of_one = (is_probe || asked.source().is_one_host())
+        && macs(view.bytes()).is_some_and(|[_, source]| source.is_station());
+    if asked.hop_limit != HOP_LIMIT || !is_of_one || !target.is_one_host() {
         return false;
     }
-    let is_probe = asked.source() == Address::UNSPECIFIED;
     let header = Header {
         source: target,
         destination: if is_probe { ALL_NODES } else { asked.source() },

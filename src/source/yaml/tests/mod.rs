@@ -1,5 +1,6 @@
 //! Whole files: what is read, and what each mistake is answered with.
 
+mod addresses;
 mod hostile;
 mod mistakes;
 

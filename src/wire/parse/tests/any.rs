@@ -191,4 +191,31 @@ proptest! {
             prop_assert!(matches!(parse(&frame), ParseOutcome::Malformed(_)));
         }
     }
+
+    /// Whatever stood in them before.
+    #[test]
+    fn headers_are_all_written(
+        before in proptest::sample::select(s::ALL), cut in any::<proptest::sample::Index>(),
+        sample in proptest::sample::select(s::ALL), tags in proptest::sample::select(TAGS.as_slice()),
+        flips in flips(), mend in any::<bool>(),
+    ) {
+        let mut frame = s::tagged(&bytes(sample.1), tags);
+        flip(&mut frame, flips);
+        if mend {
+            mend_header(&mut frame);
+        }
+        let (mut fresh, mut used) = (Headers::NONE, Headers::NONE);
+        let before = bytes(before.1);
+        // Whole, and what has gone wrong half-way.
+        let _ = parse_into(&before, &mut used);
+        let _ = parse_into(&before[..cut.index(before.len())], &mut used);
+        let kind = parse_into(&frame, &mut fresh);
+        prop_assert_eq!(parse_into(&frame, &mut used), kind);
+        if kind.is_ok() {
+            prop_assert_eq!(used.link, fresh.link);
+        }
+        if kind == Ok(Kind::Ip) {
+            prop_assert_eq!(used.ip, fresh.ip);
+        }
+    }
 }

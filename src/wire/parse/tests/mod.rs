@@ -5,6 +5,7 @@ mod any;
 mod extensions;
 mod fragments;
 mod oracle;
+mod plain;
 mod refused;
 mod refused_ipv6;
 

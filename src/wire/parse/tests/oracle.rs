@@ -166,10 +166,12 @@ fn difference(frame: &[u8]) -> Option<String> {
     let told = |what: &str| Some(format!("{what}: {outcome:?}\n{frame:02x?}"));
     match SlicedPacket::from_ethernet(frame) {
         Ok(sliced) => match (theirs(frame, &sliced), ours(&outcome)) {
-            (Some(theirs), Some(ours)) if ours == theirs => match is_to_be_refused(frame, &sliced) {
-                true => told("both read it, and we should not"),
-                false => None,
-            },
+            (Some(theirs), Some(ours)) if ours == theirs => {
+                match is_to_be_refused(frame, &sliced) {
+                    true => told("both read it, and we should not"),
+                    false => None,
+                }
+            }
             (Some(theirs), None) => match is_excused(frame, &sliced, &outcome) {
                 true => None,
                 false => told(&format!("only they read it: {theirs:?}")),

@@ -4,21 +4,13 @@ use smoltcp::wire::{IcmpRepr, Icmpv4Repr, Icmpv6Repr};
 
 use super::*;
 
-const REQUESTS: [&str; 4] = [
-    s::ECHO_REQUEST,
-    s::ECHO_REQUEST_IP_OPTIONS,
-    s::ECHO_REQUEST_V6,
-    s::ECHO_REQUEST_V6_OPTIONS,
-];
+const REQUESTS: [&str; 4] =
+    [s::ECHO_REQUEST, s::ECHO_REQUEST_IP_OPTIONS, s::ECHO_REQUEST_V6, s::ECHO_REQUEST_V6_OPTIONS];
 
 fn reply_of(family: Family, data: &[u8]) -> IcmpRepr<'_> {
     match family {
-        Family::Ipv4 => {
-            IcmpRepr::Ipv4(Icmpv4Repr::EchoReply { ident: 0xbeef, seq_no: 1, data })
-        }
-        Family::Ipv6 => {
-            IcmpRepr::Ipv6(Icmpv6Repr::EchoReply { ident: 0xbeef, seq_no: 1, data })
-        }
+        Family::Ipv4 => IcmpRepr::Ipv4(Icmpv4Repr::EchoReply { ident: 0xbeef, seq_no: 1, data }),
+        Family::Ipv6 => IcmpRepr::Ipv6(Icmpv6Repr::EchoReply { ident: 0xbeef, seq_no: 1, data }),
     }
 }
 

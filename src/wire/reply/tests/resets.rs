@@ -95,7 +95,7 @@ fn a_reset_is_not_answered_whatever_else_it_is() {
 #[test]
 fn a_reset_needs_no_room() {
     for sample in SEGMENTS {
-        let mut frame = bytes(sample);
+        let mut frame = segment(sample, 0x10, 0);
         let (asked, len) = (s::ip(&frame), frame.len());
         let mut view = FrameView::new(&mut frame, 0, len);
         assert!(tcp_reset(&mut view, &asked), "{sample}");

@@ -40,12 +40,7 @@ fn the_link_header_byte_by_byte() {
             "020101010101 020202020202 8100 000a 86dd",
         ),
         ("none of two tags", s::UDP_QINQ, Tags::NONE, "020101010101 020202020202 0800"),
-        (
-            "both tags",
-            s::UDP_QINQ,
-            qinq(),
-            "020101010101 020202020202 88a8 0064 8100 000a 0800",
-        ),
+        ("both tags", s::UDP_QINQ, qinq(), "020101010101 020202020202 88a8 0064 8100 000a 0800"),
         (
             "a second tag",
             s::TCP_SYN_VLAN,
@@ -80,26 +75,25 @@ fn any_tags_in_any_room() {
         (qinq(), "88a8 0064 8100 000a"),
         (Tags::customer(1).with_inner(2, false).unwrap(), "8100 0001 8100 0002"),
     ];
+    let rooms = [0, 1, 3, 4, 7, 8, 64].map(|before| [0, 3, 4, 8].map(|after| (before, after)));
     for (name, sample) in s::ALL {
-        for (tags, text) in kinds {
-            for (before, after) in
-                [0, 1, 3, 4, 7, 8, 64].into_iter().flat_map(|before| [0, 3, 4, 8].map(|after| (before, after)))
-            {
-                let frame = bytes(sample);
-                let link = packet(&frame).link;
-                let mut chunk = [vec![0xee; before], frame.clone(), vec![0xee; after]].concat();
-                let untouched = chunk.clone();
-                let mut view = FrameView::new(&mut chunk, before, frame.len());
-                let growth = tags.header_len().saturating_sub(link.end());
-                let done = set_link(&mut view, &link, &MACS, tags);
-                assert_eq!(done, growth <= before || growth <= after, "{name}, {tags}");
-                if done {
-                    assert_eq!(view.bytes(), relinked(&frame, &link, text), "{name}, {tags}");
-                    continue;
-                }
-                assert_eq!((view.start(), view.len()), (before, frame.len()), "{name}, {tags}");
-                assert_eq!(chunk, untouched, "{name}, {tags}: nothing done");
+        let frame = bytes(sample);
+        let link = packet(&frame).link;
+        for ((tags, text), &(before, after)) in
+            kinds.iter().flat_map(|kind| rooms.as_flattened().iter().map(move |room| (kind, room)))
+        {
+            let mut chunk = [vec![0xee; before], frame.clone(), vec![0xee; after]].concat();
+            let untouched = chunk.clone();
+            let mut view = FrameView::new(&mut chunk, before, frame.len());
+            let growth = tags.header_len().saturating_sub(link.end());
+            let done = set_link(&mut view, &link, &MACS, *tags);
+            assert_eq!(done, growth <= before || growth <= after, "{name}, {tags}");
+            if done {
+                assert_eq!(view.bytes(), relinked(&frame, &link, text), "{name}, {tags}");
+                continue;
             }
+            assert_eq!((view.start(), view.len()), (before, frame.len()), "{name}, {tags}");
+            assert_eq!(chunk, untouched, "{name}, {tags}: nothing done");
         }
     }
 }

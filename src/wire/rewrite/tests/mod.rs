@@ -1,6 +1,7 @@
 //! Every change against a slow second version, which writes the fields and makes the checksums from
 //! all the bytes.
 
+mod errors;
 mod fragments;
 mod link;
 
@@ -138,10 +139,9 @@ fn nat_byte_by_byte() {
 
 #[test]
 fn udp_without_a_checksum_stays_without() {
-    for (sample, at, source) in [
-        (s::UDP_NO_CHECKSUM, 40, "192.0.2.1:9"),
-        (s::UDP_NO_CHECKSUM_V6, 60, "[2001:db8:9::1]:9"),
-    ] {
+    for (sample, at, source) in
+        [(s::UDP_NO_CHECKSUM, 40, "192.0.2.1:9"), (s::UDP_NO_CHECKSUM_V6, 60, "[2001:db8:9::1]:9")]
+    {
         let mut frame = bytes(sample);
         let before = transport(&frame);
         translate(&mut frame, &before, Some(endpoint(source)), None);
