@@ -49,7 +49,10 @@ pub(super) fn classify(
         return NOT_OURS;
     }
     match parse_into(frame, headers) {
-        Ok(Kind::Ip) => classify_packet(snapshot, headers, frame),
+        Ok(Kind::Ip) => match classify_plain(snapshot, headers) {
+            Some(class) => class,
+            None => classify_packet(snapshot, headers, frame),
+        },
         Ok(Kind::Arp) => match parse_arp(frame, &headers.link) {
             Ok(Some(arp)) => classify_arp(snapshot, &arp),
             Ok(None) => NOT_OURS,
@@ -71,7 +74,21 @@ fn reason_of(error: &ParseError) -> DropReason {
     }
 }
 
+/// What nearly all packets are, asked first: from one station to us alone, TCP or UDP, of a service
+/// or for a SNAT address.
 #[inline]
+fn classify_plain(snapshot: &Snapshot, headers: &Headers) -> Option<Class> {
+    let is_to_one = !headers.link.destination.is_group() && headers.link.source.is_station();
+    if !is_to_one || !headers.ip.is_transport() {
+        return None;
+    }
+    if let Some((service, _)) = snapshot.find_service(&headers.ip.key) {
+        return Some(Class::Forward(service));
+    }
+    is_snat(snapshot, &headers.ip.key).then_some(Class::Back)
+}
+
+#[inline(never)]
 fn classify_packet(snapshot: &Snapshot, headers: &Headers, frame: &[u8]) -> Class {
     let class = classify_ip(snapshot, &headers.ip, frame);
     // A solicitation is sent to a group of hosts.

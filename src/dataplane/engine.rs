@@ -185,6 +185,7 @@ impl Engine {
     ) -> Outcome {
         let mut prepared = Prepared::NONE;
         self.prepare(snapshot, arrival, frame.bytes(), &mut prepared);
+        self.look_ahead(snapshot, std::slice::from_mut(&mut prepared));
         self.finish(snapshot, now, &prepared, frame)
     }
 
@@ -287,9 +288,15 @@ impl Engine {
             Class::Settled(verdict) => verdict,
             Class::Forward(service) => {
                 let looked = Looked { hash: prepared.hash, guess: prepared.guess };
-                self.forward(&turn, service, ip, looked, frame)
+                match self.forward_plain(&turn, service, ip, looked.guess, frame) {
+                    Some(verdict) => verdict,
+                    None => self.forward(&turn, service, ip, looked, frame),
+                }
             }
-            Class::Back => self.back(&turn, ip, prepared.hash, frame),
+            Class::Back => match self.back_plain(&turn, ip, prepared.guess, frame) {
+                Some(verdict) => verdict,
+                None => self.back(&turn, ip, prepared.hash, frame),
+            },
             Class::Echo => self.answer_echo(&turn, ip, frame),
             Class::Solicitation => self.answer_solicitation(&turn, ip, frame),
             Class::Arp => self.answer_arp(&turn, frame),

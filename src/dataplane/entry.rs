@@ -113,9 +113,14 @@ impl Flow {
     }
 
     /// Is it the flow of a client's packet with this key?
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_of(&self, key: &FlowKey) -> bool {
-        self.key() == *key && self.is_in_use()
+        // Field by field in place: a key made of it for comparing would be written and read again.
+        let is_other = (self.source.differs(key.source) | self.destination.differs(key.destination))
+            | u64::from(self.source_port ^ key.source_port)
+            | u64::from(self.destination_port ^ key.destination_port)
+            | u64::from(u32::from(self.protocol) ^ key.protocol);
+        is_other == 0 && self.is_in_use()
     }
 
     #[inline]

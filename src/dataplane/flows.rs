@@ -102,7 +102,10 @@ impl Flows {
 
     #[inline]
     fn place_of_return(&self, hash: u64, key: &FlowKey) -> Option<FlowPlace> {
-        self.table.find_return(hash, |flow| self.return_key(flow).is_some_and(|its| its == *key))
+        self.table.find_return(hash, |flow| {
+            let block = flow.binding().and_then(|(block, high)| Some((self.pool.key(block)?, high)));
+            block.is_some_and(|(block, high)| block.is_return_key(high, key))
+        })
     }
 
     /// The flow's backend, if the snapshot has it as it was when the flow began. A state in which it
@@ -176,7 +179,7 @@ impl Flows {
         }
         let (backend, state, flags) = (flow.backend, flow.state, flow.flags);
         self.count_packet(backend, passing.from, passing.frame_len);
-        if !goes_on(state, flags, passing) {
+        if !goes_on(state, flags, passing.from, passing.segment) {
             self.step(place, passing);
         }
     }
@@ -339,11 +342,11 @@ impl Flows {
 
 /// Is it a packet of a connection in the middle of its life, or of UDP, which changes nothing?
 #[inline]
-fn goes_on(state: u8, flags: u16, passing: &Passing) -> bool {
+pub(super) fn goes_on(state: u8, flags: u16, from: Side, segment: TcpFlags) -> bool {
     const CHANGING: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST);
-    let is_known = passing.from == Side::Client || flags & SEEN_BACKEND != 0;
+    let is_known = from == Side::Client || flags & SEEN_BACKEND != 0;
     let is_quiet = state == FlowState::Established as u8 || state == FlowState::Udp as u8;
-    is_known && is_quiet && !passing.segment.intersects(CHANGING)
+    is_known && is_quiet && !segment.intersects(CHANGING)
 }
 
 /// Has the flow been without a packet for longer than its state allows?

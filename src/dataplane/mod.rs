@@ -10,6 +10,7 @@ mod counters;
 mod egress;
 mod engine;
 mod icmp;
+mod plain;
 mod entry;
 mod flow_events;
 mod flow_hash;

@@ -33,6 +33,16 @@ impl BlockKey {
         }
     }
 
+    /// Is it the return key of the flow with the port whose high byte this is?
+    #[inline(always)]
+    pub(super) fn is_return_key(&self, high: u8, key: &FlowKey) -> bool {
+        let is_other = (self.backend.differs(key.source) | self.snat.differs(key.destination))
+            | u64::from(self.backend_port ^ key.source_port)
+            | u64::from(u16::from_be_bytes([high, self.shard]) ^ key.destination_port)
+            | u64::from(u32::from(self.protocol) ^ key.protocol);
+        is_other == 0
+    }
+
     /// The return key of the flow with the port whose high byte this is.
     #[inline]
     pub(super) fn return_key(&self, high: u8) -> FlowKey {

@@ -77,6 +77,12 @@ impl Address {
         (self.high, self.low)
     }
 
+    /// 0 when the other one is the same: for comparing several things with one branch.
+    #[inline(always)]
+    pub const fn differs(self, other: Address) -> u64 {
+        (self.high ^ other.high) | (self.low ^ other.low)
+    }
+
     /// All 128 bits; of an IPv4 address, of its mapped form.
     #[inline]
     pub const fn bits(self) -> u128 {

@@ -32,7 +32,7 @@ const ICMP_CHECKSUM: usize = 2;
 
 /// Gives the frame the link header for its next station: `macs` are destination and source. With
 /// other tags than it came with, the frame begins elsewhere. `false`, and nothing done, when there is no room in front for more tags.
-#[inline]
+#[inline(always)]
 pub fn set_link(
     view: &mut FrameView<'_>,
     came_with: &Link,

@@ -152,8 +152,8 @@ mod tests {
         #[test]
         fn hash_is_the_slow_hash(
             low in any::<[u8; 20]>(), high in any::<[u8; 20]>(),
-            source in any::<[u8; 16]>(), destination in any::<[u8; 16]>(), ports in any::<[u8; 4]>(),
-            is_v4 in any::<bool>(),
+            source in any::<[u8; 16]>(), destination in any::<[u8; 16]>(),
+            ports in any::<[u8; 4]>(), is_v4 in any::<bool>(),
         ) {
             let key: [u8; KEY_LEN] = [low, high].concat().try_into().unwrap();
             let used = if is_v4 { 4 } else { 16 };

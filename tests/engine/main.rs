@@ -1,5 +1,6 @@
 //! The engine by its public face: frames in, verdicts and frames out, and every counter compared.
 
+mod ahead;
 mod cut;
 mod direct;
 mod errors;

@@ -6,7 +6,7 @@ use crate::support::{
 
 /// Gives every backend the VIP on loopback. It answers for it, but neither answers ARP for it nor
 /// asks in its name: a client would learn the backend's MAC for the VIP from that.
-fn serve_the_vip(site: &Site, options: &str) -> Vec<Process> {
+pub fn serve_the_vip(site: &Site, options: &str) -> Vec<Process> {
     (1..)
         .zip(&site.backends)
         .map(|(number, backend)| {

@@ -7,7 +7,7 @@ use crate::support::{
 const LINES: &str = "--greet 0.0.0.0:7000 --lines 0.0.0.0:7001 --udp 0.0.0.0:7002";
 
 /// Received frames have a verdict each, and what was to leave has left.
-fn assert_every_frame_has_a_verdict(guideway: &Guideway) {
+pub fn assert_every_frame_has_a_verdict(guideway: &Guideway) {
     let counters = guideway.status()["counters"].clone();
     let sum = |name: &str| -> u64 {
         counters[name].as_object().unwrap().values().map(|value| value.as_u64().unwrap()).sum()

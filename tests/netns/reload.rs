@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Backend, Config, Download, Guideway, Hold, Lab, Service, Site, serve, serve_all, storm,
-    wait_until,
+    transfer, wait_until,
 };
 
 /// Flows that ended are forgotten soon, so that a test sees backends leave.
@@ -198,4 +198,42 @@ fn a_removed_service_tells_its_clients() {
     assert_eq!(names(&report), ["kernel"], "{report}");
     let report = storm(&site.client, "--to 10.1.0.101:7000 --count 20");
     assert_eq!(report["answered"], 20, "{report}");
+}
+
+#[test]
+fn another_mode_is_for_new_flows_only() {
+    let Some(lab) = Lab::new("rlmode") else { return };
+    let site = Site::one_arm(&lab, 2, 1);
+    let _peers = super::dsr::serve_the_vip(&site, "--greet 0.0.0.0:7000 --lines 0.0.0.0:7001");
+    let with_mode = |mode: &str| {
+        let of = |name, port| nat(name, port, 2).line(&format!("mode: {mode}"));
+        Config::new(&["eth1"], "10.1.0.10").with(of("greet", 7000)).with(of("lines", 7001))
+    };
+    let guideway = Guideway::start(&lab, &site.balancer, &with_mode("nat"));
+    let bytes_of_a_transfer = || {
+        let received = || guideway.status()["counters"]["received_bytes"].as_u64().unwrap();
+        let before = received();
+        let report = transfer(&site.client, "--to 10.1.0.100:7001 --get 10000000");
+        assert_eq!(report["is_same"], true, "{report}");
+        received() - before
+    };
+    let old = Hold::open(&site.client, "old.log", "--to 10.1.0.100:7001 --connections 20");
+    assert!(bytes_of_a_transfer() > 10_000_000, "answers come back through the balancer");
+    guideway.reload(&lab, &with_mode("l2dsr"));
+    assert!(bytes_of_a_transfer() < 5_000_000, "new flows' answers do not");
+    let new = Hold::open(&site.client, "new.log", "--to 10.1.0.100:7001 --connections 20");
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 200");
+    assert_eq!(report["answered"], 200, "{report}");
+    let retired = |name: &str| {
+        let backends = guideway.service(name)["backends"].clone();
+        backends.as_array().unwrap().iter().filter(|backend| backend["state"] == "retired").count()
+    };
+    assert_eq!(retired("lines"), 2, "the old connections' backends");
+
+    guideway.reload(&lab, &with_mode("nat"));
+    for (hold, which) in [(old, "by NAT"), (new, "directly")] {
+        let report = hold.close();
+        assert_eq!((&report["alive"], &report["moved"]), (&20.into(), &0.into()), "{which}: {report}");
+    }
+    wait_until("the last of them to be forgotten", || retired("lines") == 0);
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::report::{self, Failures};
 pub struct Options {
     /// The VIP and port of a `--lines` server
     #[arg(long)]
-    to: SocketAddrV4,
+    to: SocketAddr,
     /// How many connections
     #[arg(long, default_value_t = 50)]
     connections: usize,
@@ -98,7 +98,7 @@ pub async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn open(to: SocketAddrV4) -> std::io::Result<Held> {
+async fn open(to: SocketAddr) -> std::io::Result<Held> {
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);

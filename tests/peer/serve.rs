@@ -3,7 +3,7 @@
 //! `--greet` says its name and closes first, so that TIME_WAIT is the server's. `--lines` understands
 //! `NAME`, `ECHO text`, `GET bytes seed bytes_per_second` and `PUT bytes seed`, a line each.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ pub struct Options {
     name: String,
     /// Say the name and close first
     #[arg(long)]
-    greet: Vec<SocketAddrV4>,
+    greet: Vec<SocketAddr>,
     /// Understand lines
     #[arg(long)]
-    lines: Vec<SocketAddrV4>,
+    lines: Vec<SocketAddr>,
     /// Answer each datagram with the name, a blank and the datagram
     #[arg(long)]
     udp: Vec<SocketAddr>,
@@ -51,10 +51,10 @@ pub async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn listen(address: SocketAddrV4) -> std::io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    socket.bind(address.into())?;
+    socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 

@@ -1,7 +1,7 @@
 //! Many short TCP connections to a `--greet` server.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::report::{self, Failures, Latencies};
 pub struct Options {
     /// The VIP and port
     #[arg(long)]
-    to: SocketAddrV4,
+    to: SocketAddr,
     /// Connections in all
     #[arg(long, default_value_t = 1000)]
     count: u64,
@@ -24,7 +24,7 @@ pub struct Options {
     concurrency: u64,
     /// Source addresses, taken in turn; none: the system's choice
     #[arg(long, value_delimiter = ',')]
-    from: Vec<Ipv4Addr>,
+    from: Vec<IpAddr>,
     /// One connection takes at most this long, in milliseconds
     #[arg(long, default_value_t = 10_000)]
     timeout_ms: u64,
@@ -106,12 +106,13 @@ async fn ask(
     number: u64,
     connects: &mut Vec<Duration>,
 ) -> std::io::Result<String> {
-    let socket = TcpSocket::new_v4()?;
+    let socket =
+        if options.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(from) = options.from.get(number as usize % options.from.len().max(1)) {
-        socket.bind(SocketAddrV4::new(*from, 0).into())?;
+        socket.bind(SocketAddr::new(*from, 0))?;
     }
     let before = Instant::now();
-    let mut stream = socket.connect(options.to.into()).await?;
+    let mut stream = socket.connect(options.to).await?;
     connects.push(before.elapsed());
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

@@ -1,6 +1,6 @@
 //! One transfer to or from a `--lines` server, every byte compared.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -13,7 +13,7 @@ use crate::{report, serve};
 pub struct Options {
     /// The VIP and port
     #[arg(long)]
-    to: SocketAddrV4,
+    to: SocketAddr,
     /// Bytes to fetch
     #[arg(long, default_value_t = 0)]
     get: u64,

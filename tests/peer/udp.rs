@@ -1,7 +1,7 @@
 //! UDP questions, each from one of several sockets, one at a time on each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -13,7 +13,7 @@ use crate::report::{self, Failures};
 pub struct Options {
     /// The VIP and port
     #[arg(long)]
-    to: SocketAddrV4,
+    to: SocketAddr,
     /// Sockets, each with a source port of its own
     #[arg(long, default_value_t = 20)]
     sockets: u64,
@@ -49,7 +49,8 @@ pub async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn ask_from_one(options: &Options, number: u64, report: &mut Report) -> std::io::Result<()> {
-    let socket = UdpSocket::bind("0.0.0.0:0").await?;
+    let any = if options.to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).await?;
     socket.connect(options.to).await?;
     let mut names = BTreeSet::new();
     let mut question = vec![0; options.bytes];

@@ -47,7 +47,7 @@ fn check_has_snat(
     desired: &DesiredState,
     refusals: &mut Vec<Refusal>,
 ) {
-    let fits = |snat: &SnatSpec| snat.address.is_ipv4() == service.address.is_ipv4();
+    let fits = |snat: &SnatSpec| family(snat.address) == family(service.address);
     if service.mode != Mode::Nat || desired.snat.iter().any(fits) {
         return;
     }

@@ -93,12 +93,14 @@ pub struct Backend {
 }
 
 impl Service {
-    /// TCP by NAT to backends `b1`, `b2`, … at `network.11` and up, on the same port as the VIP.
+    /// TCP by NAT to backends `b1`, `b2`, … at `network.11` and up, on the same port as the VIP; of
+    /// an IPv6 network such as `2001:db8:2:`, at `network:11` and up.
     pub fn nat(name: &str, vip: &str, port: u16, network: &str, backends: u8) -> Service {
+        let separator = if network.contains(':') { ':' } else { '.' };
         let backends = (1..=backends)
             .map(|number| Backend {
                 name: format!("b{number}"),
-                address: format!("{network}.{}", 10 + number),
+                address: format!("{network}{separator}{}", 10 + number),
                 port,
                 more: String::new(),
             })

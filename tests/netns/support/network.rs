@@ -71,6 +71,15 @@ impl Namespace {
         }
     }
 
+    /// Turns IPv6 on for an interface, with an address that is used at once.
+    pub fn add_ipv6(&self, interface: &str, address: &str) {
+        self.run(&format!(
+            "sysctl -qw net.ipv6.conf.{interface}.accept_dad=0 net.ipv6.conf.{interface}.accept_ra=0
+             sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=0
+             ip -6 address add {address} dev {interface} nodad"
+        ));
+    }
+
     /// The MAC of an interface.
     pub fn mac(&self, interface: &str) -> String {
         let show = format!("ip -br link show {interface} | awk '{{ print $3 }}'");
@@ -116,6 +125,8 @@ impl Site {
     pub const VIP: &'static str = "10.1.0.100";
     pub const CLIENT: &'static str = "10.1.0.50";
     pub const BALANCER: &'static str = "10.1.0.1";
+    pub const VIP_6: &'static str = "2001:db8:1::100";
+    pub const BALANCER_6: &'static str = "2001:db8:1::1";
 
     /// One arm: everybody on one switch, 10.1.0.0/24; backends are 10.1.0.11 and up. The balancer's
     /// interface is `eth1`.
@@ -152,6 +163,22 @@ impl Site {
             })
             .collect();
         Site { client, balancer, backends, switches: vec![front, back] }
+    }
+
+    /// Gives everybody IPv6, too: 2001:db8:1::/64 in front and, with two arms, 2001:db8:2::/64 at the
+    /// back, each host with the last number of its IPv4 address.
+    pub fn with_ipv6(self) -> Site {
+        let has_two_arms = self.switches.len() > 1;
+        self.client.add_ipv6("eth0", "2001:db8:1::50/64");
+        self.balancer.add_ipv6("eth1", "2001:db8:1::1/64");
+        if has_two_arms {
+            self.balancer.add_ipv6("eth2", "2001:db8:2::1/64");
+        }
+        let net = if has_two_arms { 2 } else { 1 };
+        for (number, backend) in (11..).zip(&self.backends) {
+            backend.add_ipv6("eth0", &format!("2001:db8:{net}::{number}/64"));
+        }
+        self
     }
 }
 

@@ -141,7 +141,9 @@ proptest! {
 
     #[test]
     fn any_bytes_behind_a_link_header(
-        link in proptest::sample::select(vec!["0800", "86dd", "0806", "8100", "88a8", "8100 000a 86dd"]),
+        link in proptest::sample::select(
+            vec!["0800", "86dd", "0806", "8100", "88a8", "8100 000a 86dd"],
+        ),
         rest in proptest::collection::vec(any::<u8>(), 0..200),
         first in proptest::sample::select(vec![0x45u8, 0x46, 0x60, 0x00]),
     ) {
@@ -196,7 +198,8 @@ proptest! {
     #[test]
     fn headers_are_all_written(
         before in proptest::sample::select(s::ALL), cut in any::<proptest::sample::Index>(),
-        sample in proptest::sample::select(s::ALL), tags in proptest::sample::select(TAGS.as_slice()),
+        sample in proptest::sample::select(s::ALL),
+        tags in proptest::sample::select(TAGS.as_slice()),
         flips in flips(), mend in any::<bool>(),
     ) {
         let mut frame = s::tagged(&bytes(sample.1), tags);

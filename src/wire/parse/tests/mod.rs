@@ -1,5 +1,6 @@
 //! Good frames and what they say; what stays good and what is none of ours. Beside it: what is
-//! refused, extension headers, fragments, any bytes, and etherparse's whole-packet parser for oracle.
+//! refused, extension headers, fragments, any bytes, the quick way against the slow one, and
+//! etherparse's parser of whole packets for an oracle.
 
 mod any;
 mod extensions;

@@ -52,8 +52,8 @@ fn answered(frame: &[u8], answer: Answer) -> Option<Vec<u8>> {
     answer(&mut view, &asked).then(|| view.bytes().to_vec())
 }
 
-/// MACs and addresses are swapped, tags are as they were, and the answer has the least length or its
-/// own.
+/// MACs and addresses are swapped, tags are as they were, and the answer has the least length or
+/// its own.
 fn is_turned_round(asked: &[u8], answer: &[u8]) {
     let (before, after) = (packet(asked).link, packet(answer).link);
     let (asked_ip, ip) = (s::ip(asked), s::ip(answer));
