@@ -168,6 +168,9 @@ fn it_is_no_relay_and_follows_addresses() {
     assert!(counters["dropped_destination"].as_u64() >= Some(3), "{counters}");
 }
 
+/// Description, program it is started by, options, exit code, words of the message.
+type Refusal<'a> = (&'a str, &'a [&'a str], &'a str, i32, &'a [&'a str]);
+
 #[test]
 fn what_goes_wrong_is_told() {
     let Some(lab) = Lab::new("decaperr") else { return };
@@ -179,7 +182,7 @@ fn what_goes_wrong_is_told() {
         let output = output(&mut command);
         (output.status.code(), told(&output))
     };
-    let rows: [(&str, &[&str], &str, i32, &[&str]); 6] = [
+    let rows: [Refusal<'_>; 6] = [
         ("no interface", &[], "--interface eth9", 1, &["no interface `eth9`", "ip link"]),
         ("no such interface, checked", &[], "--interface eth9 --check", 1, &["`eth9`", "ip link"]),
         ("no rights", &bare, "--interface eth0", 1, &["no permission to", "run as root"]),

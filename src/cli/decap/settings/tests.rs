@@ -13,8 +13,11 @@ fn facts() -> InterfaceFacts {
     InterfaceFacts { name: "eth1".to_string(), own, all, mtu: 1552 }
 }
 
-fn machine(rows: &[(&str, &str, u8)]) -> BTreeSet<MachineAddress> {
-    let of = |&(interface, address, prefix_len): &(&str, &str, u8)| MachineAddress {
+/// Interface, address, and bits of its network.
+type Place = (&'static str, &'static str, u8);
+
+fn machine(rows: &[Place]) -> BTreeSet<MachineAddress> {
+    let of = |&(interface, address, prefix_len): &Place| MachineAddress {
         interface: interface.to_string(),
         address: address.parse().unwrap(),
         prefix_len,
@@ -25,7 +28,7 @@ fn machine(rows: &[(&str, &str, u8)]) -> BTreeSet<MachineAddress> {
 /// Everything that is not fine: setting, state and command.
 fn problems(
     facts: &InterfaceFacts,
-    addresses: &[(&str, &str, u8)],
+    addresses: &[Place],
     vips: &[&str],
 ) -> Vec<(String, State, Option<String>)> {
     let vips: Vec<IpAddr> = vips.iter().map(|vip| vip.parse().unwrap()).collect();
@@ -36,7 +39,7 @@ fn problems(
 }
 
 const VIP: &str = "10.1.0.100";
-const ON_LO: &[(&str, &str, u8)] = &[("lo", VIP, 32), ("eth1", "10.1.0.11", 24)];
+const ON_LO: &[Place] = &[("lo", VIP, 32), ("eth1", "10.1.0.11", 24)];
 
 #[test]
 fn a_machine_that_is_set_right_has_no_problem() {
@@ -111,7 +114,7 @@ fn sysctls_by_row() {
 #[test]
 fn vips_by_row() {
     let add = "ip address add 10.1.0.100/32 dev lo";
-    let rows: [(&str, &[(&str, &str, u8)], Option<String>); 5] = [
+    let rows: [(&str, &[Place], Option<String>); 5] = [
         ("nowhere", &[], Some(add.to_string())),
         (
             "on the interface itself",
