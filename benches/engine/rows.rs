@@ -162,7 +162,8 @@ fn pass_all(
     for turn in (0..packets).step_by(BATCH) {
         let count = BATCH.min(packets - turn);
         frames.make(turn as u32, count, flags);
-        let forwarded = batch(engine, snapshot, frames, (turn, count), arrival, &mut prepared, |_, _| ());
+        let forwarded =
+            batch(engine, snapshot, frames, (turn, count), arrival, &mut prepared, |_, _| ());
         assert_eq!(forwarded, count, "a packet was not forwarded");
     }
 }
@@ -210,12 +211,20 @@ fn open(
         let order: Vec<u32> =
             (0..count).map(|number| frames.flow_of((turn + number) as u32)).collect();
         let arrival = Arrival::Received(world::CLIENTS);
-        let forwarded = batch(engine, snapshot, frames, (turn, count), arrival, &mut prepared, |number, out| {
-            let ParseOutcome::Parsed(packet) = parse(out) else { return };
-            if let (Body::Ip(ip), Some(sent)) = (packet.body, sent.as_mut()) {
-                sent[order[number - turn] as usize] = ip.key;
-            }
-        });
+        let forwarded = batch(
+            engine,
+            snapshot,
+            frames,
+            (turn, count),
+            arrival,
+            &mut prepared,
+            |number, out| {
+                let ParseOutcome::Parsed(packet) = parse(out) else { return };
+                if let (Body::Ip(ip), Some(sent)) = (packet.body, sent.as_mut()) {
+                    sent[order[number - turn] as usize] = ip.key;
+                }
+            },
+        );
         assert_eq!(forwarded, count, "a flow was not opened");
     }
 }

@@ -129,7 +129,8 @@ mod tests {
             backend(2, 1, BackendState::Active, "10.2.0.2:80"),
             backend(3, 9, BackendState::Draining, "192.0.2.9:80"),
         ];
-        let hop = NextHop { port: PortId(0), tags: Tags::NONE, mac: MacAddress([2, 0, 0, 0, 0, 7]) };
+        let hop =
+            NextHop { port: PortId(0), tags: Tags::NONE, mac: MacAddress([2, 0, 0, 0, 0, 7]) };
         backends[0].as_mut().unwrap().next_hop = Some(hop);
         let network = "10.2.0.0".parse().unwrap();
         let port = PortId(0);

@@ -290,7 +290,8 @@ mod tests {
         parts.routes = RouteTable::new(routes.collect(), vec![]);
         let mut announcer = Announcer::default();
         announcer.follow(&parts, 0);
-        let (arp, ndp) = ("ff:ff:ff:ff:ff:ff ARP 10.1.0.100", "33:33:00:00:00:01 2001:db8::100 -> ff02::1");
+        let (arp, ndp) =
+            ("ff:ff:ff:ff:ff:ff ARP 10.1.0.100", "33:33:00:00:00:01 2001:db8::100 -> ff02::1");
         let mut wanted = vec![];
         for tags in ["untagged", "vlan 5", "vlan 100.10"] {
             wanted.extend([format!("0 {tags} {arp}"), format!("0 {tags} {ndp}")]);

@@ -203,9 +203,11 @@ mod tests {
             (
                 "shared with nobody",
                 |s| s.services[0].shared_address = true,
-                &["services[0].shared_address: 2001:db8:1::100 is not an address of this machine, \
+                &[
+                    "services[0].shared_address: 2001:db8:1::100 is not an address of this machine, \
                    so nobody would answer NDP for it; wanted: `shared_address: false`, or an \
-                   address that `ip address` shows"],
+                   address that `ip address` shows",
+                ],
             ),
             (
                 "l2dsr by a router",

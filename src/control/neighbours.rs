@@ -12,27 +12,20 @@ pub type WantedNeighbour = (PortId, Tags, IpAddr);
 
 /// The configured backends that are on a link of ours, and every gateway: by gateways go the frames
 /// to backends behind them and the ways back to clients.
-pub fn wanted_neighbours(
-    desired: &DesiredState,
-    topology: &Topology,
-) -> BTreeSet<WantedNeighbour> {
+pub fn wanted_neighbours(desired: &DesiredState, topology: &Topology) -> BTreeSet<WantedNeighbour> {
     let addresses: BTreeSet<IpAddr> = desired
         .services
         .iter()
         .flat_map(|service| service.backends.iter().map(|backend| backend.address))
         .collect();
     let mut wanted = hops(addresses, topology);
-    let gateways =
-        topology.routes.iter().filter_map(|r| Some((r.port, r.tags, r.gateway?)));
+    let gateways = topology.routes.iter().filter_map(|r| Some((r.port, r.tags, r.gateway?)));
     wanted.extend(gateways.filter(|&(port, ..)| is_up(port, topology)));
     wanted
 }
 
 /// The retired backends of a snapshot: still needed until their last flow has ended.
-pub fn retired_neighbours(
-    snapshot: &Snapshot,
-    topology: &Topology,
-) -> BTreeSet<WantedNeighbour> {
+pub fn retired_neighbours(snapshot: &Snapshot, topology: &Topology) -> BTreeSet<WantedNeighbour> {
     let retired = snapshot.backends.iter().flatten().filter(|b| b.state == BackendState::Retired);
     hops(retired.map(|backend| backend.socket.ip()).collect(), topology)
 }

@@ -56,11 +56,7 @@ impl Engine {
         self.replies.take(turn.now)
     }
 
-    pub(super) fn answer_arp(
-        &mut self,
-        turn: &Turn<'_>,
-        frame: &mut FrameView<'_>,
-    ) -> Verdict {
+    pub(super) fn answer_arp(&mut self, turn: &Turn<'_>, frame: &mut FrameView<'_>) -> Verdict {
         let Some(port) = turn.snapshot.port(turn.ingress) else { return Verdict::NotOurs };
         // It could be read when it was classified.
         let Ok(Some(request)) = parse_arp(frame.bytes(), turn.link) else {

@@ -116,7 +116,8 @@ impl Flow {
     #[inline(always)]
     pub(super) fn is_of(&self, key: &FlowKey) -> bool {
         // Field by field in place: a key made of it for comparing would be written and read again.
-        let is_other = (self.source.differs(key.source) | self.destination.differs(key.destination))
+        let is_other = (self.source.differs(key.source)
+            | self.destination.differs(key.destination))
             | u64::from(self.source_port ^ key.source_port)
             | u64::from(self.destination_port ^ key.destination_port)
             | u64::from(u32::from(self.protocol) ^ key.protocol);

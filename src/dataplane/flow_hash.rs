@@ -86,7 +86,11 @@ mod tests {
     #[test]
     fn every_field_and_the_secret_count() {
         let key = |a: &str, b: &str, protocol| {
-            FlowKey::new(protocol, a.parse::<SocketAddr>().unwrap(), b.parse::<SocketAddr>().unwrap())
+            FlowKey::new(
+                protocol,
+                a.parse::<SocketAddr>().unwrap(),
+                b.parse::<SocketAddr>().unwrap(),
+            )
         };
         let base = key("192.0.2.1:1", "10.0.0.1:2", Protocol::Tcp);
         let hash = FlowHash::new([7; 16]);

@@ -3,9 +3,9 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
+use super::super::FlowState;
 use super::super::entry::Station;
 use super::super::flow_hash::FlowHash;
-use super::super::FlowState;
 use super::*;
 use crate::wire::{MacAddress, PortId, Protocol, Tags};
 

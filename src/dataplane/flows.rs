@@ -103,7 +103,8 @@ impl Flows {
     #[inline]
     fn place_of_return(&self, hash: u64, key: &FlowKey) -> Option<FlowPlace> {
         self.table.find_return(hash, |flow| {
-            let block = flow.binding().and_then(|(block, high)| Some((self.pool.key(block)?, high)));
+            let block =
+                flow.binding().and_then(|(block, high)| Some((self.pool.key(block)?, high)));
             block.is_some_and(|(block, high)| block.is_return_key(high, key))
         })
     }
@@ -329,8 +330,7 @@ impl Flows {
             };
             let back = hash.of(&pool.key(block)?.return_key(high));
             let holds_port = !flow.has(PORT_RELEASED);
-            pool.retake(block, high, holds_port)
-                .then_some(KeyHashes { forward, back: Some(back) })
+            pool.retake(block, high, holds_port).then_some(KeyHashes { forward, back: Some(back) })
         });
         for at in 0..self.table.used_up_to() {
             let Some(flow) = self.table.get(FlowPlace(at)).copied() else { continue };

@@ -241,8 +241,7 @@ impl Engine {
             let bytes = frame.bytes_mut();
             rewrite::decrement_hop_limit(bytes, ip);
             let port = u16::from_be_bytes([high, block.shard]);
-            let (source, destination) =
-                ((block.snat, port), (block.backend, block.backend_port));
+            let (source, destination) = ((block.snat, port), (block.backend, block.backend_port));
             rewrite::translate(bytes, ip, Some(source), Some(destination));
         }
         // Under L2 DSR only the link header changes. The hop limit stays: for the client and the

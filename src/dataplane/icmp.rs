@@ -38,8 +38,7 @@ impl Engine {
         let key = quote.key.reversed();
         let service =
             turn.snapshot.services.get(service.index()).ok_or(DropReason::NoFlowForError)?;
-        let found =
-            self.flows.find_forward(hash, &key, None, turn.now_ms(), &service.timeouts);
+        let found = self.flows.find_forward(hash, &key, None, turn.now_ms(), &service.timeouts);
         let flow = found.and_then(|place| self.flows.table.get(place)).copied();
         let (backend, is_nat) = match &flow {
             Some(flow) => (BackendId(flow.backend), flow.is_nat()),
@@ -51,8 +50,7 @@ impl Engine {
             None => return Err(DropReason::NoFlowForError),
         };
         let target = turn.snapshot.target(backend).ok_or(DropReason::NoFlowForError)?;
-        let way =
-            check_way(target.way.as_ref(), error, is_nat).map_err(|stuck| stuck.reason)?;
+        let way = check_way(target.way.as_ref(), error, is_nat).map_err(|stuck| stuck.reason)?;
         if !self.may_pass_error(turn) {
             return Err(DropReason::ReplyRateLimited);
         }
@@ -104,8 +102,7 @@ impl Engine {
         // error is the VIP's: what is behind it is none of the client's business.
         let sent = flow.key();
         let outer = (sent.destination, sent.source);
-        let inner =
-            ((sent.source, sent.source_port), (sent.destination, sent.destination_port));
+        let inner = ((sent.source, sent.source_port), (sent.destination, sent.destination_port));
         let bytes = frame.bytes_mut();
         rewrite::decrement_hop_limit(bytes, error);
         rewrite::translate_error(bytes, error, &quote, outer, inner);

@@ -86,9 +86,8 @@ impl SnatPool {
         let number = self.find_or_make(key, now_ms).ok_or(NoPort::Blocks)?;
         let block = self.blocks.get_mut(number as usize).ok_or(NoPort::Blocks)?;
         block.set_highs(highs, now_ms, &self.hash);
-        let acquired = block
-            .acquire(now_ms, self.hold_down_ms, wish.user, wish.rest)
-            .ok_or(NoPort::Ports)?;
+        let acquired =
+            block.acquire(now_ms, self.hold_down_ms, wish.user, wish.rest).ok_or(NoPort::Ports)?;
         block.flows += 1;
         Ok(GivenPort { block: number, high: acquired.high, rested: acquired.rested })
     }

@@ -253,7 +253,9 @@ impl SnatBlock {
 
     /// No port in use, no flow that stands by it, and none that would be missed.
     pub(super) fn is_idle(&self, now_ms: u32, hold_down_ms: u32) -> bool {
-        self.flows == 0 && self.in_use == [0; 4] && now_ms.wrapping_sub(self.last_release_ms) >= hold_down_ms
+        self.flows == 0
+            && self.in_use == [0; 4]
+            && now_ms.wrapping_sub(self.last_release_ms) >= hold_down_ms
     }
 
     /// Forgets which ports are in use, and keeps when each was given back.

@@ -13,8 +13,7 @@ fn pool(max_blocks: usize) -> SnatPool {
 /// Towards a backend by its last address byte.
 fn wish(backend: u8, shard: u8, ports: &RangeInclusive<u16>, must_rest: bool) -> PortWish<'_> {
     let backend: SocketAddr = format!("10.2.0.{backend}:80").parse().unwrap();
-    let towards =
-        FlowKey::new(Protocol::Tcp, backend, SocketAddr::from(([10, 1, 0, 10], 0)));
+    let towards = FlowKey::new(Protocol::Tcp, backend, SocketAddr::from(([10, 1, 0, 10], 0)));
     let rest = if must_rest { Rest::Over } else { Rest::Any };
     PortWish { towards, shard: Shard(shard), ports, user: 1, rest }
 }

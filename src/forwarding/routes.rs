@@ -165,7 +165,8 @@ mod tests {
         for (description, address, wanted) in rows {
             assert_eq!(hop(address), wanted, "{description}");
         }
-        let gone = NextHop { port: PortId(1), tags: Tags::NONE, mac: MacAddress([2, 0, 0, 0, 0, 8]) };
+        let gone =
+            NextHop { port: PortId(1), tags: Tags::NONE, mac: MacAddress([2, 0, 0, 0, 0, 8]) };
         assert!(table.is_gone(gone) && !table.is_gone(NextHop { port: PortId(0), ..gone }));
     }
 }

@@ -30,7 +30,9 @@ pub struct SteerTable {
 impl SteerTable {
     /// The table for a snapshot.
     pub fn of(snapshot: &Snapshot) -> SteerTable {
-        let whole = |address: IpAddr| !matches!(snapshot.address_role(Address::from(address)), Some(AddressRole::Shared));
+        let whole = |address: IpAddr| {
+            !matches!(snapshot.address_role(Address::from(address)), Some(AddressRole::Shared))
+        };
         let mut entries = BTreeSet::new();
         for service in &snapshot.services {
             let address = service.vip.ip();

@@ -118,12 +118,8 @@ pub struct Link {
 
 impl Link {
     /// Nothing was read yet.
-    pub const NONE: Link = Link {
-        destination: MacAddress::ZERO,
-        source: MacAddress::ZERO,
-        tags: Tags::NONE,
-        len: 0,
-    };
+    pub const NONE: Link =
+        Link { destination: MacAddress::ZERO, source: MacAddress::ZERO, tags: Tags::NONE, len: 0 };
 
     /// Reads the header into place; gives the EtherType of what follows.
     #[inline]

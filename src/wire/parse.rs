@@ -13,10 +13,10 @@ mod ipv6;
 mod plain;
 mod transport;
 
+use super::Link;
 use super::link::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use super::packet::{Arp, Body, IpPacket, Packet};
 use super::parse_error::ParseError;
-use super::Link;
 
 /// The three things a frame can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -50,7 +50,8 @@ fn eight_bytes_of_transport_are_enough() {
     ];
     for (description, is_v4, quote, header_len) in rows {
         let (frame, ip) = error(is_v4, &quote);
-        let found = parse_quote(&frame, &ip).unwrap_or_else(|error| panic!("{description}: {error}"));
+        let found =
+            parse_quote(&frame, &ip).unwrap_or_else(|error| panic!("{description}: {error}"));
         let start = ip.payload + 8;
         assert_eq!((found.start, found.transport), (start, start + header_len), "{description}");
         assert_eq!((found.key.source_port, found.key.destination_port), (80, 4096));

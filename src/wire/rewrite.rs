@@ -33,12 +33,7 @@ const ICMP_CHECKSUM: usize = 2;
 /// Gives the frame the link header for its next station: `macs` are destination and source. With
 /// other tags than it came with, the frame begins elsewhere. `false`, and nothing done, when there is no room in front for more tags.
 #[inline(always)]
-pub fn set_link(
-    view: &mut FrameView<'_>,
-    came_with: &Link,
-    macs: &[u8; 12],
-    tags: Tags,
-) -> bool {
+pub fn set_link(view: &mut FrameView<'_>, came_with: &Link, macs: &[u8; 12], tags: Tags) -> bool {
     const ETHERTYPE_LEN: usize = 2;
     let len = tags.header_len();
     // The EtherType stays, and so goes with the packet.
@@ -155,9 +150,8 @@ pub fn translate_error(
         let (from, to) = ((source, source_port), (destination, destination_port));
         translate(message, &quoted, Some(from), Some(to));
     }
-    let addresses = Change::NONE
-        .address(error.source(), outer.0)
-        .address(error.destination(), outer.1);
+    let addresses =
+        Change::NONE.address(error.source(), outer.0).address(error.destination(), outer.1);
     let key = FlowKey { source: outer.0, destination: outer.1, ..error.key };
     put_addresses(frame, error, &key, addresses);
     let place = error.payload_start() + ICMP_CHECKSUM;
@@ -173,8 +167,7 @@ pub fn icmp_adds_up(frame: &[u8], message: &IpPacket) -> bool {
 
 fn icmp_sum(frame: &[u8], message: &IpPacket, key: &FlowKey) -> u64 {
     let bytes = frame.get(message.payload_start()..usize::from(message.end)).unwrap_or_default();
-    let pseudo =
-        if key.source.is_v4() { 0 } else { checksum::pseudo_header_of(key, bytes.len()) };
+    let pseudo = if key.source.is_v4() { 0 } else { checksum::pseudo_header_of(key, bytes.len()) };
     pseudo + checksum::sum(bytes)
 }
 

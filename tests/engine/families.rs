@@ -106,8 +106,16 @@ fn frames_to_an_engine_without_flows() {
     let reply = |kind| Verdict::Reply(CLIENTS, kind);
     let web = client(4000);
     let rows = [
-        ("another address", Head::new(0xc1, 1, "[2001:db8:1::60]:1", "[2001:db8:1::99]:80"), NotOurs),
-        ("no such port", Head { destination: socket("[2001:db8:1::100]:81"), ..web }, Dropped(NoService)),
+        (
+            "another address",
+            Head::new(0xc1, 1, "[2001:db8:1::60]:1", "[2001:db8:1::99]:80"),
+            NotOurs,
+        ),
+        (
+            "no such port",
+            Head { destination: socket("[2001:db8:1::100]:81"), ..web },
+            Dropped(NoService),
+        ),
         ("from a VIP", from(DIRECT), Dropped(BadAddress)),
         ("from itself", from(VIP), Dropped(BadAddress)),
         ("from nobody", from("[::]:1"), Dropped(BadAddress)),
@@ -174,7 +182,8 @@ fn neighbour_solicitations() {
         let ParseOutcome::Parsed(packet) = parse(&out) else { panic!("{description}: {out:x?}") };
         let Body::Ip(ip) = packet.body else { panic!("{packet:?}") };
         assert_eq!((packet.link.source, ip.content), (mac(1), Content::Icmp), "{description}");
-        let asked: Address = std::net::Ipv6Addr::from(<[u8; 16]>::try_from(&frame[22..38]).unwrap()).into();
+        let asked: Address =
+            std::net::Ipv6Addr::from(<[u8; 16]>::try_from(&frame[22..38]).unwrap()).into();
         let to_all = asked == Address::UNSPECIFIED;
         assert_eq!(packet.link.destination.is_group(), to_all, "{description}");
     }
@@ -191,7 +200,11 @@ fn tagged(frame: &[u8], numbers: &[u16]) -> Vec<u8> {
 #[test]
 fn clients_and_backends_on_two_vlans_of_one_port() {
     for (name, change, head) in [
-        ("IPv4", (|_: &mut SnapshotParts| ()) as fn(&mut SnapshotParts), super::nat::client(60, 4000)),
+        (
+            "IPv4",
+            (|_: &mut SnapshotParts| ()) as fn(&mut SnapshotParts),
+            super::nat::client(60, 4000),
+        ),
         ("IPv6", six, client(4000)),
     ] {
         let vlan = Tags::customer(20);
@@ -247,11 +260,7 @@ fn answers_keep_their_vlan() {
     let rows = [
         ("ping", ping, ReplyKind::EchoReply),
         ("reset", client(4000).tcp(ACK), ReplyKind::Reset),
-        (
-            "solicitation",
-            solicitation("2001:db8:1::60", SNAT),
-            ReplyKind::NeighbourAdvertisement,
-        ),
+        ("solicitation", solicitation("2001:db8:1::60", SNAT), ReplyKind::NeighbourAdvertisement),
     ];
     for (description, frame, kind) in rows {
         let wanted = Verdict::Reply(CLIENTS, kind);

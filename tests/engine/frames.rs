@@ -73,8 +73,12 @@ impl Head {
     pub fn echo(&self) -> Vec<u8> {
         let mut frame = Vec::new();
         match self.source {
-            SocketAddr::V4(_) => self.builder().icmpv4_echo_request(1, 2).write(&mut frame, b"data"),
-            SocketAddr::V6(_) => self.builder().icmpv6_echo_request(1, 2).write(&mut frame, b"data"),
+            SocketAddr::V4(_) => {
+                self.builder().icmpv4_echo_request(1, 2).write(&mut frame, b"data")
+            }
+            SocketAddr::V6(_) => {
+                self.builder().icmpv6_echo_request(1, 2).write(&mut frame, b"data")
+            }
         }
         .unwrap();
         frame

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use guideway::wire::Address;
 use guideway::dataplane::{ENTRY_VERSION, Engine, EngineConfig, FlowEntry, FlowState, ShardMap};
+use guideway::wire::Address;
 
 use super::frames::*;
 use super::nat::{Ends, TO_BACKEND, TO_CLIENT, client, ends, establish, open};

@@ -118,10 +118,7 @@ pub fn routes(client_gone: bool) -> RouteTable {
         gone,
     };
     RouteTable::new(
-        vec![
-            route(Some(gateway), 0, [0; 4]),
-            route(None, 24, [10, 1, 0, 0]),
-        ],
+        vec![route(Some(gateway), 0, [0; 4]), route(None, 24, [10, 1, 0, 0])],
         vec![
             neighbour(gateway, 0xfe, false),
             neighbour(IpAddr::from([10, 1, 0, 60]), 0xc1, client_gone),

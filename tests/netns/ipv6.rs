@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::nat::assert_every_frame_has_a_verdict;
 use crate::support::{
-    Config, Guideway, Hold, Lab, Nginx, Process, Service, Site, get, plug, serve_all, storm, switch,
-    transfer, udp, wait_until,
+    Config, Guideway, Hold, Lab, Nginx, Process, Service, Site, get, plug, serve_all, storm,
+    switch, transfer, udp, wait_until,
 };
 
 const PEERS: &str = "--greet [::]:7000 --lines [::]:7001 --udp [::]:7002";
@@ -24,8 +24,7 @@ fn config(interfaces: &[&str], net: u8, backends: u8) -> Config {
 
 /// TCP and UDP to the VIP from the client, answered by `backends`.
 fn assert_all_is_served(site: &Site, backends: usize) {
-    let report =
-        storm(&site.client, "--to [2001:db8:1::100]:7000 --count 600 --concurrency 16");
+    let report = storm(&site.client, "--to [2001:db8:1::100]:7000 --count 600 --concurrency 16");
     assert_eq!(report["answered"], 600, "{report}");
     assert_eq!(report["per_backend"].as_object().unwrap().len(), backends, "{report}");
     let report = transfer(
@@ -84,8 +83,7 @@ fn both_families_side_by_side() {
         .with(Service::nat("lines4", Site::VIP, 7001, "10.1.0", 2));
     let guideway = Guideway::start(&lab, &site.balancer, &both);
     let of_4 = Hold::open(&site.client, "of4.log", "--to 10.1.0.100:7001 --connections 10");
-    let of_6 =
-        Hold::open(&site.client, "of6.log", "--to [2001:db8:1::100]:7001 --connections 10");
+    let of_6 = Hold::open(&site.client, "of6.log", "--to [2001:db8:1::100]:7001 --connections 10");
     assert_all_is_served(&site, 2);
     let report = storm(&site.client, "--to 10.1.0.100:7000 --count 300");
     assert_eq!(report["answered"], 300, "{report}");
@@ -107,7 +105,9 @@ fn dsr_comes_back_directly() {
         // Linux answers solicitations for the addresses of the interface they come in by only.
         backend.add_ipv6("lo", "2001:db8:1::100/128");
     }
-    let _peers = serve_all(&site, PEERS);
+    // A datagram is answered from the VIP only by a socket that is bound to it.
+    let peers = "--greet [::]:7000 --lines [::]:7001 --udp [2001:db8:1::100]:7002";
+    let _peers = serve_all(&site, peers);
     let mut config = config(&["eth1"], 1, 2);
     config.services.iter_mut().for_each(|service| service.lines.push("mode: l2dsr".to_owned()));
     config.snat.clear();
@@ -133,9 +133,8 @@ fn an_address_shared_with_the_machine() {
     let mut config = Config::new(&["eth1"], "")
         .with(service("greet", 7000).checked())
         .with(service("datagrams", 7002).line("protocol: udp"));
-    config.snat = vec![
-        "{ address: 2001:db8:1::1, ports: 61001-65535, shared_address: true }".to_owned(),
-    ];
+    config.snat =
+        vec!["{ address: 2001:db8:1::1, ports: 61001-65535, shared_address: true }".to_owned()];
     site.balancer.run("sysctl -qw net.ipv4.ip_local_port_range='32768 60999'");
     let guideway = Guideway::start(&lab, &site.balancer, &config);
     let _own = Nginx::start(&lab, &site.balancer, "own", "[2001:db8:1::1]:8080");
@@ -218,9 +217,7 @@ fn found_through_a_switch_that_listens_to_mld() {
     let config = Config::new(&["eth1"], "2001:db8:1::10").with(nat("greet", 7000, 1, 1));
     let guideway = Guideway::start(&lab, &site.balancer, &config);
     wait_until("the VIP's group to be joined", || is_joined(&site, "eth1", group));
-    wait_until("the switch to know it", || {
-        site.switches[0].run("bridge mdb show").contains(group)
-    });
+    wait_until("the switch to know it", || site.switches[0].run("bridge mdb show").contains(group));
     std::thread::sleep(std::time::Duration::from_secs(3));
     let asked = || guideway.counter("neighbour_advertisement");
     let before = asked();
@@ -251,7 +248,9 @@ fn a_backend_behind_a_router_known_by_its_link_local_address() {
     plug(&router, "eth1", &far, "router", "10.3.0.1/24", 1);
     router.add_ipv6("eth0", "2001:db8:2::fe/64");
     router.add_ipv6("eth1", "2001:db8:3::1/64");
-    router.run("sysctl -qw net.ipv6.conf.all.forwarding=1; ip -6 address add fe80::fe/64 dev eth0 nodad");
+    router.run(
+        "sysctl -qw net.ipv6.conf.all.forwarding=1; ip -6 address add fe80::fe/64 dev eth0 nodad",
+    );
     let backend = lab.namespace("far1");
     plug(&backend, "eth0", &far, "far1", "10.3.0.11/24", 1);
     backend.add_ipv6("eth0", "2001:db8:3::11/64");

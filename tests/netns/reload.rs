@@ -233,7 +233,11 @@ fn another_mode_is_for_new_flows_only() {
     guideway.reload(&lab, &with_mode("nat"));
     for (hold, which) in [(old, "by NAT"), (new, "directly")] {
         let report = hold.close();
-        assert_eq!((&report["alive"], &report["moved"]), (&20.into(), &0.into()), "{which}: {report}");
+        assert_eq!(
+            (&report["alive"], &report["moved"]),
+            (&20.into(), &0.into()),
+            "{which}: {report}"
+        );
     }
     wait_until("the last of them to be forgotten", || retired("lines") == 0);
 }

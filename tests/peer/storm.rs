@@ -106,8 +106,7 @@ async fn ask(
     number: u64,
     connects: &mut Vec<Duration>,
 ) -> std::io::Result<String> {
-    let socket =
-        if options.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if options.to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(from) = options.from.get(number as usize % options.from.len().max(1)) {
         socket.bind(SocketAddr::new(*from, 0))?;
     }

@@ -143,7 +143,8 @@ impl Control {
     fn add(&mut self, pool: Pool, chance: &mut Chance) {
         let members = self.members(pool).to_vec();
         let is_out = |machine: &&Machine| {
-            machine.pool == pool && !members.iter().any(|spec| spec.address == IpAddr::from(machine.address))
+            machine.pool == pool
+                && !members.iter().any(|spec| spec.address == IpAddr::from(machine.address))
         };
         let outside: Vec<Machine> = self.machines.iter().filter(is_out).copied().collect();
         if outside.is_empty() {

@@ -2,7 +2,8 @@
 
 use super::frames::*;
 use super::{
-    CLIENT, FRAGMENT, GROUP, ICMP, MORE, OTHER, OTHER_MAC, OURS, OWN, PASSED, Row, SHARED, TCP, UDP, VIP,
+    CLIENT, FRAGMENT, GROUP, ICMP, MORE, OTHER, OTHER_MAC, OURS, OWN, PASSED, Row, SHARED, TCP,
+    UDP, VIP,
 };
 
 pub fn rows() -> Vec<Row> {

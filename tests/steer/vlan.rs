@@ -1,9 +1,7 @@
 //! VLAN tags in the bytes.
 
 use super::frames::*;
-use super::{
-    CLIENT, OTHER, OTHER_MAC, OURS, PASSED, Row, SHARED, SHARED6, TCP, VIP, VIP6, VLAN,
-};
+use super::{CLIENT, OTHER, OTHER_MAC, OURS, PASSED, Row, SHARED, SHARED6, TCP, VIP, VIP6, VLAN};
 
 const CUSTOMER: u16 = 0x8100;
 const SERVICE: u16 = 0x88a8;

@@ -320,7 +320,11 @@ fn ipv6_addresses() {
             },
             &[],
         ),
-        ("l2dsr", |s| s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) }, &[]),
+        (
+            "l2dsr",
+            |s| s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) },
+            &[],
+        ),
         (
             "unique local",
             |s| {

@@ -260,13 +260,17 @@ pub mod tests {
                 ],
                 &["7: 0 untagged *", "8: 0 vlan 1 *", "9: 0 vlan 1.2 *"],
             ),
-            ("over no port of ours", vec![eth1(), vlan(9, "lan.10", 3, 10, false)], &[
-                "7: 0 untagged *",
-            ]),
+            (
+                "over no port of ours",
+                vec![eth1(), vlan(9, "lan.10", 3, 10, false)],
+                &["7: 0 untagged *"],
+            ),
             ("over a link elsewhere", vec![eth1(), elsewhere()], &["7: 0 untagged *"]),
-            ("number 0 is none", vec![eth1(), vlan(9, "eth1.0", 7, 0, false)], &[
-                "7: 0 untagged *",
-            ]),
+            (
+                "number 0 is none",
+                vec![eth1(), vlan(9, "eth1.0", 7, 0, false)],
+                &["7: 0 untagged *"],
+            ),
         ];
         for (description, messages, wanted) in rows {
             assert_eq!(listed(&messages, &[spec("eth1", None)]), wanted, "{description}");
@@ -281,8 +285,7 @@ pub mod tests {
         let down = |index, name| part_of(link(index, name, false), 9);
         let part = |index, name| part_of(link(index, name, true), 9);
         let two = || vec![spec("eth1", None), spec("eth2", None)];
-        type Row =
-            (&'static str, Vec<LinkMessage>, Vec<InterfaceSpec>, &'static [&'static str]);
+        type Row = (&'static str, Vec<LinkMessage>, Vec<InterfaceSpec>, &'static [&'static str]);
         let rows: Vec<Row> = vec![
             (
                 "a port into a bridge",

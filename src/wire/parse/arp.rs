@@ -10,8 +10,7 @@ use crate::wire::parse_error::{Fault, Layer, ParseError};
 
 /// ARP for other hardware or protocols is none of ours, as RFC 826 has receivers ask first.
 pub(super) fn parse(message: &[u8], at: usize) -> Result<Option<Arp>, ParseError> {
-    let wrong =
-        |fault, wanted, found| ParseError::new(Layer::Arp, fault, at, wanted, found);
+    let wrong = |fault, wanted, found| ParseError::new(Layer::Arp, fault, at, wanted, found);
     let arp = ArpPacketSlice::from_slice(message)
         .map_err(|error| wrong(Fault::FrameEnds, error.required_len.max(ARP_LEN), error.len))?;
     if arp.hw_addr_type() != ArpHardwareId::ETHERNET || arp.proto_addr_type() != EtherType::IPV4 {

@@ -4,9 +4,9 @@ use etherparse::Ipv6HeaderSlice;
 use etherparse::err::ipv6;
 
 use super::{Part, transport};
+use crate::wire::Address;
 use crate::wire::packet::{IPV6_LEN, IpPacket};
 use crate::wire::parse_error::{Fault, Layer, ParseError};
-use crate::wire::Address;
 
 /// Most extension headers walked over. RFC 8200 section 4.1 has use for six; a longer chain only
 /// costs its receiver time.

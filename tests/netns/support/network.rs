@@ -75,7 +75,7 @@ impl Namespace {
     pub fn add_ipv6(&self, interface: &str, address: &str) {
         self.run(&format!(
             "sysctl -qw net.ipv6.conf.{interface}.accept_dad=0 net.ipv6.conf.{interface}.accept_ra=0
-             sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=0
+             sysctl -qw net.ipv6.conf.lo.disable_ipv6=0 net.ipv6.conf.{interface}.disable_ipv6=0
              ip -6 address add {address} dev {interface} nodad"
         ));
     }

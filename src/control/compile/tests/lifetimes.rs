@@ -217,7 +217,9 @@ fn another_mode_or_port_is_for_new_flows_only() {
             assert_eq!((then.next_hop, &then.snat), (now.next_hop, &now.snat), "{description}");
         }
         let new = world.snapshot.backend(BackendId(2)).unwrap();
-        let is_of_now = |spec: &ServiceSpec| new.mode == spec.mode && new.socket.port() == spec.backends[0].port;
+        let is_of_now = |spec: &ServiceSpec| {
+            new.mode == spec.mode && new.socket.port() == spec.backends[0].port
+        };
         assert!(is_of_now(&world.desired.services[0]), "{description}");
         // Taken back, before the old flows have ended: the old ones are the configured ones again.
         (2..4).for_each(|id| world.flows(id, 1));

@@ -211,12 +211,7 @@ fn ipv6_ways_and_snat_addresses() {
             None,
             &[],
         ),
-        (
-            "l2dsr on a VLAN",
-            |w| w.desired.services[0].mode = Mode::L2dsr,
-            Some((1, vlan, 11)),
-            &[],
-        ),
+        ("l2dsr on a VLAN", |w| w.desired.services[0].mode = Mode::L2dsr, Some((1, vlan, 11)), &[]),
         (
             "addresses for the port, of the family",
             |w| {

@@ -149,7 +149,8 @@ fn of_fragments_in_a_chain() {
     const LATER: (u8, &str) = (44, "00 0011 0000bbbb");
     const ATOMIC: (u8, &str) = (44, "00 0000 0000cccc");
     // Headers, what they make of the packet, and where its payload begins.
-    let rows: [(&str, &[(u8, &str)], Content, usize); 8] = [
+    type Row = (&'static str, &'static [(u8, &'static str)], Content, usize);
+    let rows: [Row; 8] = [
         ("behind options", &[OPTIONS, FIRST], part(0xaaaa, 0, true, Some(0x02)), 70),
         ("before options", &[FIRST, OPTIONS], part(0xaaaa, 0, true, Some(0x02)), 70),
         ("later, behind options", &[OPTIONS, LATER], part(0xbbbb, 16, true, None), 70),

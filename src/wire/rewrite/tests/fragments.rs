@@ -11,7 +11,7 @@ fn cut(frame: &[u8], at: usize) -> [Vec<u8>; 2] {
         let mut part = headers.to_vec();
         if ip.source().is_v4() {
             part.extend(bytes);
-            let field = offset as u16 / 8 | u16::from(more) << 13;
+            let field = (offset as u16 / 8) | (u16::from(more) << 13);
             part[start + 6..start + 8].copy_from_slice(&field.to_be_bytes());
             let len = (part.len() - start) as u16;
             part[start + 2..start + 4].copy_from_slice(&len.to_be_bytes());
