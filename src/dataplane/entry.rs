@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::wire::{Address, FlowKey, MacAddress, PortId, Tags};
 
-/// The bits of [`Flow::flags`] and [`FlowEntry::flags`].
+/// The bits of [`FlowEntry::flags`].
 pub mod entry_flags {
     /// A packet came from the backend.
     pub const SEEN_BACKEND: u16 = 1;

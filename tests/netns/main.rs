@@ -19,3 +19,4 @@ mod storm;
 mod support;
 mod tools;
 mod uml;
+mod vlan;
