@@ -1,9 +1,10 @@
-//! Compiles the XDP program with clang (Rust cannot, on stable), only for the `afxdp` feature.
+//! Compiles the XDP programs with clang (Rust cannot, on stable), only for the `afxdp` feature.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-const SOURCE: &str = "bpf/steer.bpf.c";
+/// The data plane's program, and those of the benchmark over veth.
+const PROGRAMS: &[&str] = &["steer", "bench"];
 const ADVICE: &str = "On Debian or Ubuntu: apt-get install clang libc6-dev (for the kernel's \
 headers). To build without AF_XDP: cargo build --no-default-features";
 
@@ -17,17 +18,20 @@ fn main() {
     let Some(out_dir) = std::env::var_os("OUT_DIR") else {
         stop("OUT_DIR is not set: build with cargo");
     };
-    compile(&PathBuf::from(out_dir).join("steer.bpf.o"));
+    for name in PROGRAMS {
+        let source = format!("bpf/{name}.bpf.c");
+        compile(&source, &PathBuf::from(&out_dir).join(format!("{name}.bpf.o")));
+    }
 }
 
-fn compile(object: &Path) {
+fn compile(source: &str, object: &Path) {
     let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".to_string());
     let mut command = Command::new(&clang);
     command.args(["-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf"]);
     if let Some(include) = asm_include() {
         command.arg("-I").arg(include);
     }
-    let output = match command.args(["-c", SOURCE, "-o"]).arg(object).output() {
+    let output = match command.args(["-c", source, "-o"]).arg(object).output() {
         Ok(output) => output,
         Err(error) => stop(&format!("cannot run `{clang}`: {error}. {ADVICE}")),
     };
@@ -36,10 +40,10 @@ fn compile(object: &Path) {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     if said.contains("file not found") {
-        stop(&format!("{clang} lacks a header for {SOURCE}. {ADVICE}\n{said}"));
+        stop(&format!("{clang} lacks a header for {source}. {ADVICE}\n{said}"));
     }
     stop(&format!(
-        "{clang} does not compile {SOURCE} (it needs the bpf target, clang 11 or newer). {ADVICE}\n\
+        "{clang} does not compile {source} (it needs the bpf target, clang 11 or newer). {ADVICE}\n\
          {said}"
     ));
 }
