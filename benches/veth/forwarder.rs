@@ -177,8 +177,7 @@ impl Forwarder {
             unsafe { BorrowedFd::borrow_raw(queue.rx.fd().as_raw_fd()) }
         };
         let (front, back) = (borrow(&self.front), borrow(&self.back));
-        let mut both =
-            [PollFd::new(&front, PollFlags::IN), PollFd::new(&back, PollFlags::IN)];
+        let mut both = [PollFd::new(&front, PollFlags::IN), PollFd::new(&back, PollFlags::IN)];
         match poll(&mut both, Some(&LONGEST_SLEEP)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => self.wake(),
             Err(error) => Err(error).context("poll"),

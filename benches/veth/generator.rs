@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::{SchedClassifier, TcAttachType, TestRun, TestRunAttrs, TestRunOptions, Xdp, tc};
+use aya::programs::{
+    SchedClassifier, TcAttachType, TestRun, TestRunAttrs, TestRunOptions, Xdp, tc,
+};
 use aya::{Ebpf, programs::ProgramError};
 
 use super::lab::{BACKENDS, CLIENT, CLIENT_MAC, FRONT_MAC};
@@ -66,7 +68,6 @@ impl Generator {
     pub fn generated(&self) -> Result<u64> {
         Ok(self.counters.get(&GENERATED, 0)?.iter().sum())
     }
-
 
     /// An error when it has ended.
     pub fn check(&mut self) -> Result<()> {
@@ -138,8 +139,7 @@ fn settings(traffic: Traffic) -> Config {
     frame.extend_from_slice(&transport);
     frame.resize(FRAME, 0);
     let checksum_at = if protocol == 17 { 40 } else { 50 };
-    let words =
-        [sum(&ip), pseudo + sum(&transport), SOURCE, mask, first, step, checksum_at, 0];
+    let words = [sum(&ip), pseudo + sum(&transport), SOURCE, mask, first, step, checksum_at, 0];
     let mut settings = [0; FRAME + 32];
     settings[..FRAME].copy_from_slice(&frame);
     for (place, word) in settings[FRAME..].chunks_exact_mut(4).zip(words) {

@@ -117,10 +117,8 @@ fn configuration(lab: &Lab, mode: &Mode, setting: &Setting) -> String {
         text += "    backends:\n";
         for number in 1..=BACKEND_COUNT {
             let (address, port) = (backend(number), mode.port);
-            let _ = writeln!(
-                text,
-                "      - {{ name: b{number}, address: {address}, port: {port} }}"
-            );
+            let _ =
+                writeln!(text, "      - {{ name: b{number}, address: {address}, port: {port} }}");
         }
     }
     text

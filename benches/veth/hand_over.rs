@@ -27,8 +27,9 @@ pub fn measure(
 ) -> Result<Vec<Sample>> {
     let (one, _) = run(lab, sink, spans, generator, &workers[..1])?;
     let (two, handed_over) = run(lab, sink, spans, generator, &workers)?;
-    let row = |window: &Window, load: &str| {
-        Sample { load: load.to_owned(), ..window.sample(load, NAT, round) }
+    let row = |window: &Window, load: &str| Sample {
+        load: load.to_owned(),
+        ..window.sample(load, NAT, round)
     };
     let cost = (two.nanoseconds() - one.nanoseconds()) / handed_over.max(0.01);
     let hand_over = Sample {

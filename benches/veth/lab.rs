@@ -60,15 +60,26 @@ impl Lab {
         run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(lab.path("bpf")))?;
         for namespace in ALL {
             shell(&format!("ip netns add {namespace}; ip -n {namespace} link set lo up"))?;
-            shell_in(namespace, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \
+            shell_in(
+                namespace,
+                "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \
                 net.ipv6.conf.default.disable_ipv6=1 net.ipv4.conf.all.rp_filter=0 \
                 net.ipv4.conf.default.rp_filter=0 net.core.somaxconn=8192 \
                 net.ipv4.tcp_max_syn_backlog=8192 net.ipv4.tcp_tw_reuse=1 \
-                net.ipv4.ip_local_port_range='1024 65000'")?;
+                net.ipv4.ip_local_port_range='1024 65000'",
+            )?;
         }
         let queues = format!("numtxqueues {queues} numrxqueues {queues}");
-        link((CLIENT, "eth0", "02:00:00:00:01:01"), (BALANCER, "eth1", "02:00:00:00:01:02"), &queues)?;
-        link((BALANCER, "eth2", "02:00:00:00:02:01"), (BACKENDS, "eth0", "02:00:00:00:02:02"), &queues)?;
+        link(
+            (CLIENT, "eth0", "02:00:00:00:01:01"),
+            (BALANCER, "eth1", "02:00:00:00:01:02"),
+            &queues,
+        )?;
+        link(
+            (BALANCER, "eth2", "02:00:00:00:02:01"),
+            (BACKENDS, "eth0", "02:00:00:00:02:02"),
+            &queues,
+        )?;
         link((CLIENT, "back0", "02:00:00:00:03:01"), (BACKENDS, "back0", "02:00:00:00:03:02"), "")?;
         addresses()?;
         Ok(lab)
@@ -102,36 +113,48 @@ fn link(here: (&str, &str, &str), there: (&str, &str, &str), queues: &str) -> Re
          netns {there_ns} {queues}"
     ))?;
     for (namespace, name, mac) in [here, there] {
-        shell_in(namespace, &format!(
-            "ip link set {name} address {mac}; ethtool -K {name} tx off >/dev/null; ip link set {name} up"
-        ))?;
+        shell_in(
+            namespace,
+            &format!(
+                "ip link set {name} address {mac}; ethtool -K {name} tx off >/dev/null; ip link set {name} up"
+            ),
+        )?;
     }
     Ok(())
 }
 
 /// Addresses, routes and neighbours, all fixed: nothing is asked for while measuring.
 fn addresses() -> Result<()> {
-    shell_in(CLIENT, &format!(
+    shell_in(
+        CLIENT,
+        &format!(
         "ip address add 10.1.0.50/24 dev eth0; ip neigh add {VIP} lladdr 02:00:00:00:01:02 dev eth0
          ip neigh add 10.1.0.1 lladdr 02:00:00:00:01:02 dev eth0; ip route add default via 10.1.0.1"
-    ))?;
-    shell_in(BALANCER, &format!(
-        "ip address add 10.1.0.1/24 dev eth1; ip address add 10.2.0.1/16 dev eth2
+    ),
+    )?;
+    shell_in(
+        BALANCER,
+        &format!(
+            "ip address add 10.1.0.1/24 dev eth1; ip address add 10.2.0.1/16 dev eth2
          ip neigh add 10.1.0.50 lladdr 02:00:00:00:01:01 dev eth1
          ip neigh add 10.2.0.2 lladdr 02:00:00:00:02:02 dev eth2
          ip route add 10.128.0.0/9 via 10.1.0.50
          for number in $(seq {BACKEND_COUNT}); do
              echo neigh add 10.2.2.$number lladdr 02:00:00:00:02:02 dev eth2
          done | ip -batch -"
-    ))?;
-    shell_in(BACKENDS, &format!(
-        "ip address add 10.2.0.2/16 dev eth0; ip address add {VIP}/32 dev lo
+        ),
+    )?;
+    shell_in(
+        BACKENDS,
+        &format!(
+            "ip address add 10.2.0.2/16 dev eth0; ip address add {VIP}/32 dev lo
          ip neigh add 10.2.0.1 lladdr 02:00:00:00:02:01 dev eth0
          ip neigh add {SNAT} lladdr 02:00:00:00:02:01 dev eth0
          ip route add local 10.2.2.0/24 dev lo; ip route add default via 10.2.0.1
          ip rule add from {VIP} table 100; ip route add default dev back0 table 100
          ip neigh add 10.1.0.50 lladdr 02:00:00:00:03:01 dev back0"
-    ))?;
+        ),
+    )?;
     Ok(())
 }
 

@@ -153,46 +153,49 @@ impl Traffics<'_> {
     }
 }
 
-/// The packet rows' place.
-pub struct Bench<'a> {
-    pub lab: &'a Lab,
-    pub sink: &'a Sink,
+/// The packet rows. Each has namespaces of its own: what one contender leaves in its interfaces, such
+/// as NAPI in a thread or tracked connections, is not there for the next.
+pub struct Bench {
     pub spans: Spans,
+    pub native_sink: bool,
     pub generator_core: usize,
     pub setting: Setting,
     /// SYN flows used up so far: no contender meets a flow of an earlier one.
     pub used: u32,
 }
 
-impl Bench<'_> {
-    fn traffic(&self, traffic: Traffic) -> Result<Traffics<'_>> {
-        let generator = Generator::start(traffic, self.generator_core)?;
-        Ok(Traffics { generator, sink: self.sink })
-    }
-
+impl Bench {
     /// Known flows.
     pub fn known(&mut self, contender: Contender, flows: u32, round: usize) -> Result<Sample> {
-        let running = contender.start(self.lab, &self.setting)?;
-        let mut traffic = self.traffic(Traffic::Udp { flows })?;
-        traffic.warm_up(u64::from(flows) * self.spans.frames_a_flow)?;
-        let window = traffic.watch(&running.threads, self.spans.window)?;
-        traffic.generator.finish()?;
-        let mut sample = window.sample(&flows_name(flows), contender, round);
-        sample.note = drops(&running)?;
-        Ok(sample)
+        let warm_up = u64::from(flows) * self.spans.frames_a_flow;
+        let (window, note, _) = self.watch(contender, Traffic::Udp { flows }, warm_up)?;
+        Ok(Sample { note, ..window.sample(&flows_name(flows), contender, round) })
     }
 
     /// Every frame a SYN of a new flow.
     pub fn new_flows(&mut self, contender: Contender, round: usize) -> Result<Sample> {
-        let running = contender.start(self.lab, &self.setting)?;
-        let mut traffic = self.traffic(Traffic::Syn { first: self.used })?;
-        nap(WARM_UP)?;
+        let (window, note, generated) =
+            self.watch(contender, Traffic::Syn { first: self.used }, 0)?;
+        self.used = self.used.wrapping_add(generated as u32);
+        Ok(Sample { note, ..window.sample("new flows", contender, round) })
+    }
+
+    /// One window; with what Guideway dropped, and the frames generated in all.
+    fn watch(
+        &self,
+        contender: Contender,
+        traffic: Traffic,
+        warm_up: u64,
+    ) -> Result<(Window, String, u64)> {
+        let lab = Lab::new(1)?;
+        let sink = Sink::attach(self.native_sink)?;
+        let running = contender.start(&lab, &self.setting)?;
+        let generator = Generator::start(traffic, self.generator_core)?;
+        let mut traffic = Traffics { generator, sink: &sink };
+        traffic.warm_up(warm_up)?;
         let window = traffic.watch(&running.threads, self.spans.window)?;
         traffic.generator.finish()?;
-        self.used = self.used.wrapping_add(traffic.generator.generated()? as u32);
-        let mut sample = window.sample("new flows", contender, round);
-        sample.note = drops(&running)?;
-        Ok(sample)
+        Ok((window, drops(&running)?, traffic.generator.generated()?))
     }
 }
 

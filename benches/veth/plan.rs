@@ -127,12 +127,9 @@ impl Plan {
     }
 
     fn packets(&self, take: Take) -> Result<()> {
-        let lab = Lab::new(1)?;
-        let sink = Sink::attach(self.native_sink)?;
         let mut bench = packets::Bench {
-            lab: &lab,
-            sink: &sink,
             spans: self.spans,
+            native_sink: self.native_sink,
             generator_core: self.generator_core,
             setting: self.setting(FLOWS, true),
             used: 0,
@@ -161,7 +158,9 @@ impl Plan {
         let sink = Sink::attach(self.native_sink)?;
         for round in 1..=if self.short { 1 } else { self.rounds } {
             let cores = (self.generator_core, self.worker_cores);
-            hand_over::measure(&lab, &sink, self.spans, cores, round)?.into_iter().for_each(&mut *take);
+            hand_over::measure(&lab, &sink, self.spans, cores, round)?
+                .into_iter()
+                .for_each(&mut *take);
         }
         Ok(())
     }

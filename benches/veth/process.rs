@@ -165,9 +165,7 @@ pub fn enter(namespace: &str) -> Result<()> {
 
 /// Does something in a network namespace, on a thread of its own.
 pub fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    std::thread::scope(|scope| {
-        join(scope.spawn(|| enter(namespace).and_then(|()| work())).join())
-    })
+    std::thread::scope(|scope| join(scope.spawn(|| enter(namespace).and_then(|()| work())).join()))
 }
 
 /// The end of a thread that does its work in a namespace.

@@ -90,16 +90,20 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Rows in the order in which they were first measured.
+/// Rows in the order in which they were first measured, those of one load together.
 pub fn rows(samples: &[Sample]) -> Vec<Row<'_>> {
     let mut rows: Vec<Row> = Vec::new();
     for sample in samples {
-        let same = |row: &&mut Row| {
-            (&row.first().load, &row.first().contender) == (&sample.load, &sample.contender)
-        };
-        match rows.iter_mut().find(same) {
+        let same = |row: &Row| row.first().contender == sample.contender;
+        let (first, last) = (
+            rows.iter().position(|row| row.first().load == sample.load).unwrap_or(rows.len()),
+            rows.iter()
+                .rposition(|row| row.first().load == sample.load)
+                .map_or(rows.len(), |at| at + 1),
+        );
+        match rows[first..last].iter_mut().find(|row| same(row)) {
             Some(row) => row.samples.push(sample),
-            None => rows.push(Row { samples: vec![sample] }),
+            None => rows.insert(last, Row { samples: vec![sample] }),
         }
     }
     rows
@@ -132,8 +136,18 @@ pub fn rate(unit: Unit, value: f64) -> String {
 /// The one table.
 pub fn table(samples: &[Sample]) -> String {
     let header = [
-        "load", "balancer", "median", "least", "most", "per", "user ns", "kernel ns", "busy %",
-        "p50 us", "p99 us", "limited by",
+        "load",
+        "balancer",
+        "median",
+        "least",
+        "most",
+        "per",
+        "user ns",
+        "kernel ns",
+        "busy %",
+        "p50 us",
+        "p99 us",
+        "limited by",
     ];
     let mut table = aligned(&header, &[0, 1, 5, 11]);
     let mut load_before = "";
@@ -234,7 +248,8 @@ pub fn ratios(samples: &[Sample], wanted: &[Ratio]) -> String {
             (Some(_), _) => "reached",
             _ => "",
         };
-        let wanted = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+        let wanted =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
         table.add_row([
             ratio.what.clone(),
             format!("{middle:.3}"),
