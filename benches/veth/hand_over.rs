@@ -11,7 +11,7 @@ use super::contender::{Contender, NAT, Setting};
 use super::generator::{Generator, Sink, Traffic};
 use super::guideway::event;
 use super::lab::Lab;
-use super::packets::{Spans, Traffics, Window};
+use super::packets::{Ends, Spans, Window};
 use super::results::{Sample, Unit};
 
 /// Flows of these rows.
@@ -58,12 +58,12 @@ fn run(
     let running = contender.start(lab, &setting)?;
     let guideway = running.guideway.as_ref().context("a Guideway")?;
     let generator = Generator::start(Traffic::Udp { flows: FLOWS }, generator)?;
-    let mut traffic = Traffics { generator, sink };
-    traffic.warm_up(u64::from(FLOWS) * spans.frames_a_flow)?;
+    let mut ends = Ends { generator, sink };
+    ends.warm_up(u64::from(FLOWS) * spans.frames_a_flow)?;
     let before = event(&guideway.status()?, "handed_over");
-    let window = traffic.watch(&running.threads, spans.window)?;
+    let window = ends.watch(&running.threads, spans.window)?;
     let after = event(&guideway.status()?, "handed_over");
-    traffic.generator.finish()?;
+    ends.generator.finish()?;
     // The two requests for status lie around the window and are short beside it.
     let share = (after - before) as f64 / window.arrived.max(1.0);
     Ok((window, share))

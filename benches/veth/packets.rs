@@ -111,12 +111,12 @@ impl Window {
 }
 
 /// The ends of a packet row, under way.
-pub struct Traffics<'a> {
+pub struct Ends<'a> {
     pub generator: Generator,
     pub sink: &'a Sink,
 }
 
-impl Traffics<'_> {
+impl Ends<'_> {
     fn read(&self, threads: &[Thread]) -> Result<Reading> {
         Ok(Reading {
             at: Instant::now(),
@@ -191,11 +191,11 @@ impl Bench {
         let sink = Sink::attach(self.native_sink)?;
         let running = contender.start(&lab, &self.setting)?;
         let generator = Generator::start(traffic, self.generator_core)?;
-        let mut traffic = Traffics { generator, sink: &sink };
-        traffic.warm_up(warm_up)?;
-        let window = traffic.watch(&running.threads, self.spans.window)?;
-        traffic.generator.finish()?;
-        Ok((window, drops(&running)?, traffic.generator.generated()?))
+        let mut ends = Ends { generator, sink: &sink };
+        ends.warm_up(warm_up)?;
+        let window = ends.watch(&running.threads, self.spans.window)?;
+        ends.generator.finish()?;
+        Ok((window, drops(&running)?, ends.generator.generated()?))
     }
 }
 

@@ -178,7 +178,7 @@ impl Plan {
         let rivals = [Contender::Nft, Contender::Haproxy, Contender::Nginx];
         let contenders: Vec<_> = match self.short {
             true => [NAT].into_iter().chain(rivals).collect(),
-            false => modes.chain(rivals).chain([Contender::Kernel]).collect(),
+            false => modes.chain(rivals).collect(),
         };
         for round in 1..=if self.short { 1 } else { self.rounds } {
             for contender in &contenders {

@@ -49,6 +49,15 @@ pub struct Sample {
     pub note: String,
 }
 
+impl Sample {
+    /// What a second of the balancer's CPU time is worth, where that time is known: others that take
+    /// its core away do not change it.
+    fn per_cpu_second(&self) -> Option<f64> {
+        let spent = self.user_ns + self.system_ns;
+        (spent > 0.0).then(|| 1e9 / spent)
+    }
+}
+
 /// All samples of one row of the table.
 pub struct Row<'a> {
     pub samples: Vec<&'a Sample>,
@@ -218,13 +227,13 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// One a round, where both were measured.
-    fn values(&self, samples: &[Sample]) -> Vec<f64> {
+    /// One a round, where both were measured and have what is compared.
+    fn values(&self, samples: &[Sample], of: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
         let find = |(load, contender): &(String, String), round: usize| {
             let is_it = |sample: &&Sample| {
                 (&sample.load, &sample.contender, sample.round) == (load, contender, round)
             };
-            samples.iter().find(is_it).map(|sample| sample.value)
+            samples.iter().find(is_it).and_then(&of)
         };
         let rounds = samples.iter().map(|sample| sample.round).max().unwrap_or(0);
         let both = |round| Some(find(&self.of, round)? / find(&self.by, round)?);
@@ -234,10 +243,11 @@ impl Ratio {
 
 /// The ratios, and whether each is what it must be.
 pub fn ratios(samples: &[Sample], wanted: &[Ratio]) -> String {
-    let header = ["ratio", "median", "least", "must", "goal", ""];
-    let mut table = aligned(&header, &[0, 5]);
+    let header = ["ratio", "median", "least", "by CPU time", "must", "goal", ""];
+    let mut table = aligned(&header, &[0, 6]);
     for ratio in wanted {
-        let values = ratio.values(samples);
+        let values = ratio.values(samples, |sample| Some(sample.value));
+        let by_cpu = median(ratio.values(samples, Sample::per_cpu_second));
         if values.is_empty() {
             continue;
         }
@@ -254,6 +264,7 @@ pub fn ratios(samples: &[Sample], wanted: &[Ratio]) -> String {
             ratio.what.clone(),
             format!("{middle:.3}"),
             format!("{:.3}", values.iter().copied().fold(f64::INFINITY, f64::min)),
+            number(by_cpu, 3),
             wanted(ratio.must),
             wanted(ratio.goal),
             verdict.to_owned(),
