@@ -125,7 +125,9 @@ impl Drop for Steer {
     fn drop(&mut self) {
         let steer = self.0.take();
         let _ = inside(BALANCER, || {
-            steer.map(afxdp::Steer::detach);
+            if let Some(steer) = steer {
+                steer.detach();
+            }
             Ok(())
         });
     }

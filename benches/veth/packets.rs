@@ -22,7 +22,7 @@ pub struct Spans {
 
 /// Shortest and longest time before the window.
 const WARM_UP: Duration = Duration::from_millis(400);
-const WARM_UP_LIMIT: Duration = Duration::from_secs(8);
+const WARM_UP_LIMIT: Duration = Duration::from_secs(15);
 /// With less than this share of what was offered lost, the generator was the limit.
 const ALL_OF_IT: f64 = 0.97;
 /// A thread that ran or waited for this share of the window had no time left.

@@ -58,7 +58,7 @@ impl Plan {
             native_sink: options.native_sink,
             rounds: options.rounds.unwrap_or(3),
             spans: Spans {
-                window: Duration::from_millis(if short { 800 } else { 2000 }),
+                window: Duration::from_millis(if short { 500 } else { 2000 }),
                 frames_a_flow: if short { 2 } else { 4 },
             },
             generator_core: 0,
@@ -113,7 +113,7 @@ impl Plan {
         let all = || afxdp().chain([Contender::OwnDevice, Contender::Nft, Contender::Kernel]);
         if self.short {
             let some = afxdp().chain([Contender::Nft]).collect();
-            return vec![(1 << 10, some), (1 << 20, vec![Contender::Bare, NAT])];
+            return vec![(1 << 10, some), (1 << 16, vec![Contender::Bare, NAT])];
         }
         vec![(1 << 10, all().collect()), (1 << 16, all().collect()), (1 << 20, all().collect())]
     }
