@@ -7,11 +7,13 @@ DENY := $(TOOLS)/bin/cargo-deny
 KEEP ?=
 # Variables of `make test`: TEST=word runs the tests with that in their name, for example nat::
 TEST ?=
+# Options of `make bench` and `make bench-short`: BENCH="--rounds 5 --only packets,tcp".
+BENCH ?=
 # The namespaced tests load both cores by themselves.
 export RUST_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench bench-engine fmt deny clean-namespaces
+.PHONY: help setup build demo test lint bench bench-short bench-engine bench-pure fmt deny clean-namespaces
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,9 +58,17 @@ bench-engine: ## nanoseconds a packet in the engine alone, for this CPU; writes 
 		CARGO_PROFILE_BENCH_CODEGEN_UNITS=1 \
 		$(CARGO) bench --locked --no-default-features --bench engine
 
-bench: ## run the benchmarks
+bench: ## AF_XDP on veth beside a bare forwarder, nft, haproxy, nginx (15 minutes; root; BENCH=... options)
+	@scripts/setup build test bench
+	$(CARGO) bench --locked --bench veth -- $(BENCH)
+
+bench-short: ## the same with fewer rows, under 90 seconds
+	@scripts/setup build test bench
+	$(CARGO) bench --locked --bench veth -- --short $(BENCH)
+
+bench-pure: ## tables and snapshots in memory: no root, no network
 	@scripts/setup build
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --no-default-features --bench maglev --bench compile -- --quick
 
 fmt: ## format the code
 	$(CARGO) fmt

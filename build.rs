@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// `bpf/NAME.bpf.c` becomes `NAME.bpf.o`.
-const PROGRAMS: [&str; 2] = ["steer", "decap"];
+/// `bpf/NAME.bpf.c` becomes `NAME.bpf.o`: the data plane's program, the backends', and those of the
+/// benchmark over veth.
+const PROGRAMS: [&str; 3] = ["steer", "decap", "bench"];
 const ADVICE: &str = "On Debian or Ubuntu: apt-get install clang libc6-dev (for the kernel's \
 headers). To build without AF_XDP: cargo build --no-default-features";
 
