@@ -233,7 +233,7 @@ pub struct CountersStatus {
     pub events: BTreeMap<String, u64>,
     /// Frames on their way from one worker to another: no verdict yet.
     pub in_hand_over: u64,
-    /// Frames that were nobody's request: gratuitous ARP.
+    /// Frames that were nobody's request: announcements.
     pub announced: u64,
     /// Frames that went into transmit rings.
     pub transmitted: u64,

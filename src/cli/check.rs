@@ -1,6 +1,7 @@
 //! `guideway check FILE`: is a configuration fine, without running it?
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -87,7 +88,7 @@ fn services_table(services: &[ServiceSpec]) -> String {
         let draining = service.backends.iter().filter(|b| b.drain || b.weight == 0).count();
         table.add_row([
             service.name.clone(),
-            format!("{}:{}", service.address, service.port),
+            SocketAddr::new(service.address, service.port).to_string(),
             service.protocol.to_string(),
             word(&service.mode),
             service.backends.len().to_string(),

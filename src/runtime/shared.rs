@@ -19,7 +19,7 @@ const MESSAGES: usize = 1024;
 /// What the control thread asks of a worker, looked at once a batch.
 #[derive(Debug)]
 pub enum Message {
-    /// Send this frame by this port (gratuitous ARP).
+    /// Send this frame by this port (an announcement).
     Transmit(PortId, Box<[u8]>),
 }
 

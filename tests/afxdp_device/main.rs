@@ -36,6 +36,8 @@ fn echo_by_two_queues_loses_nothing() {
         opened.notes
     );
     assert!(opened.notes.iter().any(|note| note.contains("spreads")), "{:?}", opened.notes);
+    let tags = opened.notes.iter().filter(|note| note.contains("left: rxvlan is off now"));
+    assert_eq!((tags.count(), opened.warnings.len()), (1, 0), "{:?}", opened.notes);
     assert_eq!(opened.rss, [None]);
     opened.steer.add(&whole(VIP)).unwrap();
 

@@ -149,7 +149,9 @@ pub fn steer(name: &str) -> &'static str {
             "Fragments to a shared address stay with the kernel: use an address of its own, or \
              smaller packets."
         }
-        "passed_vlan" => "Put the service on an untagged interface: tags are not balanced yet.",
+        "passed_vlan" => {
+            "Two VLAN tags are the most that are balanced: take one off on the switch."
+        }
         unknown => panic!("no advice for the counter {unknown}: add it to tests/docs/advice.rs"),
     }
 }

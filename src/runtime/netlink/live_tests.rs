@@ -188,6 +188,60 @@ fn follows_links_routes_and_neighbours() {
 }
 
 #[test]
+fn follows_ipv6_beside_ipv4() {
+    in_namespace("six", async |pair| {
+        let (here, there) = (&pair.here, &pair.there);
+        for address in ["fd09::2/64", "fe80::2/64"] {
+            ip(&format!("-n {there} addr add {address} dev peer0 nodad"));
+        }
+        ip(&format!("-n {here} addr add fd09::1/64 dev gw0"));
+        let interfaces = vec![spec("gw0", None)];
+        let first = read_topology(&interfaces).unwrap();
+        let own: IpAddr = "fd09::1".parse().unwrap();
+        assert!(first.is_own(own), "the kernel tries an address before it has it");
+
+        let address = |text: &str| (PortId(0), Tags::NONE, text.parse::<IpAddr>().unwrap());
+        let router = address("fe80::2");
+        let (_want, wanted) = watch::channel(BTreeSet::from([address("fd09::2"), router]));
+        let (out, mut seen) = watch::channel(Topology::default());
+        let watcher = tokio::spawn(watch_topology(interfaces, wanted, out));
+        let seen = &mut seen;
+        let knows = |t: &Topology, (.., address): (PortId, Tags, IpAddr)| {
+            t.neighbours.iter().any(|n| n.address == address && !n.gone)
+        };
+        let both = |t: &Topology| knows(t, address("fd09::2")) && knows(t, router);
+        until(seen, "both neighbours", both).await;
+        for neighbour in ["fd09::2", "fe80::2"] {
+            let shown = ip(&format!("-6 neigh show {neighbour} dev gw0"));
+            assert!(shown.contains("managed"), "{shown}");
+        }
+        ip("-6 route add 2001:db8::/32 via fe80::2 dev gw0 metric 7");
+        ip("route add 192.0.2.0/24 via inet6 fe80::2 dev gw0");
+        let by_router = |t: &Topology, network: &str| {
+            let mut routes = t.routes.iter().filter(|r| r.gateway == Some(router.2));
+            routes.any(|r| r.network == network.parse::<IpAddr>().unwrap())
+        };
+        let routed = |t: &Topology| by_router(t, "2001:db8::") && by_router(t, "192.0.2.0");
+        let topology = until(seen, "routes by a link-local router", routed).await;
+        let metric = topology.routes.iter().find(|r| r.gateway == Some(router.2) && r.metric == 7);
+        assert!(metric.is_some(), "{:?}", topology.routes);
+
+        // Somebody else has it: the kernel finds out, and does not use it.
+        ip(&format!("-n {there} addr add fd09::9/64 dev peer0 nodad"));
+        ip("addr add fd09::9/64 dev gw0");
+        let mut tries = 0..100;
+        while !ip("-6 addr show dev gw0").contains("dadfailed") {
+            assert!(tries.next().is_some(), "never refused: {}", ip("-6 addr show dev gw0"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(!read_topology(&[spec("gw0", None)]).unwrap().is_own("fd09::9".parse().unwrap()));
+        ip("-6 addr del fd09::1/64 dev gw0");
+        until(seen, "the address gone", |t| !t.is_own(own)).await;
+        watcher.abort();
+    });
+}
+
+#[test]
 fn neighbours_and_routes_of_a_bridge_are_its_ports() {
     in_namespace("bridge", async |_| {
         ip("link add br0 type bridge");
