@@ -1,7 +1,7 @@
 //! The balancer's control side in a run: desired state, health and topology, compiled and published
 //! by the same code that runs outside.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use guideway::control::{
@@ -12,13 +12,31 @@ use guideway::forwarding::{
     ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
 };
 use guideway::runtime::Publisher;
-use guideway::wire::{MacAddress, PortId, Protocol, Tags};
+use guideway::wire::{Family, MacAddress, PortId, Protocol};
 
 use super::chance::Chance;
 use super::plan::{Change, Plan, Pool};
 
-pub const NAT_VIP: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 100);
-pub const DSR_VIP: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 101);
+/// Where the hosts of a port are: 10.1.0.0/24, fd00:1::/64, and so on.
+pub fn address(family: Family, port: PortId, last: u8) -> IpAddr {
+    match family {
+        Family::Ipv4 => [10, 1 + port.0, 0, last].into(),
+        Family::Ipv6 => {
+            let (port, last) = (1 + u16::from(port.0), last.into());
+            Ipv6Addr::new(0xfd00, port, 0, 0, 0, 0, 0, last).into()
+        }
+    }
+}
+
+pub fn prefix_len(family: Family) -> u8 {
+    if family == Family::Ipv4 { 24 } else { 64 }
+}
+
+/// The VIP of a pool's services.
+pub fn vip(family: Family, pool: Pool) -> IpAddr {
+    address(family, PortId(0), if pool == Pool::Nat { 100 } else { 101 })
+}
+
 pub const SERVICE_PORT: u16 = 80;
 /// Where NAT backends listen; those of L2DSR listen on the service's port.
 pub const NAT_BACKEND_PORT: u16 = 8080;
@@ -35,7 +53,7 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
 pub struct Machine {
     pub pool: Pool,
     pub number: u16,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub mac: MacAddress,
     pub port: PortId,
 }
@@ -48,7 +66,7 @@ impl Machine {
     fn spec(&self) -> BackendSpec {
         BackendSpec {
             name: format!("machine{}", self.number),
-            address: self.address.into(),
+            address: self.address,
             port: self.listens_on(),
             weight: 1,
             drain: false,
@@ -79,13 +97,15 @@ impl Control {
             let members: Vec<&Machine> = machines.iter().filter(|m| m.pool == pool).collect();
             let some = &members[..members.len() - 1];
             let backends: Vec<BackendSpec> = some.iter().map(|machine| machine.spec()).collect();
-            [Protocol::Tcp, Protocol::Udp].map(|protocol| service(pool, protocol, &backends))
+            let service = |protocol| service(plan.family, pool, protocol, &backends);
+            [Protocol::Tcp, Protocol::Udp].map(service)
         });
-        let desired = DesiredState { services: services.collect(), snat: snat(links.len()) };
+        let snat = snat(plan.family, links.len());
+        let desired = DesiredState { services: services.collect(), snat };
         Control {
             desired,
             health: HealthView::new(),
-            topology: topology(&machines, links),
+            topology: topology(plan, &machines, links),
             limits: limits(plan),
             machines,
             publisher,
@@ -143,8 +163,7 @@ impl Control {
     fn add(&mut self, pool: Pool, chance: &mut Chance) {
         let members = self.members(pool).to_vec();
         let is_out = |machine: &&Machine| {
-            machine.pool == pool
-                && !members.iter().any(|spec| spec.address == IpAddr::from(machine.address))
+            machine.pool == pool && !members.iter().any(|spec| spec.address == machine.address)
         };
         let outside: Vec<Machine> = self.machines.iter().filter(is_out).copied().collect();
         if outside.is_empty() {
@@ -215,11 +234,16 @@ fn names(pool: Pool) -> [String; 2] {
     ["tcp", "udp"].map(|protocol| format!("{pool:?}-{protocol}").to_lowercase())
 }
 
-fn service(pool: Pool, protocol: Protocol, backends: &[BackendSpec]) -> ServiceSpec {
+fn service(
+    family: Family,
+    pool: Pool,
+    protocol: Protocol,
+    backends: &[BackendSpec],
+) -> ServiceSpec {
     let [tcp, udp] = names(pool);
     ServiceSpec {
         name: if protocol == Protocol::Tcp { tcp } else { udp },
-        address: if pool == Pool::Nat { NAT_VIP } else { DSR_VIP }.into(),
+        address: vip(family, pool),
         port: SERVICE_PORT,
         protocol,
         shared_address: false,
@@ -243,9 +267,9 @@ fn service(pool: Pool, protocol: Protocol, backends: &[BackendSpec]) -> ServiceS
 }
 
 /// A SNAT address on the network of each port.
-fn snat(ports: usize) -> Vec<SnatSpec> {
+fn snat(family: Family, ports: usize) -> Vec<SnatSpec> {
     let spec = |port: usize| SnatSpec {
-        address: Ipv4Addr::new(10, 1 + port as u8, 0, 10).into(),
+        address: address(family, PortId(port as u8), 10),
         ports: 20_000..=23_999,
         interface: Some(link_name(port)),
         shared_address: false,
@@ -257,19 +281,21 @@ fn link_name(port: usize) -> String {
     format!("port{port}")
 }
 
-fn topology(machines: &[Machine], links: Vec<MacAddress>) -> Topology {
+fn topology(plan: &Plan, machines: &[Machine], links: Vec<MacAddress>) -> Topology {
+    let family = plan.family;
+    let tags = |port: usize| plan.vlans[port].tags;
     let route = |port: usize| Route {
-        network: Ipv4Addr::new(10, 1 + port as u8, 0, 0).into(),
-        prefix_len: 24,
+        network: address(family, PortId(port as u8), 0),
+        prefix_len: prefix_len(family),
         metric: 0,
         port: PortId(port as u8),
-        tags: Tags::NONE,
+        tags: tags(port),
         gateway: None,
     };
     let neighbour = |machine: &Machine| Neighbour {
-        address: machine.address.into(),
+        address: machine.address,
         port: machine.port,
-        tags: Tags::NONE,
+        tags: tags(machine.port.index()),
         mac: machine.mac,
         gone: false,
     };

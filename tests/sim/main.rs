@@ -19,6 +19,7 @@ mod plan;
 mod server;
 mod station;
 mod tap;
+mod vlan;
 mod world;
 
 use std::ops::Range;
@@ -27,10 +28,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use guideway::io::fault::FaultRates;
+use guideway::wire::Family;
 
 use chance::Chance;
 use plan::{Change, Fate, FlowKind, FlowPlan, Plan, Pool};
 use server::Request;
+use vlan::Vlan;
 use world::{Summary, World};
 
 const DEFAULT_SEEDS: Range<u64> = 0..300;
@@ -93,8 +96,10 @@ fn a_seed_runs_the_same_way_twice() {
 }
 
 /// A good link, two workers, two backends a pool.
-fn quiet_plan(flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>) -> Plan {
+fn quiet_plan(family: Family, flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>) -> Plan {
     Plan {
+        family,
+        vlans: vec![Vlan::none(), Vlan::none()],
         workers: 2,
         two_arms: true,
         clients: 2,
@@ -111,6 +116,14 @@ fn quiet_plan(flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>) -> Plan {
     }
 }
 
+/// Both ways to a backend, in both families.
+const ALL: [(Family, Pool); 4] = [
+    (Family::Ipv4, Pool::Nat),
+    (Family::Ipv4, Pool::L2dsr),
+    (Family::Ipv6, Pool::Nat),
+    (Family::Ipv6, Pool::L2dsr),
+];
+
 fn stream(at_ms: u64, client: usize, pool: Pool, fate: Fate) -> FlowPlan {
     let id = at_ms ^ (client as u64) << 32;
     let request = Request { id, up_len: 1_000_000, down_len: 10, server_closes: false };
@@ -119,7 +132,7 @@ fn stream(at_ms: u64, client: usize, pool: Pool, fate: Fate) -> FlowPlan {
 
 #[test]
 fn clients_that_nobody_serves_are_told_at_once() {
-    for pool in [Pool::Nat, Pool::L2dsr] {
+    for (family, pool) in ALL {
         let other = if pool == Pool::Nat { Pool::L2dsr } else { Pool::Nat };
         let flows = vec![
             stream(10, 0, pool, Fate::Whole),
@@ -128,14 +141,14 @@ fn clients_that_nobody_serves_are_told_at_once() {
         ];
         // The stream that has begun before keeps its backend, which only the probes cannot reach.
         let changes = vec![(200, Change::FailAll(pool))];
-        let summary = World::with(quiet_plan(flows, changes), Chance::new(1)).run();
-        assert!(summary.ended_ms < 10_000, "{pool:?}: {summary:?}");
+        let summary = World::with(quiet_plan(family, flows, changes), Chance::new(1)).run();
+        assert!(summary.ended_ms < 10_000, "{family} {pool:?}: {summary:?}");
     }
 }
 
 #[test]
 fn streams_of_a_removed_service_are_reset() {
-    for pool in [Pool::Nat, Pool::L2dsr] {
+    for (family, pool) in ALL {
         let other = if pool == Pool::Nat { Pool::L2dsr } else { Pool::Nat };
         let flows = vec![
             stream(10, 0, pool, Fate::Reset),
@@ -143,8 +156,8 @@ fn streams_of_a_removed_service_are_reset() {
             stream(250, 1, pool, Fate::Reset),
         ];
         let changes = vec![(200, Change::RemoveServices(pool))];
-        let summary = World::with(quiet_plan(flows, changes), Chance::new(1)).run();
-        assert!(summary.ended_ms < 10_000, "{pool:?}: {summary:?}");
+        let summary = World::with(quiet_plan(family, flows, changes), Chance::new(1)).run();
+        assert!(summary.ended_ms < 10_000, "{family} {pool:?}: {summary:?}");
     }
 }
 

@@ -11,6 +11,7 @@ use guideway::wire::{MacAddress, PortId};
 use smoltcp::wire::{EthernetFrame, PrettyPrinter};
 
 use super::chance::{CHECKSUM_START, Chance, checksum, scramble};
+use super::vlan::Vlan;
 
 /// Where a frame arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +32,8 @@ pub struct Flight {
 pub struct Network {
     chance: Chance,
     hosts: BTreeMap<(PortId, MacAddress), usize>,
-    balancer: Vec<MacAddress>,
+    /// By port: its MAC, and the VLANs of its segment.
+    balancer: Vec<(MacAddress, Vlan)>,
     workers: usize,
     /// One frame in so many comes in by any queue.
     wander: u64,
@@ -42,8 +44,14 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network of a balancer with these MACs, by port, and as many queues a port as workers.
-    pub fn new(balancer: Vec<MacAddress>, workers: usize, wander: u64, chance: Chance) -> Network {
+    /// A network of a balancer with these MACs and VLANs, by port, and as many queues a port as
+    /// workers.
+    pub fn new(
+        balancer: Vec<(MacAddress, Vlan)>,
+        workers: usize,
+        wander: u64,
+        chance: Chance,
+    ) -> Network {
         Network {
             chance,
             hosts: BTreeMap::new(),
@@ -66,9 +74,22 @@ impl Network {
         if self.is_traced {
             self.show(now_ms, segment, from_host, frame);
         }
+        match (from_host, self.balancer.get(segment.index())) {
+            (None, Some((_, vlan))) => {
+                // What leaves in another VLAN than this segment's is nobody's here.
+                let Some(frame) = vlan.take(frame) else { return };
+                self.deliver(now_ms, segment, None, &frame);
+            }
+            _ => self.deliver(now_ms, segment, from_host, frame),
+        }
+    }
+
+    /// To all whom an untagged frame is for.
+    fn deliver(&mut self, now_ms: u64, segment: PortId, from_host: Option<usize>, frame: &[u8]) {
         let Some(&mac) = frame.first_chunk() else { return };
         let mac = MacAddress(mac);
-        if mac == MacAddress::BROADCAST {
+        // IPv6 groups (RFC 2464 section 7): this switch does not listen who is in which.
+        if mac == MacAddress::BROADCAST || mac.0.starts_with(&[0x33, 0x33]) {
             let segment_hosts = (segment, MacAddress::ZERO)..=(segment, MacAddress::BROADCAST);
             let hosts = self.hosts.range(segment_hosts).map(|(_, &host)| host);
             let others: Vec<usize> = hosts.filter(|&host| Some(host) != from_host).collect();
@@ -76,7 +97,7 @@ impl Network {
             if from_host.is_some() {
                 self.fly_to_balancer(now_ms, segment, frame);
             }
-        } else if self.balancer.get(segment.index()) == Some(&mac) {
+        } else if self.balancer.get(segment.index()).is_some_and(|(own, _)| *own == mac) {
             self.fly_to_balancer(now_ms, segment, frame);
         } else if let Some(&host) = self.hosts.get(&(segment, mac)) {
             self.fly(now_ms, End::Host(host), frame);
@@ -110,12 +131,16 @@ impl Network {
     }
 
     fn fly_to_balancer(&mut self, now_ms: u64, segment: PortId, frame: &[u8]) {
-        let addresses_and_ports = frame.get(26..38).unwrap_or(frame);
+        let is_ipv6 = frame.get(12..14) == Some(&[0x86, 0xdd]);
+        let place = if is_ipv6 { 22..58 } else { 26..38 };
+        let addresses_and_ports = frame.get(place).unwrap_or(frame);
         let hash = scramble(checksum(CHECKSUM_START, addresses_and_ports) ^ u64::from(segment.0));
         let by_hash = (hash % self.workers as u64) as usize;
         let wanders = self.chance.one_in(self.wander);
         let worker = if wanders { self.chance.place(self.workers) } else { by_hash };
-        self.fly(now_ms, End::Queue(worker, segment), frame);
+        let vlan = self.balancer.get(segment.index()).map(|(_, vlan)| vlan);
+        let tagged = vlan.map_or_else(|| frame.to_vec(), |vlan| vlan.put(frame));
+        self.fly(now_ms, End::Queue(worker, segment), &tagged);
     }
 
     fn fly(&mut self, now_ms: u64, to: End, frame: &[u8]) {

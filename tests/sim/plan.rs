@@ -1,9 +1,11 @@
 //! What happens in a run: all of it drawn from the seed before the run begins.
 
 use guideway::io::fault::FaultRates;
+use guideway::wire::Family;
 
 use super::chance::Chance;
 use super::server::Request;
+use super::vlan::Vlan;
 
 /// How packets get to the backends of a pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +66,10 @@ pub enum Change {
 /// A whole run.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Of all addresses.
+    pub family: Family,
+    /// Of each of the balancer's ports.
+    pub vlans: Vec<Vlan>,
     pub workers: usize,
     /// NAT backends behind a port of their own.
     pub two_arms: bool,
@@ -96,6 +102,8 @@ impl Plan {
         let unflipped = if chance.one_in(2) { &mut receive_faults } else { &mut transmit_faults };
         unflipped.bit_flips = 0.0;
         Plan {
+            family: if chance.one_in(2) { Family::Ipv6 } else { Family::Ipv4 },
+            vlans: (0..2).map(|_| Vlan::draw(chance)).collect(),
             workers: chance.between(1, 3) as usize,
             two_arms: chance.one_in(2),
             clients,

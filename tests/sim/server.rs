@@ -7,7 +7,10 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Duration;
 
-use smoltcp::wire::{EthernetFrame, IpEndpoint, IpProtocol, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet,
+    TcpPacket,
+};
 
 use super::chance::{CHECKSUM_START, checksum, stream_byte};
 use super::control::Machine;
@@ -229,10 +232,23 @@ pub fn udp_socket() -> udp::Socket<'static> {
 /// Who sends this frame, if it is a TCP segment that opens a connection.
 fn syn_source(frame: &[u8]) -> Option<IpEndpoint> {
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
-    if ip.next_header() != IpProtocol::Tcp {
+    match ethernet.ethertype() {
+        EthernetProtocol::Ipv4 => {
+            let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+            syn_from(ip.next_header(), ip.src_addr().into(), ip.payload())
+        }
+        EthernetProtocol::Ipv6 => {
+            let ip = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+            syn_from(ip.next_header(), ip.src_addr().into(), ip.payload())
+        }
+        _ => None,
+    }
+}
+
+fn syn_from(protocol: IpProtocol, source: IpAddress, segment: &[u8]) -> Option<IpEndpoint> {
+    if protocol != IpProtocol::Tcp {
         return None;
     }
-    let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
-    (tcp.syn() && !tcp.ack()).then(|| IpEndpoint::new(ip.src_addr().into(), tcp.src_port()))
+    let tcp = TcpPacket::new_checked(segment).ok()?;
+    (tcp.syn() && !tcp.ack()).then(|| IpEndpoint::new(source, tcp.src_port()))
 }

@@ -1,11 +1,11 @@
 //! The hosts of a run and what runs on them.
 
-use guideway::wire::{MacAddress, PortId};
+use guideway::wire::{Family, MacAddress, PortId};
 use smoltcp::wire::IpEndpoint;
 
 use super::chance::Chance;
 use super::client::{Datagrams, End, Stream};
-use super::control::{DSR_VIP, Machine, NAT_VIP, SERVICE_PORT};
+use super::control::{Machine, SERVICE_PORT, address, prefix_len, vip};
 use super::host::Host;
 use super::network::Network;
 use super::plan::{FlowKind, FlowPlan, Plan, Pool};
@@ -36,9 +36,8 @@ impl Flow {
 }
 
 impl Station {
-    pub fn begin(&mut self, plan: FlowPlan) {
-        let address = if plan.pool == Pool::Nat { NAT_VIP } else { DSR_VIP };
-        let vip = IpEndpoint::new(address.into(), SERVICE_PORT);
+    pub fn begin(&mut self, family: Family, plan: FlowPlan) {
+        let vip = IpEndpoint::new(vip(family, plan.pool).into(), SERVICE_PORT);
         let port = self.next_port;
         self.next_port += 1;
         let flow = match plan.kind {
@@ -85,7 +84,7 @@ pub fn machines(plan: &Plan) -> Vec<Machine> {
         Machine {
             pool,
             number,
-            address: [10, 1 + port.0, 0, 50 + number as u8].into(),
+            address: address(plan.family, port, 50 + number as u8),
             mac: MacAddress([2, 0, 0, 0, port.0, 50 + number as u8]),
             port,
         }
@@ -102,14 +101,17 @@ pub fn stations(
 ) -> Vec<Station> {
     let client = |number: usize| {
         let last = 20 + number as u8;
-        (MacAddress([2, 0, 0, 0, 0, last]), [10, 1, 0, last].into(), PortId(0), None)
+        let (mac, port) = (MacAddress([2, 0, 0, 0, 0, last]), PortId(0));
+        (mac, address(plan.family, port, last), port, None)
     };
     let backend = |machine: &Machine| (machine.mac, machine.address, machine.port, Some(*machine));
     let all = (0..plan.clients).map(client).chain(machines.iter().map(backend));
     let station =
         |(place, (mac, address, segment, machine)): (usize, (_, _, _, Option<Machine>))| {
-            let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr).map(|_| DSR_VIP);
-            let mut host = Host::new(mac, address, hidden, chance.bits());
+            let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr);
+            let hidden = hidden.map(|machine| vip(plan.family, machine.pool));
+            let own = (address, prefix_len(plan.family));
+            let mut host = Host::new(mac, own, hidden, chance.bits());
             network.attach(segment, mac, place);
             let server = machine.map(|m| Server::new(&m, &mut host.sockets));
             // Ports of their own for every client and run.

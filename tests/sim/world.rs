@@ -78,7 +78,8 @@ impl World {
         let balancer: Vec<MacAddress> =
             (0..ports).map(|port| MacAddress([2, 0, 0, 0, port, 0xfe])).collect();
         let machines = machines(&plan);
-        let mut network = Network::new(balancer.clone(), plan.workers, plan.wander, chance.fork());
+        let trunks = balancer.iter().copied().zip(plan.vlans.iter().cloned()).collect();
+        let mut network = Network::new(trunks, plan.workers, plan.wander, chance.fork());
         let stations = stations(&plan, &machines, &mut chance, &mut network);
 
         let shared: Vec<Arc<WorkerShared>> = (0..plan.workers)
@@ -187,7 +188,7 @@ impl World {
             if plan.at_ms > self.now_ms {
                 return;
             }
-            self.stations[plan.client].begin(plan.clone());
+            self.stations[plan.client].begin(self.plan.family, plan.clone());
             self.next_flow += 1;
         }
     }

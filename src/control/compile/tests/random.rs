@@ -14,6 +14,8 @@ enum Step {
     Weight(u8, u8, u16),
     Drain(u8, u8, bool),
     Health(u8, u8, bool),
+    Mode(u8),
+    Port(u8, u16),
     Flows(u8, u32),
     Time(u64),
 }
@@ -26,7 +28,9 @@ fn step() -> impl Strategy<Value = Step> {
         (service.clone(), backend.clone(), 0u16..4).prop_map(|(s, b, w)| Step::Weight(s, b, w)),
         (service.clone(), backend.clone(), any::<bool>())
             .prop_map(|(s, b, d)| Step::Drain(s, b, d)),
-        (service, backend, any::<bool>()).prop_map(|(s, b, up)| Step::Health(s, b, up)),
+        (service.clone(), backend, any::<bool>()).prop_map(|(s, b, up)| Step::Health(s, b, up)),
+        service.clone().prop_map(Step::Mode),
+        (service, 8_080u16..8_083).prop_map(|(s, port)| Step::Port(s, port)),
         (0u8..20, 0u32..3).prop_map(|(id, flows)| Step::Flows(id, flows)),
         (1u64..40_000).prop_map(Step::Time),
     ]
@@ -38,6 +42,14 @@ fn change(services: &mut [ServiceSpec], s: u8, b: u8, change: impl Fn(&mut Backe
     backends.filter(|backend| backend.name == format!("b{b}")).for_each(change);
 }
 
+/// As `l2dsr` wants it.
+fn listen_on_the_services_port(service: &mut ServiceSpec) {
+    let port = service.port;
+    if service.mode == Mode::L2dsr {
+        service.backends.iter_mut().for_each(|backend| backend.port = port);
+    }
+}
+
 fn apply(world: &mut World, step: Step) {
     let name = |place: u8| format!("s{place}");
     let services = &mut world.desired.services;
@@ -46,7 +58,8 @@ fn apply(world: &mut World, step: Step) {
         Step::Add(s, b) => match place(s, services) {
             None => services.push(at(&name(s), 80 + u16::from(s), b)),
             Some(at) if services[at].backends.iter().all(|x| x.name != format!("b{b}")) => {
-                services[at].backends.push(backend(b));
+                let port = services[at].port;
+                services[at].backends.push(BackendSpec { port, ..backend(b) });
             }
             Some(_) => {}
         },
@@ -56,6 +69,20 @@ fn apply(world: &mut World, step: Step) {
                 if services[at].backends.is_empty() {
                     services.remove(at);
                 }
+            }
+        }
+        Step::Mode(s) => {
+            if let Some(at) = place(s, services) {
+                let service = &mut services[at];
+                let is_nat = service.mode == Mode::Nat;
+                service.mode = if is_nat { Mode::L2dsr } else { Mode::Nat };
+                listen_on_the_services_port(service);
+            }
+        }
+        Step::Port(s, port) => {
+            let is_nat = |service: &&mut ServiceSpec| service.mode == Mode::Nat;
+            if let Some(service) = place(s, services).map(|at| &mut services[at]).filter(is_nat) {
+                service.backends.iter_mut().for_each(|backend| backend.port = port);
             }
         }
         Step::Weight(s, b, weight) => change(services, s, b, |x| x.weight = weight),
@@ -95,7 +122,9 @@ proptest! {
             let notes = world.step();
             for old in held {
                 let new = world.snapshot.backend(old.id);
-                let same = new.is_some_and(|new| new.socket == old.socket && new.name == old.name);
+                let same = new.is_some_and(|new| {
+                    (new.socket, new.mode, &new.name) == (old.socket, old.mode, &old.name)
+                });
                 let cut = notes.iter().any(|note| {
                     matches!(note, Note::RetiredCut { backend, .. } if **backend == *old.name)
                 });

@@ -158,7 +158,7 @@ fn is_not_looked_at(frame: &[u8], outcome: &ParseOutcome) -> bool {
         ParseOutcome::NotOurs => has_odd_tags(frame),
         ParseOutcome::Parsed(Packet { body: Body::Ip(ip), .. }) => match ip.content {
             Content::Other => ip.key.protocol == 51,
-            Content::Fragment(fragment) => fragment.offset > 0,
+            Content::Fragment(fragment) => fragment.offset > 0 || ip.key.protocol == 51,
             _ => false,
         },
         _ => false,
@@ -288,4 +288,16 @@ proptest! {
         mend_header(&mut frame);
         prop_assert_eq!(difference(&frame), None);
     }
+}
+
+/// Found by chance in `both_read_chains_the_same`: behind an authentication header in a first
+/// fragment only etherparse looks on, and refuses what it finds there.
+#[test]
+fn an_authentication_header_in_a_first_fragment() {
+    let frame = bytes(
+        "020000000001 0200000000c1 86dd 60000000 001c 2c 40 \
+         20010db8000100000000000000000050 20010db8000100000000000000000100 \
+         33 00 0001 00000000  3c 01 0000 00000001 00000001  00 21 0101 01010101",
+    );
+    assert_eq!(difference(&frame), None);
 }
