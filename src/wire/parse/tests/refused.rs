@@ -123,6 +123,7 @@ fn source_routes_are_refused_and_other_options_are_not() {
         ("router alert", "94 04 0000", false),
         ("its number in another option", "44 08 05 00 83070489", false),
         ("its number behind the end", "00 83 07 04", false),
+        ("its number behind the end and a length", "00 02 83 03", false),
         ("its number behind a length of 0", "07 00 83 04", false),
         ("its number behind a length of 1", "07 01 83 04", false),
         ("an option beyond the header", "07 0c 04 00", false),
