@@ -9,24 +9,8 @@
 #include <linux/pkt_cls.h>
 
 #include "bench.h"
+#include "program.h"
 
-#define SEC(name) __attribute__((section(name), used))
-#define always_inline inline __attribute__((always_inline))
-
-/* BTF-defined maps: the loader reads these types, nothing reads the values. */
-#define map_number(name, value) int (*name)[value]
-#define map_type(name, value) typeof(value) *name
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define net16(value) __builtin_bswap16(value)
-#define net32(value) __builtin_bswap32(value)
-#else
-#define net16(value) (value)
-#define net32(value) (value)
-#endif
-
-/* Helpers are called by number (include/uapi/linux/bpf.h). */
-static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
 
 struct {
