@@ -52,7 +52,7 @@ fn desired(services: u32, backends: u32) -> DesiredState {
         shared_address: false,
     };
     let services = (0..services).map(|place| service(place, backends)).collect();
-    DesiredState { services, snat: vec![snat] }
+    DesiredState { services, snat: vec![snat], tunnel_sources: vec![] }
 }
 
 const LIMITS: LimitsSpec = LimitsSpec {

@@ -17,6 +17,7 @@
 #include "steer.h"
 
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
+static long (*bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)BPF_FUNC_xdp_adjust_head;
 
 struct {
 	map_number(type, BPF_MAP_TYPE_XSKMAP);
@@ -47,6 +48,22 @@ struct {
 	map_type(key, struct steer_port);
 	map_type(value, __u8);
 } steer_ports SEC(".maps");
+
+struct {
+	map_number(type, BPF_MAP_TYPE_HASH);
+	map_number(map_flags, BPF_F_NO_PREALLOC);
+	map_number(max_entries, STEER_BACKENDS);
+	map_type(key, struct steer_port);
+	map_type(value, __u8);
+} steer_backends SEC(".maps");
+
+struct {
+	map_number(type, BPF_MAP_TYPE_HASH);
+	map_number(map_flags, BPF_F_NO_PREALLOC);
+	map_number(max_entries, STEER_OWN);
+	map_type(key, struct steer_ip);
+	map_type(value, __u8);
+} steer_own SEC(".maps");
 
 struct {
 	map_number(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -137,6 +154,27 @@ static always_inline int take(struct xdp_md *ctx, const struct steer_config *con
 	}
 	count(counter);
 	return bpf_redirect_map(&steer_sockets, queue, XDP_DROP);
+}
+
+/*
+ * As take, with room in front of the frame for a tunnel's header. Not seen by user space otherwise,
+ * the room is told by a tag at its beginning. Without memory for it the frame goes without.
+ */
+static always_inline int take_with_room(struct xdp_md *ctx, const struct steer_config *config,
+					__u32 counter, __u32 room)
+{
+	__u32 queue = ctx->rx_queue_index;
+
+	if (room >= sizeof(struct steer_tag) && bpf_map_lookup_elem(&steer_sockets, &queue) &&
+	    !bpf_xdp_adjust_head(ctx, -(int)room)) {
+		struct steer_tag *tag = (void *)(long)ctx->data;
+
+		if ((void *)(tag + 1) > (void *)(long)ctx->data_end)
+			return XDP_DROP;
+		__builtin_memset(tag->no_station, 0, sizeof(tag->no_station));
+		tag->room = net16((__u16)room);
+	}
+	return take(ctx, config, counter);
 }
 
 /* The key of an IPv4 address. */
@@ -234,25 +272,8 @@ static always_inline int steer_shared_ipv4(struct xdp_md *ctx, const struct stee
 	if ((void *)(ports + 1) > end)
 		return pass(STEER_PASSED);
 	if (is_ours(shared, &address, ip->protocol, ports->destination))
-		return take(ctx, config, STEER_STEERED);
+		return take_with_room(ctx, config, STEER_STEERED, shared->room);
 	return pass(STEER_PASSED);
-}
-
-static always_inline int steer_ipv4(struct xdp_md *ctx, const struct steer_config *config,
-				    struct iphdr *ip, void *end)
-{
-	struct steer_address *address;
-	struct steer_ip destination;
-
-	if ((void *)(ip + 1) > end || ip->version != 4)
-		return pass(STEER_PASSED);
-	destination = mapped(ip->daddr);
-	address = bpf_map_lookup_elem(&steer_addresses, &destination);
-	if (!address)
-		return pass(STEER_PASSED);
-	if (address->whole)
-		return take(ctx, config, STEER_STEERED);
-	return steer_shared_ipv4(ctx, config, address, ip, end);
 }
 
 /* What `walk` tells: where the upper layer is, from the frame's first byte, its protocol, and: */
@@ -302,6 +323,25 @@ __attribute__((noinline)) __u32 walk(struct xdp_md *ctx, __u32 offset)
 		protocol = header->next;
 	}
 	return WALKED_LOST;
+}
+
+#include "steer_back.h"
+
+static always_inline int steer_ipv4(struct xdp_md *ctx, const struct steer_config *config,
+				    struct iphdr *ip, void *end)
+{
+	struct steer_address *address;
+	struct steer_ip destination;
+
+	if ((void *)(ip + 1) > end || ip->version != 4)
+		return pass(STEER_PASSED);
+	destination = mapped(ip->daddr);
+	address = bpf_map_lookup_elem(&steer_addresses, &destination);
+	if (!address)
+		return steer_back_ipv4(ctx, config, ip, end);
+	if (address->whole)
+		return take_with_room(ctx, config, STEER_STEERED, address->room);
+	return steer_shared_ipv4(ctx, config, address, ip, end);
 }
 
 /* As for IPv4: errors are told by the packet they quote (RFC 4443), its source is one of ours. */
@@ -354,7 +394,7 @@ static always_inline int steer_shared_ipv6(struct xdp_md *ctx, const struct stee
 	if ((void *)(ports + 1) > end)
 		return pass(STEER_PASSED);
 	if (is_ours(shared, destination, protocol, ports->destination))
-		return take(ctx, config, STEER_STEERED);
+		return take_with_room(ctx, config, STEER_STEERED, shared->room);
 	return pass(STEER_PASSED);
 }
 
@@ -389,11 +429,11 @@ static always_inline int steer_ipv6(struct xdp_md *ctx, const struct steer_confi
 		return take(ctx, config, STEER_STEERED_ARP);
 	__builtin_memcpy(&destination, &ip->daddr, sizeof(destination));
 	address = bpf_map_lookup_elem(&steer_addresses, &destination);
-	if (!address)
-		return pass(STEER_PASSED);
-	if (address->whole)
-		return take(ctx, config, STEER_STEERED);
 	offset = (void *)ip - (void *)(long)ctx->data;
+	if (!address)
+		return steer_back_ipv6(ctx, config, offset);
+	if (address->whole)
+		return take_with_room(ctx, config, STEER_STEERED, address->room);
 	return steer_shared_ipv6(ctx, config, address, offset, &destination);
 }
 

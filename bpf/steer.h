@@ -14,13 +14,18 @@
 #define STEER_PORTS 262144	/* entries of the port map */
 #define STEER_RANGES 8		/* port ranges of one shared address */
 #define STEER_TAGS 2		/* VLAN tags that are looked behind */
+#define STEER_BACKENDS 262144	/* entries of the map of DNAT backends' sockets */
+#define STEER_OWN 4096		/* entries of the map of the machine's own addresses */
+#define STEER_SOURCES 2		/* networks of tunnels' outer sources */
+#define STEER_TAG 8		/* bytes that say how much room is in front of a frame */
 #define STEER_EXTENSIONS 7	/* IPv6 extension headers that are walked over */
 
 /* One counter a frame: their sum is the number of frames the program saw. */
 enum steer_counter {
 	STEER_STEERED,			/* IPv4 or IPv6 to a socket */
 	STEER_STEERED_ARP,		/* ARP or NDP for one of our addresses, to a socket */
-	STEER_STEERED_ICMP_ERROR,	/* by the quoted packet, on a shared address, to a socket */
+	STEER_STEERED_ICMP_ERROR,	/* by the quoted packet, to a socket */
+	STEER_STEERED_RETURN,		/* from a DNAT backend, to a socket */
 	STEER_NO_WORKER,		/* ours, but its queue has no socket */
 	STEER_PASSED,			/* to the kernel: not ours */
 	STEER_PASSED_OTHER_MAC,		/* to the kernel: neither this interface's MAC nor a group's */
@@ -34,10 +39,27 @@ struct steer_ip {
 	__be32 word[4];
 };
 
+/* A network: what is left of an address by the mask. */
+struct steer_network {
+	struct steer_ip mask;
+	struct steer_ip network;
+};
+
 struct steer_config {
 	__u8 mac[6];
 	__u8 on_no_worker;	/* XDP_DROP or XDP_PASS */
-	__u8 reserved;
+	__u8 dnat;		/* 1: there are DNAT backends */
+	__u32 sources;		/* how many of `source` hold */
+	struct steer_network source[STEER_SOURCES];
+};
+
+/*
+ * What stands in the room in front of a frame. No frame that is taken begins in this way: it would
+ * be for the station 00:00:00:00:00:00.
+ */
+struct steer_tag {
+	__u8 no_station[6];
+	__be16 room;		/* bytes before the frame, this tag included */
 };
 
 struct steer_range {
@@ -48,6 +70,8 @@ struct steer_range {
 struct steer_address {
 	__u16 whole;		/* 1: everything to this address is ours; 0: shared with the machine */
 	__u16 ranges;		/* how many of `range` hold */
+	__u16 room;		/* bytes of room its frames are given in front, 0 or at least STEER_TAG */
+	__u16 reserved;
 	struct steer_range range[STEER_RANGES];
 };
 

@@ -3,6 +3,8 @@
 //! redirect, so the counters are what is compared: all of them after each frame.
 #![cfg(feature = "afxdp")]
 
+#[path = "steer/back.rs"]
+mod back;
 #[path = "steer/frames.rs"]
 mod frames;
 #[path = "steer/ipv4.rs"]
@@ -35,6 +37,12 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 7);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100);
 const SHARED6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 7);
+
+/// Backends of DNAT services, on TCP 8080 each, and outer sources of tunnels.
+const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 11);
+const BACKEND6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x11);
+const SOURCES: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 0);
+const SOURCES6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 0);
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
@@ -75,6 +83,16 @@ impl Bench {
             taken.insert(layout::port(shared, UDP, 53), 1, 0).unwrap();
         }
         taken.insert(layout::port(shared6, TCP, 443), 1, 0).unwrap();
+        let mut backends: HashMap<_, PortBytes, u8> =
+            HashMap::try_from(ebpf.take_map("steer_backends").unwrap()).unwrap();
+        let mut own: HashMap<_, KeyBytes, u8> =
+            HashMap::try_from(ebpf.take_map("steer_own").unwrap()).unwrap();
+        for backend in [IpAddr::V4(BACKEND), IpAddr::V6(BACKEND6)] {
+            backends.insert(layout::port(backend, TCP, 8080), 1, 0).unwrap();
+        }
+        for address in [shared, shared6] {
+            own.insert(layout::key(address), 1, 0).unwrap();
+        }
         let mut bench = Bench {
             config: Array::try_from(ebpf.take_map("steer_config").unwrap()).unwrap(),
             counters: PerCpuArray::try_from(ebpf.take_map("steer_counters").unwrap()).unwrap(),
@@ -85,7 +103,7 @@ impl Bench {
     }
 
     fn set_policy(&mut self, drop_without_worker: bool) {
-        self.config.set(0, layout::config(OWN, drop_without_worker), 0).unwrap();
+        self.config.set(0, layout::config(&settings(OWN, drop_without_worker)), 0).unwrap();
     }
 
     fn counted(&self) -> Vec<u64> {
@@ -112,6 +130,12 @@ impl Bench {
             _ => panic!("one counter has to move by one: {moved:?}"),
         }
     }
+}
+
+/// With DNAT backends and tunnels' sources of both families.
+fn settings(mac: MacAddress, drop_without_worker: bool) -> layout::Config {
+    let sources = vec![(IpAddr::V4(SOURCES), 24), (IpAddr::V6(SOURCES6), 64)];
+    layout::Config { mac, drop_without_worker, dnat: true, sources }
 }
 
 fn may_run() -> bool {
@@ -141,7 +165,7 @@ fn every_frame_goes_where_it_belongs() {
         return;
     }
     let bench = Bench::new();
-    let rows = [ipv4::rows(), ipv6::rows(), vlan::rows()];
+    let rows = [ipv4::rows(), ipv6::rows(), vlan::rows(), back::rows()];
     for (what, frame, wanted) in rows.into_iter().flatten() {
         assert_eq!(bench.run(&frame), wanted, "{what}");
     }
@@ -165,7 +189,7 @@ fn before_the_mac_is_known_nothing_but_groups_is_ours() {
         return;
     }
     let mut bench = Bench::new();
-    bench.config.set(0, layout::config(OTHER, true), 0).unwrap();
+    bench.config.set(0, layout::config(&settings(OTHER, true)), 0).unwrap();
     assert_eq!(bench.run(&frames::to(VIP, TCP, 80)), (XDP_PASS, "passed_other_mac"));
     assert_eq!(bench.run(&frames::arp(1, VIP)), (XDP_DROP, "steer_no_worker"));
 }

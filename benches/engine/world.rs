@@ -6,7 +6,7 @@ use guideway::dataplane::{Engine, EngineConfig, ShardMap};
 use guideway::forwarding::{
     Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, NextHop, NoBackendPolicy,
     Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot, SnapshotParts,
-    SnatAddress,
+    SnatAddress, TunnelSources,
 };
 use guideway::wire::{Address, MacAddress, PortId, Protocol, Tags};
 
@@ -71,6 +71,8 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
         |name: &str, last| Port { name: name.into(), mac: mac(last), mtu_bytes: 1500, up: true };
     Snapshot::new(SnapshotParts {
         generation: 1,
+        tunnel_sources: TunnelSources::default(),
+        own_addresses: vec![],
         services: (0..services).map(service).collect(),
         backends: (0..services * backends).map(backend).collect(),
         snat: (0..8).map(snat_address).collect(),

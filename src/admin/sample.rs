@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::control::{Health, IdlePolicy};
 use crate::dataplane::{Counters, DropReason, ReplyKind};
-use crate::forwarding::{BackendState, Mode};
+use crate::forwarding::BackendState;
 use crate::io::QueueStatistics;
 use crate::wire::Protocol;
 
@@ -100,7 +100,7 @@ fn sample_service() -> ServiceStatus {
         name: "web".into(),
         vip: "10.1.0.100:80".parse().unwrap(),
         protocol: Protocol::Tcp,
-        mode: Mode::Nat,
+        mode: "nat".into(),
         state: ServiceState::Serving,
         table_size: 65537,
         flows: 42,

@@ -53,7 +53,7 @@ pub fn services_of(
                 name: service.name.to_string(),
                 vip: service.vip,
                 protocol: service.protocol,
-                mode: service.mode,
+                mode: service.mode.to_string(),
                 state: match (service.gone, service.slots.is_empty()) {
                     (true, _) => ServiceState::Removed,
                     (false, true) => ServiceState::NoBackend,
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::forwarding::{
         BackendId, ClusterKey, FlowTimeouts, Mode, NextHop, NoBackendPolicy, Port, Route,
-        RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts,
+        RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts, TunnelSources,
     };
     use crate::wire::{MacAddress, PortId, Protocol};
     use std::sync::Arc;
@@ -138,6 +138,8 @@ mod tests {
             Route { network, prefix_len: 24, metric: 0, port, tags: Tags::NONE, gateway: None };
         Snapshot::new(SnapshotParts {
             generation: 1,
+            tunnel_sources: TunnelSources::default(),
+            own_addresses: vec![],
             services: vec![Service {
                 name: "web".into(),
                 vip: "10.1.0.100:80".parse().unwrap(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{Health, IdlePolicy};
 use crate::dataplane::{Counters, DropReason, EventCounters, ReplyKind};
-use crate::forwarding::{BackendState, Mode};
+use crate::forwarding::BackendState;
 use crate::io::QueueStatistics;
 use crate::wire::Protocol;
 
@@ -125,7 +125,7 @@ pub struct ServiceStatus {
     /// Transport.
     pub protocol: Protocol,
     /// How packets get to backends.
-    pub mode: Mode,
+    pub mode: String,
     /// What new flows get.
     pub state: ServiceState,
     /// Length of its Maglev table; 0 with no usable backend.

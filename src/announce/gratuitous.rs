@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::forwarding::{
         ClusterKey, FlowTimeouts, Mode, NoBackendPolicy, Port, Route, RouteTable, Service,
-        ServiceGonePolicy, SnapshotParts, SnatAddress,
+        ServiceGonePolicy, SnapshotParts, SnatAddress, TunnelSources,
     };
     use crate::wire::{Body, ParseOutcome, Protocol, parse};
     use std::net::SocketAddr;
@@ -167,6 +167,8 @@ mod tests {
         let port = |&(last, up)| Port { name: "eth".into(), mac: mac(last), mtu_bytes: 1500, up };
         Snapshot::new(SnapshotParts {
             generation: 1,
+            tunnel_sources: TunnelSources::default(),
+            own_addresses: vec![],
             services,
             backends: vec![],
             snat,

@@ -96,7 +96,7 @@ pub async fn keep_groups(
 mod tests {
     use super::*;
     use crate::control::{LinkState, UpperLink};
-    use crate::forwarding::{ClusterKey, RouteTable, SnapshotParts, SnatAddress};
+    use crate::forwarding::{ClusterKey, RouteTable, SnapshotParts, SnatAddress, TunnelSources};
     use crate::wire::{MacAddress, Tags};
 
     fn snat(address: &str, port: Option<u8>, shared_address: bool) -> SnatAddress {
@@ -107,6 +107,8 @@ mod tests {
     fn snapshot(snat: Vec<SnatAddress>) -> Snapshot {
         Snapshot::new(SnapshotParts {
             generation: 1,
+            tunnel_sources: TunnelSources::default(),
+            own_addresses: vec![],
             services: vec![],
             backends: vec![],
             snat,

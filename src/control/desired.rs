@@ -15,6 +15,8 @@ pub struct DesiredState {
     pub services: Vec<ServiceSpec>,
     /// Source addresses for NAT.
     pub snat: Vec<SnatSpec>,
+    /// Outer source addresses of tunnels.
+    pub tunnel_sources: Vec<TunnelSourceSpec>,
 }
 
 /// One VIP, protocol and port, and who serves it.
@@ -53,7 +55,7 @@ pub struct BackendSpec {
     pub name: String,
     /// Where it is.
     pub address: IpAddr,
-    /// Where it listens. For `l2dsr` the service's port.
+    /// Where it listens. With direct return the service's port.
     pub port: u16,
     /// Share of new flows beside the other backends' weights; 0 drains.
     pub weight: u16,
@@ -92,6 +94,15 @@ pub enum HealthCheckKind {
         /// Statuses that are success.
         status: RangeInclusive<u16>,
     },
+}
+
+/// A network that is routed to this machine, and whose addresses are free for use as outer sources.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct TunnelSourceSpec {
+    /// Network address.
+    pub network: IpAddr,
+    /// Prefix length in bits.
+    pub prefix_len: u8,
 }
 
 /// Source addresses for NAT.

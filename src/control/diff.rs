@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{BackendSpec, DesiredState, ServiceSpec, SnatSpec};
+use super::{BackendSpec, DesiredState, ServiceSpec, SnatSpec, TunnelSourceSpec};
 
 /// One line for each thing added, removed or changed, in order of names; empty when nothing is,
 /// also when only the order in the file is another.
@@ -38,6 +38,14 @@ pub fn diff(old: &DesiredState, new: &DesiredState) -> Vec<String> {
             (None, None) => {}
         }
     }
+    let (before, after) = (&old.tunnel_sources, &new.tunnel_sources);
+    let told = |source: &TunnelSourceSpec| format!("{}/{}", source.network, source.prefix_len);
+    for source in after.iter().filter(|source| !before.contains(source)) {
+        lines.push(format!("tunnel_sources: {} added", told(source)));
+    }
+    for source in before.iter().filter(|source| !after.contains(source)) {
+        lines.push(format!("tunnel_sources: {} removed", told(source)));
+    }
     lines
 }
 
@@ -49,7 +57,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("port", old.port.to_string(), new.port.to_string()),
             ("protocol", old.protocol.to_string(), new.protocol.to_string()),
             ("shared_address", words(&old.shared_address), words(&new.shared_address)),
-            ("mode", words(&old.mode), words(&new.mode)),
+            ("mode", old.mode.to_string(), new.mode.to_string()),
             ("table_size", words(&old.table_size), words(&new.table_size)),
             ("no_backend", words(&old.no_backend), words(&new.no_backend)),
             ("on_service_gone", words(&old.on_service_gone), words(&new.on_service_gone)),
@@ -111,7 +119,7 @@ fn changes(what: &str, fields: &[(&str, String, String)]) -> Option<String> {
 
 fn told(service: &ServiceSpec) -> String {
     let socket = SocketAddr::new(service.address, service.port);
-    let (protocol, mode) = (service.protocol, words(&service.mode));
+    let (protocol, mode) = (service.protocol, service.mode);
     let backends = match service.backends.len() {
         1 => "1 backend".to_string(),
         count => format!("{count} backends"),

@@ -21,6 +21,7 @@ pub use check::check_against;
 pub use compile::{CompileInput, Compiled, LiveFlows, Note, compile};
 pub use desired::{
     BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
+    TunnelSourceSpec,
 };
 pub use diff::diff;
 pub use health_state::HealthState;

@@ -68,7 +68,7 @@ pub(super) fn snat(text: &str, interface: Option<&str>) -> SnatSpec {
 }
 
 pub(super) fn desired(services: Vec<ServiceSpec>) -> DesiredState {
-    DesiredState { services, snat: vec![snat("10.1.0.10", None)] }
+    DesiredState { services, snat: vec![snat("10.1.0.10", None)], ..DesiredState::default() }
 }
 
 /// eth0 to the clients (10.1.0.0/24, default route), eth1 to the backends (10.2.0.0/24).

@@ -1,11 +1,11 @@
-//! From a backend to a client, under NAT.
+//! From a backend to a client, under NAT and DNAT.
 
-use super::egress::{Stuck, check_way, client_way, send_by};
+use super::egress::{Stuck, check_client_way, client_way, send_by};
 use super::engine::Turn;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing};
 use super::{DropReason, Engine, Side, Verdict};
-use crate::forwarding::Way;
+use crate::forwarding::{Mode, Target, Way};
 use crate::wire::{FlowKey, FrameView, IpPacket, rewrite};
 
 impl Engine {
@@ -18,28 +18,48 @@ impl Engine {
         hash: u64,
         frame: &mut FrameView<'_>,
     ) -> Verdict {
-        let (key, way) = match self.way_back(turn, ip, hash) {
-            Ok((place, key, way)) => {
-                self.flows.pass(
-                    place,
-                    &Passing {
-                        from: Side::Backend,
-                        segment: ip.tcp().unwrap_or_default(),
-                        frame_len: frame.len(),
-                        now_ms: turn.now_ms(),
-                        station: None,
-                    },
-                );
-                (key, way)
-            }
-            Err(stuck) => return self.answer_stuck(turn, ip, stuck, frame),
+        match self.way_back(turn, ip, hash) {
+            Ok((place, key, way)) => self.send_to_client(turn, ip, (place, &key), &way, frame),
+            Err(stuck) => self.answer_stuck(turn, ip, stuck, frame),
+        }
+    }
+
+    /// A packet from a DNAT backend to a client.
+    pub(super) fn back_dnat(
+        &mut self,
+        turn: &Turn<'_>,
+        ip: &IpPacket,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        match self.way_back_dnat(turn, ip) {
+            Ok((place, key, way)) => self.send_to_client(turn, ip, (place, &key), &way, frame),
+            Err(stuck) => self.answer_stuck(turn, ip, stuck, frame),
+        }
+    }
+
+    #[inline]
+    fn send_to_client(
+        &mut self,
+        turn: &Turn<'_>,
+        ip: &IpPacket,
+        (place, key): (FlowPlace, &FlowKey),
+        way: &Way,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        let passing = Passing {
+            from: Side::Backend,
+            segment: ip.tcp().unwrap_or_default(),
+            frame_len: frame.len(),
+            now_ms: turn.now_ms(),
+            station: None,
         };
+        self.flows.pass(place, &passing);
         let bytes = frame.bytes_mut();
         rewrite::decrement_hop_limit(bytes, ip);
         let (vip, client) =
             ((key.destination, key.destination_port), (key.source, key.source_port));
         rewrite::translate(bytes, ip, Some(vip), Some(client));
-        match send_by(&way, turn.link, frame) {
+        match send_by(way, turn.link, frame) {
             true => Verdict::Forward(way.port),
             false => Verdict::Drop(DropReason::NoHeadroom),
         }
@@ -63,7 +83,46 @@ impl Engine {
             return Err(DropReason::NoSnatBinding.into());
         }
         let way = client_way(snapshot, flow);
-        check_way(way.as_ref(), ip, true)?;
+        check_client_way(way.as_ref(), ip)?;
         Ok((place, flow.key(), way.ok_or(DropReason::NoNextHop)?))
+    }
+
+    /// As [`Engine::way_back`], under DNAT.
+    fn way_back_dnat(
+        &mut self,
+        turn: &Turn<'_>,
+        ip: &IpPacket,
+    ) -> Result<(FlowPlace, FlowKey, Way), Stuck> {
+        let found = self.flow_of_dnat(turn, &ip.key);
+        let place = found.ok_or(DropReason::NoDnatFlow)?;
+        let flow = self.flows.table.get(place).ok_or(DropReason::NoDnatFlow)?;
+        let way = client_way(turn.snapshot, flow);
+        check_client_way(way.as_ref(), ip)?;
+        Ok((place, flow.key(), way.ok_or(DropReason::NoNextHop)?))
+    }
+
+    /// The flow of packets with this key from a DNAT backend. The backend's socket tells the VIP, and
+    /// with it the key that the client sends by.
+    pub(super) fn flow_of_dnat(&mut self, turn: &Turn<'_>, key: &FlowKey) -> Option<FlowPlace> {
+        let snapshot = turn.snapshot;
+        let protocol = key.protocol_number();
+        for index in snapshot.dnat().find_all(key.source, key.source_port, protocol) {
+            let Some(service) = snapshot.services.get(index.index()) else { continue };
+            let sent = service.key_from(key.destination, key.destination_port);
+            let hash = self.flows.hash.of(&sent);
+            let timeouts = &service.timeouts;
+            let found = self.flows.find_forward(hash, &sent, None, turn.now_ms(), timeouts);
+            let Some(place) = found else { continue };
+            let flow = self.flows.table.get(place);
+            let target = flow.and_then(|flow| self.flows.target_of(snapshot, flow));
+            let is_its = |target: &&Target| {
+                target.mode == Mode::Dnat
+                    && (target.address, target.port) == (key.source, key.source_port)
+            };
+            if target.filter(is_its).is_some() {
+                return Some(place);
+            }
+        }
+        None
     }
 }

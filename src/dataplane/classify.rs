@@ -16,6 +16,8 @@ pub(super) enum Class {
     Forward(ServiceIndex),
     /// From a backend to a SNAT address.
     Back,
+    /// From a backend of this DNAT service to a client.
+    Return(ServiceIndex),
     /// An ARP request for an address of ours.
     Arp,
     /// A neighbour solicitation for an address of ours.
@@ -26,6 +28,8 @@ pub(super) enum Class {
     ErrorForward(ServiceIndex),
     /// An ICMP error about a packet that was sent to a backend from a SNAT address.
     ErrorBack,
+    /// An ICMP error about a packet that was sent to a backend of this DNAT service, for its client.
+    ErrorReturn(ServiceIndex),
 }
 
 const fn dropped(reason: DropReason) -> Class {
@@ -85,7 +89,11 @@ fn classify_plain(snapshot: &Snapshot, headers: &Headers) -> Option<Class> {
     if let Some((service, _)) = snapshot.find_service(&headers.ip.key) {
         return Some(Class::Forward(service));
     }
-    is_snat(snapshot, &headers.ip.key).then_some(Class::Back)
+    if is_snat(snapshot, &headers.ip.key) {
+        return Some(Class::Back);
+    }
+    let service = snapshot.find_dnat(&headers.ip.key)?;
+    snapshot.address_role(headers.ip.destination()).is_none().then_some(Class::Return(service))
 }
 
 #[inline(never)]
@@ -136,7 +144,8 @@ fn classify_transport(snapshot: &Snapshot, key: &FlowKey) -> Class {
     match snapshot.address_role(key.destination) {
         Some(AddressRole::Vip) => dropped(DropReason::NoService),
         Some(AddressRole::Snat) => dropped(DropReason::NoSnatBinding),
-        Some(AddressRole::Shared) | None => NOT_OURS,
+        Some(AddressRole::Shared) => NOT_OURS,
+        None => snapshot.find_dnat(key).map_or(NOT_OURS, Class::Return),
     }
 }
 
@@ -167,7 +176,7 @@ fn classify_echo(snapshot: &Snapshot, ip: &IpPacket) -> Class {
 #[cold]
 fn classify_error(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
     if snapshot.address_role(ip.destination()).is_none() {
-        return NOT_OURS;
+        return classify_error_to_client(snapshot, ip, frame);
     }
     if !rewrite::icmp_adds_up(frame, ip) {
         return dropped(DropReason::BadIcmpChecksum);
@@ -188,6 +197,30 @@ fn classify_error(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
         return Class::ErrorBack;
     }
     dropped(DropReason::NoFlowForError)
+}
+
+/// An error to nobody of ours: about a packet to a DNAT backend, which has its client's address as
+/// source.
+#[cold]
+fn classify_error_to_client(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
+    if snapshot.dnat().is_empty() {
+        return NOT_OURS;
+    }
+    let Ok(quote) = parse_quote(frame, ip) else { return NOT_OURS };
+    let Some(service) = snapshot.find_dnat(&quote.key.reversed()) else { return NOT_OURS };
+    if snapshot.is_own(ip.destination()) {
+        return NOT_OURS;
+    }
+    if quote.key.source != ip.destination() {
+        return dropped(DropReason::BadQuote);
+    }
+    if !rewrite::icmp_adds_up(frame, ip) {
+        return dropped(DropReason::BadIcmpChecksum);
+    }
+    if is_no_sender(snapshot, ip.source(), ip.destination()) {
+        return dropped(DropReason::BadAddress);
+    }
+    Class::ErrorReturn(service)
 }
 
 /// Requests and probes (RFC 5227 section 2.1.1: sender 0.0.0.0) for our own addresses are answered.

@@ -44,6 +44,8 @@ named_counters! {
         flows_cut,
         /// Forwarded by Maglev alone, without an entry, since the flow table was full (DSR).
         forwarded_stateless,
+        /// Packets moved back in their memory to make room for a tunnel's header.
+        moved_for_room,
         /// SNAT ports taken before their hold-down had passed.
         snat_hold_down_shortened,
         /// SNAT ports taken before that, but by the client address and port that had them last.
@@ -60,7 +62,7 @@ named_counters! {
 }
 
 /// One count for each verdict, and the events beside them.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counters {
     /// Frames received from the device (not those taken over from other workers).
     pub received: u64,
@@ -76,6 +78,13 @@ pub struct Counters {
     pub dropped: [u64; DropReason::COUNT],
     /// Everything else.
     pub events: EventCounters,
+}
+
+impl Default for Counters {
+    /// Nothing counted yet.
+    fn default() -> Counters {
+        Counters::from_values(&[0; Counters::COUNT])
+    }
 }
 
 impl Counters {

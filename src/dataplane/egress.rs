@@ -2,7 +2,7 @@
 
 use super::DropReason;
 use super::entry::Flow;
-use crate::forwarding::{NextHop, Snapshot, Way};
+use crate::forwarding::{NextHop, Snapshot, Target, Way};
 use crate::wire::{FrameView, IpPacket, Link, rewrite};
 
 /// Why a packet cannot leave.
@@ -19,20 +19,36 @@ impl From<DropReason> for Stuck {
     }
 }
 
-/// The way out, if the packet can go it. What is `routed` costs a hop (RFC 1812 section 5.3.1, RFC
-/// 8200 section 3); what is bridged does not.
+/// The way to a backend, if the packet can go it in the backend's mode.
 #[inline]
-pub(super) fn check_way<'a>(
+pub(super) fn check_target<'a>(target: &'a Target, ip: &IpPacket) -> Result<&'a Way, Stuck> {
+    let mode = target.mode;
+    let overhead = mode.overhead_bytes(target.address.family());
+    check_way(target.way.as_ref(), ip, mode.is_hop(), overhead)
+}
+
+/// The way to a client, if the packet can go it.
+#[inline]
+pub(super) fn check_client_way<'a>(way: Option<&'a Way>, ip: &IpPacket) -> Result<&'a Way, Stuck> {
+    check_way(way, ip, true, 0)
+}
+
+/// Who `is_hop` takes one off the packet's hop limit (RFC 1812 section 5.3.1, RFC 8200 section 3); a
+/// bridge does not. The packet gains `overhead_bytes` before it leaves.
+#[inline]
+fn check_way<'a>(
     way: Option<&'a Way>,
     ip: &IpPacket,
-    routed: bool,
+    is_hop: bool,
+    overhead_bytes: usize,
 ) -> Result<&'a Way, Stuck> {
     let way = way.ok_or(DropReason::NoNextHop)?;
-    if routed && ip.hop_limit <= 1 {
+    if is_hop && ip.hop_limit <= 1 {
         return Err(DropReason::TtlExceeded.into());
     }
-    if ip.len() > usize::from(way.mtu_bytes) {
-        return Err(Stuck { reason: DropReason::ExceedsMtu, mtu_bytes: way.mtu_bytes });
+    if ip.len() + overhead_bytes > usize::from(way.mtu_bytes) {
+        let mtu_bytes = way.mtu_bytes.saturating_sub(overhead_bytes as u16);
+        return Err(Stuck { reason: DropReason::ExceedsMtu, mtu_bytes });
     }
     Ok(way)
 }

@@ -160,6 +160,8 @@ pub struct Engine {
     pub(super) flows: Flows,
     pub(super) sweep: Sweep,
     pub(super) replies: ReplyLimit,
+    /// Of the last outer IPv4 header.
+    pub(super) outer_identification: u16,
 }
 
 impl Engine {
@@ -171,6 +173,7 @@ impl Engine {
             replies: ReplyLimit::new(config.max_replies_per_second),
             worker: config.worker,
             shards: config.shards,
+            outer_identification: 0,
         }
     }
 
@@ -211,12 +214,25 @@ impl Engine {
                 prepared.hash = self.flows.hash.of(key);
                 Shard::of_snat_port(key.destination_port)
             }
+            // It goes the way of the client's packets, to whoever has their flow.
+            Class::Return(service) => {
+                let Some(service) = snapshot.services.get(service.index()) else { return };
+                let key = service.key_from(key.destination, key.destination_port);
+                prepared.hash = self.flows.hash.of(&key);
+                self.shards.shard_of(&key, prepared.hash)
+            }
             // What is quoted was sent by the flow's owner.
-            Class::ErrorForward(_) | Class::ErrorBack => {
+            Class::ErrorForward(_) | Class::ErrorBack | Class::ErrorReturn(_) => {
                 let Ok(quote) = parse_quote(frame, &prepared.headers.ip) else { return };
                 let key = quote.key.reversed();
                 prepared.hash = self.flows.hash.of(&key);
                 match prepared.class {
+                    Class::ErrorReturn(service) => {
+                        let Some(service) = snapshot.services.get(service.index()) else { return };
+                        let key = service.key_from(key.destination, key.destination_port);
+                        prepared.hash = self.flows.hash.of(&key);
+                        self.shards.shard_of(&key, prepared.hash)
+                    }
                     Class::ErrorBack => Shard::of_snat_port(key.destination_port),
                     _ => self.shards.shard_of(&key, prepared.hash),
                 }
@@ -297,6 +313,7 @@ impl Engine {
                 Some(verdict) => verdict,
                 None => self.back(&turn, ip, prepared.hash, frame),
             },
+            Class::Return(_) => self.back_dnat(&turn, ip, frame),
             Class::Echo => self.answer_echo(&turn, ip, frame),
             Class::Solicitation => self.answer_solicitation(&turn, ip, frame),
             Class::Arp => self.answer_arp(&turn, frame),
@@ -304,6 +321,7 @@ impl Engine {
                 self.error_forward(&turn, service, ip, prepared.hash, frame)
             }
             Class::ErrorBack => self.error_back(&turn, ip, prepared.hash, frame),
+            Class::ErrorReturn(_) => self.error_return(&turn, ip, frame),
         };
         self.flows.counters.count(verdict);
         Outcome::Verdict(verdict)

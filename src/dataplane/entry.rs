@@ -16,6 +16,8 @@ pub mod entry_flags {
     pub const FIN_BACKEND: u16 = 1 << 3;
     /// The SNAT port was given back: the entry only passes late packets on, until the port is taken.
     pub const PORT_RELEASED: u16 = 1 << 4;
+    /// The backend's packets come by us too (NAT, DNAT).
+    pub const BOTH_WAYS: u16 = 1 << 5;
 }
 
 /// Number of the layout of [`FlowEntry`]; entries of another are not imported.

@@ -4,7 +4,7 @@
 //! and packets may arrive in any order. So no step is final but the last, and that one lingers.
 
 use super::FlowEntry;
-use super::entry_flags::{FIN_BACKEND, FIN_CLIENT, SEEN_BACKEND, WAS_ESTABLISHED};
+use super::entry_flags::{BOTH_WAYS, FIN_BACKEND, FIN_CLIENT, SEEN_BACKEND, WAS_ESTABLISHED};
 use crate::forwarding::FlowTimeouts;
 use crate::wire::TcpFlags;
 
@@ -105,9 +105,9 @@ pub fn first_step(tcp: Option<TcpFlags>) -> Step {
     Step { state, flags }
 }
 
-/// What a segment makes of a flow with these flags in this state. `is_nat`: both sides are seen.
+/// What a segment makes of a flow with these flags in this state.
 #[inline]
-pub fn step(flags: u16, is_nat: bool, state: FlowState, from: Side, segment: TcpFlags) -> Step {
+pub fn step(flags: u16, state: FlowState, from: Side, segment: TcpFlags) -> Step {
     let (seen, fin) = match from {
         Side::Client => (0, FIN_CLIENT),
         Side::Backend => (SEEN_BACKEND, FIN_BACKEND),
@@ -132,7 +132,7 @@ pub fn step(flags: u16, is_nat: bool, state: FlowState, from: Side, segment: Tcp
     // or the backend having taken that answer; without the backend's side, any answer has to do.
     let completes = is_ack
         && match from {
-            Side::Client => flags & SEEN_BACKEND != 0 || !is_nat,
+            Side::Client => flags & SEEN_BACKEND != 0 || flags & BOTH_WAYS == 0,
             Side::Backend => true,
         };
     if completes && state == FlowState::Opening {

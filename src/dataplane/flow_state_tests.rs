@@ -15,9 +15,10 @@ fn run(nat: bool, rows: &[Row]) {
     for &(description, first, wanted, segments) in rows {
         let step_one = first_step(Some(TcpFlags(first)));
         assert_eq!(step_one.state, wanted, "{description}");
-        let (mut state, mut flow_flags) = (step_one.state, step_one.flags);
+        let both_ways = if nat { BOTH_WAYS } else { 0 };
+        let (mut state, mut flow_flags) = (step_one.state, step_one.flags | both_ways);
         for (place, &(side, flags, wanted)) in segments.iter().enumerate() {
-            let next = step(flow_flags, nat, state, side, TcpFlags(flags));
+            let next = step(flow_flags, state, side, TcpFlags(flags));
             assert_eq!(next.state, wanted, "{description}: segment {place}");
             (state, flow_flags) = (next.state, next.flags);
         }
@@ -132,7 +133,7 @@ fn connections_under_dsr() {
 #[test]
 fn udp_has_one_state() {
     assert_eq!(first_step(None).state, Udp);
-    assert_eq!(step(0, true, Udp, Backend, TcpFlags(0xff)).state, Udp);
+    assert_eq!(step(0, Udp, Backend, TcpFlags(0xff)).state, Udp);
 }
 
 #[test]

@@ -190,7 +190,7 @@ impl Flows {
         let Some(flow) = self.table.get_mut(place) else { return };
         let Some(state) = FlowState::from_number(flow.state) else { return };
         let was = (flow.state, flow.flags);
-        let next = step(flow.flags, flow.is_nat(), state, passing.from, passing.segment);
+        let next = step(flow.flags, state, passing.from, passing.segment);
         (flow.state, flow.flags) = (next.state as u8, next.flags);
         if was != (flow.state, flow.flags) {
             self.changed(place, was.1);

@@ -1,10 +1,11 @@
 //! From a client to a backend: find the flow or begin one, and send the packet on.
 
 use super::classify::is_no_client;
-use super::egress::{Stuck, check_way, send_by};
+use super::deliver::Delivery;
+use super::egress::{Stuck, check_target};
 use super::engine::{Looked, Turn};
 use super::entry::Flow;
-use super::entry_flags::SEEN_BACKEND;
+use super::entry_flags::{BOTH_WAYS, SEEN_BACKEND};
 use super::flow_state::first_step;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing};
@@ -13,9 +14,9 @@ use super::snat_block::Rest;
 use super::{DropReason, Engine, FlowState, Side, Verdict};
 use crate::forwarding::{
     Backend, BackendId, BackendState, Mode, NoBackendPolicy, Service, ServiceGonePolicy,
-    ServiceIndex, Way,
+    ServiceIndex,
 };
-use crate::wire::{Address, Content, FlowKey, FrameView, IpPacket, TcpFlags, rewrite};
+use crate::wire::{Address, Content, FlowKey, FrameView, IpPacket, TcpFlags};
 
 /// Why a client's packet is not sent on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +57,7 @@ impl Engine {
             return Verdict::Drop(DropReason::NoService);
         };
         let sent = match self.known_flow(turn, service, ip, looked) {
-            Ok(Some(place)) => self.forward_known(turn, place, ip, frame),
+            Ok(Some(place)) => self.forward_known(turn, place, ip, looked.hash, frame),
             Ok(None) => self.forward_new(turn, service, ip, looked.hash, frame),
             Err(refusal) => Err(refusal),
         };
@@ -108,12 +109,13 @@ impl Engine {
         turn: &Turn<'_>,
         place: FlowPlace,
         ip: &IpPacket,
+        hash: u64,
         frame: &mut FrameView<'_>,
     ) -> Result<Verdict, Refusal> {
         let flow = self.flows.table.get(place).ok_or(DropReason::NoNextHop)?;
-        let (target, binding) = (turn.snapshot.target(BackendId(flow.backend)), flow.binding());
-        let way = target.and_then(|target| target.way.as_ref());
-        let way = check_way(way, ip, binding.is_some())?;
+        let binding = flow.binding();
+        let target = turn.snapshot.target(BackendId(flow.backend)).ok_or(DropReason::NoNextHop)?;
+        let way = check_target(target, ip)?;
         let passing = Passing {
             from: Side::Client,
             segment: ip.tcp().unwrap_or_default(),
@@ -122,7 +124,8 @@ impl Engine {
             station: Some(turn.station()),
         };
         self.flows.pass(place, &passing);
-        Ok(self.send_to_backend(turn, binding, way, ip, frame))
+        let delivery = Delivery { target, way, binding, hash };
+        Ok(self.send_to_backend(turn, &delivery, ip, frame))
     }
 
     /// The first packet of a flow. Nothing is taken before all else is known to be fine.
@@ -152,11 +155,11 @@ impl Engine {
             NoBackendPolicy::Drop => DropReason::NoBackend.into(),
         })?;
         let target = turn.snapshot.target(backend.id).ok_or(DropReason::NoNextHop)?;
-        let way = check_way(target.way.as_ref(), ip, nat)?;
+        let way = check_target(target, ip)?;
         let mut flow = new_flow(turn, backend, ip);
         flow.set_fingerprint(target.fingerprint);
         if self.flows.table.is_full() {
-            if nat {
+            if service.mode.is_translated() {
                 return Err(DropReason::FlowTableFull.into());
             }
             // Maglev gives the next packet the same backend while the backends stay.
@@ -168,7 +171,8 @@ impl Engine {
             self.flows.open(flow);
         }
         self.flows.count_packet(flow.backend, Side::Client, frame.len());
-        Ok(self.send_to_backend(turn, flow.binding(), way, ip, frame))
+        let delivery = Delivery { target, way, binding: flow.binding(), hash };
+        Ok(self.send_to_backend(turn, &delivery, ip, frame))
     }
 
     /// Gives a new flow its SNAT address and port. An address is begun with by the flow's hash. Only
@@ -224,33 +228,6 @@ impl Engine {
         }
         Err(without)
     }
-
-    /// Changes bytes, after all that could refuse the packet.
-    #[inline]
-    fn send_to_backend(
-        &self,
-        turn: &Turn<'_>,
-        binding: Option<(u32, u8)>,
-        way: &Way,
-        ip: &IpPacket,
-        frame: &mut FrameView<'_>,
-    ) -> Verdict {
-        if let Some((block, high)) = binding
-            && let Some(block) = self.flows.pool.key(block)
-        {
-            let bytes = frame.bytes_mut();
-            rewrite::decrement_hop_limit(bytes, ip);
-            let port = u16::from_be_bytes([high, block.shard]);
-            let (source, destination) = ((block.snat, port), (block.backend, block.backend_port));
-            rewrite::translate(bytes, ip, Some(source), Some(destination));
-        }
-        // Under L2 DSR only the link header changes. The hop limit stays: for the client and the
-        // backend we are a bridge on the link, not a hop; the packet's addresses stay as they are.
-        match send_by(way, turn.link, frame) {
-            true => Verdict::Forward(way.port),
-            false => Verdict::Drop(DropReason::NoHeadroom),
-        }
-    }
 }
 
 /// Does the client's SYN begin a new flow in the place of this one? Once its connection has ended,
@@ -289,8 +266,9 @@ fn check_begins(content: &Content) -> Result<(), Refusal> {
 
 fn new_flow(turn: &Turn<'_>, backend: &Backend, ip: &IpPacket) -> Flow {
     let first = first_step(ip.tcp());
+    let both_ways = if backend.mode.is_translated() { BOTH_WAYS } else { 0 };
     let mut flow = Flow::new(&ip.key, turn.station());
-    (flow.state, flow.flags) = (first.state as u8, first.flags);
+    (flow.state, flow.flags) = (first.state as u8, first.flags | both_ways);
     (flow.backend, flow.last_seen_ms) = (backend.id.0, turn.now_ms());
     flow
 }

@@ -3,11 +3,13 @@
 //! The quoted packet finds the flow. Under NAT the error is translated, outside and in the quote, so
 //! that its receiver sees a packet of its own quoted. Nobody is ever answered with an error here.
 
-use super::egress::{check_way, client_way, send_by};
+use super::deliver::Delivery;
+use super::egress::{check_client_way, check_target, client_way, send_by};
 use super::engine::Turn;
+use super::flow_table::FlowPlace;
 use super::{DropReason, Engine, Verdict};
 use crate::forwarding::{BackendId, Mode, ServiceIndex, Way};
-use crate::wire::{FrameView, IpPacket, parse_quote, rewrite};
+use crate::wire::{FlowKey, FrameView, IpPacket, Quote, parse_quote, rewrite};
 
 impl Engine {
     /// About a packet to a client: for the backend of its flow.
@@ -20,50 +22,58 @@ impl Engine {
         hash: u64,
         frame: &mut FrameView<'_>,
     ) -> Verdict {
-        match self.pass_error_forward(turn, service, error, hash, frame) {
-            Ok(way) => send(way, turn, frame),
+        match self.prepare_error_forward(turn, service, error, hash, frame) {
+            Ok(delivery) => self.leave_to_backend(turn, &delivery, error, frame),
             Err(reason) => Verdict::Drop(reason),
         }
     }
 
-    fn pass_error_forward<'a>(
+    /// Translates the error where its flow is translated, and says where it goes.
+    fn prepare_error_forward<'a>(
         &mut self,
         turn: &Turn<'a>,
         service: ServiceIndex,
         error: &IpPacket,
         hash: u64,
         frame: &mut FrameView<'_>,
-    ) -> Result<&'a Way, DropReason> {
+    ) -> Result<Delivery<'a>, DropReason> {
         let quote = parse_quote(frame.bytes(), error).map_err(|_| DropReason::BadQuote)?;
         let key = quote.key.reversed();
         let service =
             turn.snapshot.services.get(service.index()).ok_or(DropReason::NoFlowForError)?;
         let found = self.flows.find_forward(hash, &key, None, turn.now_ms(), &service.timeouts);
         let flow = found.and_then(|place| self.flows.table.get(place)).copied();
-        let (backend, is_nat) = match &flow {
-            Some(flow) => (BackendId(flow.backend), flow.is_nat()),
+        let backend = match &flow {
+            Some(flow) => BackendId(flow.backend),
             // Where no entry is needed, the next packet of the client would go there too.
-            None if service.mode != Mode::Nat && !service.gone => {
-                let backend = turn.snapshot.select(service, &key);
-                (backend.ok_or(DropReason::NoFlowForError)?.id, false)
+            None if service.mode.is_direct_return() && !service.gone => {
+                turn.snapshot.select(service, &key).ok_or(DropReason::NoFlowForError)?.id
             }
             None => return Err(DropReason::NoFlowForError),
         };
         let target = turn.snapshot.target(backend).ok_or(DropReason::NoFlowForError)?;
-        let way = check_way(target.way.as_ref(), error, is_nat).map_err(|stuck| stuck.reason)?;
+        let way = check_target(target, error).map_err(|stuck| stuck.reason)?;
         if !self.may_pass_error(turn) {
             return Err(DropReason::ReplyRateLimited);
         }
-        if let Some(back) = flow.and_then(|flow| self.flows.return_key(&flow)) {
-            // As the backend sent it: from itself to the SNAT address. The sender of the error stays.
-            let outer = (error.source(), back.source);
+        // As the backend sent it: from itself to the SNAT address or the client. The sender of the
+        // error stays.
+        let sent = match flow.and_then(|flow| self.flows.return_key(&flow)) {
+            Some(back) => Some(back),
+            None if target.mode == Mode::Dnat => {
+                Some(FlowKey { source: target.address, source_port: target.port, ..quote.key })
+            }
+            None => None,
+        };
+        if let Some(sent) = sent {
+            let outer = (error.source(), sent.source);
             let inner =
-                ((back.source, back.source_port), (back.destination, back.destination_port));
+                ((sent.source, sent.source_port), (sent.destination, sent.destination_port));
             let bytes = frame.bytes_mut();
             rewrite::decrement_hop_limit(bytes, error);
             rewrite::translate_error(bytes, error, &quote, outer, inner);
         }
-        Ok(way)
+        Ok(Delivery { target, way, binding: None, hash })
     }
 
     /// About a packet to a backend: for the client of its flow.
@@ -91,10 +101,39 @@ impl Engine {
         let quote = parse_quote(frame.bytes(), error).map_err(|_| DropReason::BadQuote)?;
         let key = quote.key.reversed();
         let found = self.flows.find_return(hash, &key, turn.now_ms(), turn.snapshot);
+        self.pass_error_to_client(turn, error, &quote, found, frame)
+    }
+
+    /// About a packet to a DNAT backend: for the client that it still has as its source.
+    #[cold]
+    pub(super) fn error_return(
+        &mut self,
+        turn: &Turn<'_>,
+        error: &IpPacket,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        let Ok(quote) = parse_quote(frame.bytes(), error) else {
+            return Verdict::Drop(DropReason::BadQuote);
+        };
+        let found = self.flow_of_dnat(turn, &quote.key.reversed());
+        match self.pass_error_to_client(turn, error, &quote, found, frame) {
+            Ok(way) => send(&way, turn, frame),
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    fn pass_error_to_client(
+        &mut self,
+        turn: &Turn<'_>,
+        error: &IpPacket,
+        quote: &Quote,
+        found: Option<FlowPlace>,
+        frame: &mut FrameView<'_>,
+    ) -> Result<Way, DropReason> {
         let flow = found.and_then(|place| self.flows.table.get(place)).copied();
         let flow = flow.ok_or(DropReason::NoFlowForError)?;
         let way = client_way(turn.snapshot, &flow);
-        check_way(way.as_ref(), error, true).map_err(|stuck| stuck.reason)?;
+        check_client_way(way.as_ref(), error).map_err(|stuck| stuck.reason)?;
         if !self.may_pass_error(turn) {
             return Err(DropReason::ReplyRateLimited);
         }
@@ -105,7 +144,7 @@ impl Engine {
         let inner = ((sent.source, sent.source_port), (sent.destination, sent.destination_port));
         let bytes = frame.bytes_mut();
         rewrite::decrement_hop_limit(bytes, error);
-        rewrite::translate_error(bytes, error, &quote, outer, inner);
+        rewrite::translate_error(bytes, error, quote, outer, inner);
         way.ok_or(DropReason::NoNextHop)
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod back;
 mod classify;
 mod counters;
+mod deliver;
 mod egress;
 mod engine;
 mod entry;

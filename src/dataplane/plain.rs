@@ -10,7 +10,7 @@ use super::engine::Turn;
 use super::flow_table::FlowPlace;
 use super::flows::{Flows, goes_on};
 use super::{DropReason, Engine, FlowState, Side, Verdict};
-use crate::forwarding::{BackendId, FlowTimeouts, ServiceIndex, Way};
+use crate::forwarding::{BackendId, FlowTimeouts, Mode, ServiceIndex, Way};
 use crate::wire::{FrameView, IpPacket, rewrite};
 
 impl Engine {
@@ -50,7 +50,11 @@ impl Engine {
                 let port = u16::from_be_bytes([high, block.shard]);
                 Some(((block.snat, port), (block.backend, block.backend_port)))
             }
-            None if flow.fingerprint() == Some(target.fingerprint) => None,
+            None if flow.fingerprint() == Some(target.fingerprint)
+                && target.mode == Mode::L2dsr =>
+            {
+                None
+            }
             None => return None,
         };
         flow.last_seen_ms = turn.now_ms();

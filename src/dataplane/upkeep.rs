@@ -2,7 +2,7 @@
 
 use super::classify::is_snat;
 use super::entry::Flow;
-use super::entry_flags::PORT_RELEASED;
+use super::entry_flags::{BOTH_WAYS, PORT_RELEASED};
 use super::flow_table::FlowPlace;
 use super::flows::{End, Flows, is_idle, timeouts_of};
 use super::{Engine, FlowEntry, Shard, Ticks};
@@ -106,6 +106,7 @@ impl Engine {
             let Some(block) = flows.pool.take(&entry.return_key(), now_ms) else { return false };
             let [high, _] = entry.snat_port.to_be_bytes();
             flow.bind(block, high);
+            flow.flags |= BOTH_WAYS;
             if entry.has(PORT_RELEASED) {
                 flows.pool.release(block, high, now_ms);
             }

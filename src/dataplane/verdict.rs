@@ -110,6 +110,10 @@ named_reasons! {
         SnatBlocksExhausted => "snat_blocks_exhausted",
         /// The service is NAT and no SNAT address can be used towards the backend.
         NoSnatAddress => "no_snat_address",
+        /// The tunnel has no source address of the backend's family (`tunnel_sources`).
+        NoTunnelSource => "no_tunnel_source",
+        /// From a backend of a DNAT service, but of no flow that is known.
+        NoDnatFlow => "no_dnat_flow",
         /// To a SNAT address and port, but no flow uses it.
         NoSnatBinding => "no_snat_binding",
         /// A TCP segment of no known flow that does not open one (no SYN), of a NAT service.

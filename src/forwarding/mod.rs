@@ -2,8 +2,10 @@
 //!
 //! Must never know where it came from.
 
+mod dnat;
 mod ids;
 mod ledger;
+mod mode;
 mod routes;
 mod service;
 mod snapshot;
@@ -11,13 +13,17 @@ mod steer;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
+pub use dnat::DnatTable;
 pub use ids::{BackendId, ServiceIndex};
 pub use ledger::Ledger;
+pub use mode::Mode;
 pub use routes::{Neighbour, NextHop, Route, RouteTable};
-pub use service::{FlowTimeouts, Mode, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable};
+pub use service::{FlowTimeouts, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable};
 pub use snapshot::{
     AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,
 };
 pub use steer::{MOST_SHARED_RANGES, SteerEntry, SteerTable};
 pub use target::{Target, Way};
+pub use tunnel::{TunnelSource, TunnelSources};

@@ -3,21 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{BackendId, ServiceIndex};
+use super::{BackendId, Mode, ServiceIndex};
 use crate::wire::{Address, FlowKey, Protocol};
-
-/// How packets get to a backend.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Source and destination are translated: backends need nothing.
-    Nat,
-    /// Direct server return on one link: only the MAC changes, the backend has the VIP on loopback
-    /// and answers the client itself.
-    L2dsr,
-}
 
 /// What a client gets when the service has no usable backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -89,6 +76,20 @@ pub struct Service {
     pub on_service_gone: ServiceGonePolicy,
     /// The service was removed and is here only until its flows are told.
     pub gone: bool,
+}
+
+impl Service {
+    /// The key of packets from this client to the VIP.
+    #[inline]
+    pub fn key_from(&self, client: Address, client_port: u16) -> FlowKey {
+        FlowKey {
+            source: client,
+            destination: self.vip.ip().into(),
+            source_port: client_port,
+            destination_port: self.vip.port(),
+            protocol: u32::from(self.protocol.number()),
+        }
+    }
 }
 
 /// What a packet says of the service it is for.

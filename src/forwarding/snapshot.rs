@@ -8,7 +8,8 @@ use std::sync::Arc;
 use siphasher::sip::SipHasher13;
 
 use super::{
-    BackendId, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable, Target,
+    BackendId, DnatTable, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable,
+    Target, TunnelSources,
 };
 use crate::wire::{Address, FlowKey, MacAddress, PortId};
 
@@ -61,6 +62,13 @@ pub struct Backend {
     pub snat: Arc<[u16]>,
 }
 
+impl Backend {
+    /// Is it no longer in the configuration?
+    pub fn is_retired(&self) -> bool {
+        self.state == BackendState::Retired
+    }
+}
+
 /// One source address for NAT.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnatAddress {
@@ -109,6 +117,8 @@ pub struct Snapshot {
     pub backends: Vec<Option<Backend>>,
     /// NAT source addresses.
     pub snat: Vec<SnatAddress>,
+    /// Outer sources of tunnels.
+    pub tunnel_sources: TunnelSources,
     /// By [`PortId`].
     pub ports: Vec<Port>,
     /// Ways back to clients.
@@ -119,6 +129,9 @@ pub struct Snapshot {
     addresses: Vec<(Address, AddressRole)>,
     /// By [`BackendId`].
     targets: Vec<Target>,
+    dnat: DnatTable,
+    /// The machine's own addresses, sorted.
+    own_addresses: Vec<Address>,
     ledger: Ledger,
 }
 
@@ -133,8 +146,12 @@ pub struct SnapshotParts {
     pub backends: Vec<Option<Backend>>,
     /// See [`Snapshot::snat`].
     pub snat: Vec<SnatAddress>,
+    /// See [`Snapshot::tunnel_sources`].
+    pub tunnel_sources: TunnelSources,
     /// See [`Snapshot::ports`].
     pub ports: Vec<Port>,
+    /// The machine's own addresses: packets to them are the kernel's. In any order.
+    pub own_addresses: Vec<Address>,
     /// See [`Snapshot::routes`].
     pub routes: RouteTable,
     /// Places flows in Maglev tables.
@@ -161,19 +178,34 @@ impl Snapshot {
             backend.as_ref().map_or(Target::NONE, |backend| Target::of(backend, &parts.ports))
         };
         let targets = parts.backends.iter().map(target).collect();
-        let SnapshotParts { generation, services, backends, snat, ports, routes, cluster_key } =
-            parts;
+        let dnat = DnatTable::new(&parts.services, &parts.backends);
+        let SnapshotParts {
+            generation,
+            services,
+            backends,
+            snat,
+            tunnel_sources,
+            ports,
+            mut own_addresses,
+            routes,
+            cluster_key,
+        } = parts;
+        own_addresses.sort_unstable();
+        own_addresses.dedup();
         Snapshot {
             generation,
             services,
             backends,
             snat,
+            tunnel_sources,
             ports,
             routes,
             cluster_key,
             by_vip,
             addresses,
             targets,
+            dnat,
+            own_addresses,
             ledger: Ledger::default(),
         }
     }
@@ -201,8 +233,10 @@ impl Snapshot {
         self.services == other.services
             && self.backends == other.backends
             && self.snat == other.snat
+            && self.tunnel_sources == other.tunnel_sources
             && self.ports == other.ports
             && self.routes == other.routes
+            && self.own_addresses == other.own_addresses
             && self.cluster_key == other.cluster_key
     }
 
@@ -237,7 +271,9 @@ impl Snapshot {
             services: vec![],
             backends: vec![],
             snat: vec![],
+            tunnel_sources: TunnelSources::default(),
             ports: vec![],
+            own_addresses: vec![],
             routes: RouteTable::default(),
             cluster_key: ClusterKey([0; 16]),
         })
@@ -280,6 +316,31 @@ impl Snapshot {
         hasher.write(&key.destination_port.to_be_bytes());
         hasher.write(&[key.protocol_number()]);
         hasher.finish()
+    }
+
+    /// The DNAT service whose backend has sent a packet with this key to a client; none of a packet
+    /// to the machine itself, such as an answer to a health check.
+    #[inline]
+    pub fn find_dnat(&self, key: &FlowKey) -> Option<ServiceIndex> {
+        let service = self.dnat.find(key)?;
+        let is_client = key.destination.is_one_host() && !self.is_own(key.destination);
+        is_client.then_some(service)
+    }
+
+    /// All sockets of DNAT backends, and their services.
+    pub fn dnat(&self) -> &DnatTable {
+        &self.dnat
+    }
+
+    /// Has the machine itself this address?
+    #[inline]
+    pub fn is_own(&self, address: Address) -> bool {
+        self.own_addresses.binary_search(&address).is_ok()
+    }
+
+    /// The machine's own addresses, sorted.
+    pub fn own_addresses(&self) -> &[Address] {
+        &self.own_addresses
     }
 
     /// A backend by id.

@@ -1,9 +1,9 @@
 //! What the XDP program takes off the NIC: a pure function of the snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{AddressRole, Snapshot};
+use super::{AddressRole, Mode, Snapshot};
 use crate::wire::{Address, Protocol};
 
 /// One thing the XDP program takes.
@@ -15,6 +15,15 @@ pub enum SteerEntry {
     Port(IpAddr, Protocol, u16),
     /// NAT return traffic to an address the machine has too: TCP and UDP to these ports.
     PortRange(IpAddr, u16, u16),
+    /// Bytes of room that packets to a VIP are given in front, for the header of a tunnel.
+    Room(IpAddr, u16),
+    /// ICMP errors about tunnels' packets: to an outer source in this network.
+    TunnelSource(IpAddr, u8),
+    /// An address of the machine itself: answers of DNAT backends to it are the kernel's.
+    Own(IpAddr),
+    /// DNAT return traffic: everything from this socket of a backend, and ICMP errors about what is
+    /// sent to it, but for packets to the machine itself.
+    Backend(IpAddr, Protocol, u16),
 }
 
 /// Port ranges of one shared address that can be taken.
@@ -49,6 +58,12 @@ impl SteerTable {
                 SteerEntry::PortRange(snat.address, *snat.ports.start(), *snat.ports.end())
             });
         }
+        entries.extend(rooms(snapshot));
+        entries.extend(snapshot.tunnel_sources.iter().map(|source| {
+            let network = source.network().ip();
+            SteerEntry::TunnelSource(network, source.prefix_len())
+        }));
+        entries.extend(dnat(snapshot));
         SteerTable { entries }
     }
 
@@ -60,11 +75,42 @@ impl SteerTable {
         self.entries.difference(&running.entries).copied()
     }
 
-    /// What has to be removed from `running`, to be done before the new snapshot is published.
+    /// What has to be removed from `running`, to be done before the new snapshot is published: the
+    /// last that was added first.
     pub fn removed_from<'a>(
         &'a self,
         running: &'a SteerTable,
     ) -> impl Iterator<Item = SteerEntry> + 'a {
-        running.entries.difference(&self.entries).copied()
+        let last_first = running.entries.iter().rev().copied();
+        last_first.filter(|entry| !self.entries.contains(entry))
     }
+}
+
+/// For each VIP the most that any of its backends needs. What needs less is moved forward.
+fn rooms(snapshot: &Snapshot) -> impl Iterator<Item = SteerEntry> {
+    let mut rooms: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for backend in snapshot.backends.iter().flatten() {
+        let Some(service) = snapshot.service_of(backend) else { continue };
+        let needed = backend.mode.overhead_bytes(Address::from(backend.socket.ip()).family());
+        if needed > 0 {
+            let room = rooms.entry(service.vip.ip()).or_default();
+            *room = needed.max(*room);
+        }
+    }
+    rooms.into_iter().map(|(address, room)| SteerEntry::Room(address, room as u16))
+}
+
+/// The sockets of DNAT backends, those included that only have old flows, and what is not theirs.
+fn dnat(snapshot: &Snapshot) -> BTreeSet<SteerEntry> {
+    let mut entries = BTreeSet::new();
+    for backend in snapshot.backends.iter().flatten().filter(|b| b.mode == Mode::Dnat) {
+        let Some(service) = snapshot.service_of(backend) else { continue };
+        let socket = backend.socket;
+        entries.insert(SteerEntry::Backend(socket.ip(), service.protocol, socket.port()));
+    }
+    if !entries.is_empty() {
+        let own = snapshot.own_addresses().iter();
+        entries.extend(own.map(|address| SteerEntry::Own(address.ip())));
+    }
+    entries
 }

@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::{Backend, NextHop, Port};
+use super::{Backend, Mode, NextHop, Port};
 use crate::wire::{Address, MacAddress, PortId, Tags};
 
 /// A backend as packets see it: made from [`Backend`] and the port its next hop is behind.
@@ -15,10 +15,12 @@ pub struct Target {
     pub address: Address,
     /// The way there; none: no route, no MAC, or its port is down.
     pub way: Option<Way>,
-    /// Its service's place in this snapshot.
-    pub service: u32,
     /// Where it listens.
     pub port: u16,
+    /// Its service's place in this snapshot.
+    pub service: u32,
+    /// How packets get there.
+    pub mode: Mode,
     /// Some 31 bits that follow from address and port: another socket has others, but for a chance
     /// in two thousand million.
     pub fingerprint: u32,
@@ -68,6 +70,7 @@ impl Target {
         address: Address::UNSPECIFIED,
         way: None,
         service: 0,
+        mode: Mode::L2dsr,
         port: 0,
         fingerprint: 0,
         is_there: false,
@@ -80,6 +83,7 @@ impl Target {
             fingerprint: fingerprint(address, backend.socket.port()),
             way: backend.next_hop.and_then(|hop| Way::by(hop, ports)),
             service: backend.service.0,
+            mode: backend.mode,
             port: backend.socket.port(),
             is_there: true,
         }

@@ -57,6 +57,8 @@ fn parts(services: Vec<Service>, snat: Vec<SnatAddress>) -> SnapshotParts {
     let port = Port { name: "eth0".into(), mac: MacAddress::ZERO, mtu_bytes: 1_500, up: true };
     SnapshotParts {
         generation: 1,
+        tunnel_sources: TunnelSources::default(),
+        own_addresses: vec![],
         services,
         backends: vec![backend(0, 0), None, backend(2, 0), backend(3, 1)],
         snat,

@@ -62,6 +62,10 @@ impl FrameCensus {
 /// What a device counts that verdicts do not see.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct DeviceStatistics {
+    /// Frames that did not begin where the device sends from, and were copied there: those that got
+    /// more room in front than they needed.
+    #[serde(default)]
+    pub moved_to_front: u64,
     /// One for each (port, queue).
     pub queues: Vec<QueueStatistics>,
 }

@@ -295,7 +295,10 @@ impl Device for MemoryDevice {
             rx_fill_ring_empty: near.rx_fill_ring_empty,
             ..QueueStatistics::default()
         };
-        DeviceStatistics { queues: self.ports.iter().map(queue).collect() }
+        DeviceStatistics {
+            queues: self.ports.iter().map(queue).collect(),
+            ..DeviceStatistics::default()
+        }
     }
 }
 

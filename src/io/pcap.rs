@@ -279,7 +279,10 @@ impl<R: Read, W: Write> Device for PcapDevice<R, W> {
             rx_dropped: counts.too_long,
             ..QueueStatistics::default()
         };
-        DeviceStatistics { queues: self.ports.iter().map(queue).collect() }
+        DeviceStatistics {
+            queues: self.ports.iter().map(queue).collect(),
+            ..DeviceStatistics::default()
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 
 mod address;
 pub mod checksum;
+pub mod encap;
 mod flow_key;
 mod frame;
+mod header;
 mod link;
 mod mac;
 mod packet;

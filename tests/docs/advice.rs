@@ -71,6 +71,15 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Add a `snat` address without `interface`, or for the interface the backend's route \
              leaves by."
         }
+        Why::NoTunnelSource => {
+            "Add a network of the backend's family to `tunnel_sources`; it was taken out while \
+             flows by a tunnel to such a backend were alive."
+        }
+        Why::NoDnatFlow => {
+            "After a restart the client's next packet makes the flow known again. Else somebody \
+             uses the backend's port past the VIP, by this machine as a router: that is not \
+             possible under dnat; use nat, or another way."
+        }
         Why::NoSnatBinding => {
             "A few are late packets of closed flows. Many: after a restart, which forgets flows, \
              or a scan of the SNAT address."

@@ -12,7 +12,7 @@ use super::world::*;
 
 /// An error from `router` about `sent`, of which it quotes so many bytes of the packet; the frame
 /// goes the other way than `sent` did.
-fn error(router: &str, sent: &[u8], quoted: usize, kind: (u8, u8, u32)) -> Vec<u8> {
+pub fn error(router: &str, sent: &[u8], quoted: usize, kind: (u8, u8, u32)) -> Vec<u8> {
     let is_v4 = sent[12] == 8;
     let quote = &sent[14..sent.len().min(14 + quoted)];
     let (macs, rest) = ([&sent[6..12], &sent[..6]].concat(), kind.2.to_be_bytes());

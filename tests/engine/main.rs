@@ -3,6 +3,7 @@
 mod ahead;
 mod cut;
 mod direct;
+mod dnat;
 mod errors;
 mod families;
 mod frames;
@@ -14,4 +15,5 @@ mod pressure;
 mod restart;
 mod rows;
 mod state;
+mod tunnel;
 mod world;

@@ -11,7 +11,7 @@ use guideway::dataplane::{
 use guideway::forwarding::{
     Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, Neighbour, NextHop,
     NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
-    SnapshotParts, SnatAddress,
+    SnapshotParts, SnatAddress, TunnelSources,
 };
 use guideway::wire::{FrameView, PortId, Protocol, Tags};
 
@@ -75,6 +75,8 @@ pub fn parts() -> SnapshotParts {
     };
     SnapshotParts {
         generation: 1,
+        tunnel_sources: TunnelSources::default(),
+        own_addresses: vec![],
         services,
         backends,
         snat: vec![snat],

@@ -101,7 +101,7 @@ impl Control {
             [Protocol::Tcp, Protocol::Udp].map(service)
         });
         let snat = snat(plan.family, links.len());
-        let desired = DesiredState { services: services.collect(), snat };
+        let desired = DesiredState { services: services.collect(), snat, tunnel_sources: vec![] };
         Control {
             desired,
             health: HealthView::new(),

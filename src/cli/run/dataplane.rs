@@ -234,6 +234,14 @@ fn rule_of(entry: SteerEntry) -> SteerRule {
             SteerRule::Port(address, protocol.number(), port)
         }
         SteerEntry::PortRange(address, first, last) => SteerRule::PortRange(address, first, last),
+        SteerEntry::Room(address, room_bytes) => SteerRule::Room(address, room_bytes),
+        SteerEntry::TunnelSource(network, prefix_len) => {
+            SteerRule::TunnelSource(network, prefix_len)
+        }
+        SteerEntry::Own(address) => SteerRule::Own(address),
+        SteerEntry::Backend(address, protocol, port) => {
+            SteerRule::Backend(address, protocol.number(), port)
+        }
     }
 }
 

@@ -128,7 +128,7 @@ fn services(report: &StatusReport, coloured: bool) -> String {
         table.row([
             plain(&service.name),
             plain(format!("{} {}", service.protocol, service.vip)),
-            plain(format!("{:?}", service.mode).to_lowercase()),
+            plain(&service.mode),
             match service.state {
                 ServiceState::Serving => good("serving"),
                 ServiceState::NoBackend => bad("no backend"),

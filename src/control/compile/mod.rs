@@ -23,8 +23,9 @@ use std::fmt;
 use super::{DesiredState, HealthView, LimitsSpec, Refusal, Topology, validate};
 use crate::forwarding::{
     Backend, BackendId, BackendState, ClusterKey, Ledger, Port, Service, ServiceIndex, Snapshot,
-    SnapshotParts,
+    SnapshotParts, TunnelSource, TunnelSources,
 };
+use crate::wire::{Address, Family};
 
 use before::Before;
 use paths::Paths;
@@ -139,12 +140,15 @@ pub fn compile(input: &CompileInput<'_>) -> Result<Compiled, Vec<Refusal>> {
     let mut backends = configured_backends(&before, &plan, &mut paths);
     let ledger = add_kept(input, &plan, &kept, &mut paths, &mut services, &mut backends);
     let Paths { routes, snat, .. } = paths;
+    let own_addresses = input.topology.own_addresses.iter().map(|own| own.address.into());
     let snapshot = Snapshot::new(SnapshotParts {
         generation: input.previous.generation + 1,
         services,
         backends,
         snat,
+        tunnel_sources: tunnel_sources(input.desired),
         ports: ports(input.topology, input.previous),
+        own_addresses: own_addresses.collect(),
         routes,
         cluster_key: input.cluster_key,
     });
@@ -252,6 +256,15 @@ fn add_kept(
         });
     }
     ledger
+}
+
+fn tunnel_sources(desired: &DesiredState) -> TunnelSources {
+    let of = |family: Family| {
+        let specs = desired.tunnel_sources.iter();
+        let mut ours = specs.filter(move |spec| Address::from(spec.network).family() == family);
+        ours.next().map(|spec| TunnelSource::new(spec.network.into(), spec.prefix_len))
+    };
+    TunnelSources { v4: of(Family::Ipv4), v6: of(Family::Ipv6) }
 }
 
 fn ports(topology: &Topology, previous: &Snapshot) -> Vec<Port> {

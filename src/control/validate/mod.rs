@@ -2,10 +2,13 @@
 
 mod addresses;
 mod health_check;
+#[cfg(test)]
+mod mode_tests;
 mod service;
 mod snat;
 #[cfg(test)]
 mod tests;
+mod tunnel_sources;
 
 use super::{DesiredState, Refusal};
 
@@ -16,6 +19,7 @@ pub fn validate(desired: &DesiredState) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     service::check(desired, &mut refusals);
     snat::check(desired, &mut refusals);
+    tunnel_sources::check(desired, &mut refusals);
     addresses::check(desired, &mut refusals);
     refusals
 }

@@ -17,6 +17,7 @@ const NAME_BYTES: usize = 128;
 const LONGEST_MS: u32 = i32::MAX as u32;
 
 pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
+    check_dnat(desired, refusals);
     let mut names = HashMap::new();
     let mut sockets = HashMap::new();
     for (place, service) in desired.services.iter().enumerate() {
@@ -37,6 +38,7 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
         }
         check_one(&path, service, refusals);
         check_has_snat(&path, service, desired, refusals);
+        check_has_tunnel_source(&path, service, desired, refusals);
     }
 }
 
@@ -61,6 +63,54 @@ fn check_has_snat(
         format!("nat needs an {what} to translate to, and there is none in `snat`"),
         format!("{wanted}, or `mode: l2dsr`"),
     ));
+}
+
+/// A tunnel's outer addresses are of the backend's family, whatever the VIP's is.
+fn check_has_tunnel_source(
+    path: &str,
+    service: &ServiceSpec,
+    desired: &DesiredState,
+    refusals: &mut Vec<Refusal>,
+) {
+    let Some(tunnel) = service.mode.tunnel() else { return };
+    for wanted in [Family::Ipv4, Family::Ipv6] {
+        let needs = |backend: &&BackendSpec| family(backend.address) == wanted;
+        let has = desired.tunnel_sources.iter().any(|source| family(source.network) == wanted);
+        if has || !service.backends.iter().any(|backend| needs(&backend)) {
+            continue;
+        }
+        refusals.push(Refusal::new(
+            format!("{path}.mode"),
+            format!("{} to {wanted} backends needs an outer source address", tunnel.name()),
+            format!("an {wanted} network in `tunnel_sources`"),
+        ));
+    }
+}
+
+/// Answers of DNAT backends are known by their socket: it can answer for one VIP only.
+fn check_dnat(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
+    let mut users: HashMap<_, &str> = HashMap::new();
+    for (place, service) in desired.services.iter().enumerate() {
+        if service.mode != Mode::Dnat {
+            continue;
+        }
+        for (number, backend) in service.backends.iter().enumerate() {
+            let socket = (backend.address, backend.port, service.protocol);
+            let other = *users.entry(socket).or_insert(&service.name);
+            if other != service.name {
+                refusals.push(Refusal::new(
+                    format!("services[{place}].backends[{number}].address"),
+                    format!(
+                        "{} {} is a backend of service {other} already, and its answers could \
+                         not be told apart",
+                        service.protocol,
+                        SocketAddr::new(backend.address, backend.port)
+                    ),
+                    "another port or address for one of them, or `mode: nat`",
+                ));
+            }
+        }
+    }
 }
 
 fn check_one(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
@@ -88,22 +138,25 @@ fn check_backend(
     check_unicast(format!("{path}.address"), backend.address, refusals);
     check_port(path, backend.port, refusals);
     let (vip, own) = (family(service.address), family(backend.address));
-    if vip != own {
+    if vip != own && service.mode.tunnel().is_none() {
         refusals.push(Refusal::new(
             format!("{path}.address"),
             format!(
-                "{} is {own}, and the VIP {} is {vip}: neither nat nor l2dsr makes one of the other",
-                backend.address, service.address
+                "{} is {own}, and the VIP {} is {vip}: {} makes no {own} packets of {vip} ones",
+                backend.address,
+                service.address,
+                service.mode.name()
             ),
-            format!("the backend's {vip} address"),
+            format!("the backend's {vip} address, or a tunnel (`mode: ipip`, `gre` or `gue`)"),
         ));
     }
-    if service.mode == Mode::L2dsr && backend.port != service.port {
+    if service.mode.keeps_port() && backend.port != service.port {
         refusals.push(Refusal::new(
             format!("{path}.port"),
             format!(
-                "{} is not the service's port, and l2dsr leaves ports as they are",
-                backend.port
+                "{} is not the service's port, and {} leaves ports as they are",
+                backend.port,
+                service.mode.name()
             ),
             format!("{}", service.port),
         ));

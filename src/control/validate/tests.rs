@@ -10,7 +10,7 @@ type Change = fn(&mut DesiredState);
 type Row = (&'static str, Change, &'static [(&'static str, &'static str)]);
 
 /// Two services: `web` on 10.1.0.100:80, `api` on 10.1.0.101:80.
-fn check(rows: &[Row]) {
+pub(super) fn check(rows: &[Row]) {
     for (description, change, wanted) in rows {
         let mut api = service("api", 2);
         api.address = address("10.1.0.101");
@@ -393,8 +393,8 @@ fn families_stay_apart() {
             |s| s.services[0].backends[1].address = address("2001:db8:2::12"),
             &[(
                 "services[0].backends[1].address",
-                "2001:db8:2::12 is IPv6, and the VIP 10.1.0.100 is IPv4: neither nat nor l2dsr \
-                 makes one of the other; wanted: the backend's IPv4 address",
+                "2001:db8:2::12 is IPv6, and the VIP 10.1.0.100 is IPv4: nat makes no IPv6 packets \
+                 of IPv4 ones; wanted: the backend's IPv4 address, or a tunnel",
             )],
         ),
         (

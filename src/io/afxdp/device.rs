@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use xsk_rs::{FrameDesc, Umem};
 
-use super::OpenError;
 use super::memory::{Chunks, Place, XDP_HEADROOM, memory, ring_size};
 use super::packet::PacketSender;
 use super::queue::{Queue, QueuePlan};
 use super::waker::Waker;
+use super::{OpenError, layout};
 use crate::io::{BATCH, Batch, Device, DeviceStatistics, Frame, FrameCensus};
 use crate::wire::{FrameView, PortId};
 
@@ -38,6 +38,8 @@ pub struct AfxdpDevice {
     umem: Umem,
     waker: Waker,
     poll_set: Vec<libc::pollfd>,
+    /// Frames sent that did not begin where they have to, and were copied there.
+    moved: u64,
 }
 
 const _: fn() = || {
@@ -79,6 +81,7 @@ impl AfxdpDevice {
             chunks: Chunks::new(descriptors, frame_bytes),
             umem,
             waker,
+            moved: 0,
         };
         device.reclaim();
         Ok(device)
@@ -114,6 +117,7 @@ impl AfxdpDevice {
         let (start, len) = (frame.offset as usize, frame.len as usize);
         if start != 0 {
             self.bytes(frame.chunk).copy_within(start..start + len, 0);
+            self.moved += 1;
         }
         let descriptor = &mut self.chunks.descriptors[frame.chunk as usize];
         // SAFETY: as in `bytes`.
@@ -215,6 +219,10 @@ impl Device for AfxdpDevice {
             self.chunks.in_hand += count as u32;
         }
         self.first = (self.first + 1) % self.queues.len().max(1);
+        for frame in &mut batch[before..] {
+            let room = layout::room_of(self.view(frame).bytes()) as u32;
+            (frame.offset, frame.len) = (room, frame.len - room);
+        }
         batch.len() - before
     }
 
@@ -298,6 +306,7 @@ impl Device for AfxdpDevice {
             Sender::Ring(_) => None,
         });
         DeviceStatistics {
+            moved_to_front: self.moved,
             queues: self.queues.iter().map(Queue::statistics).chain(packet).collect(),
         }
     }

@@ -33,11 +33,13 @@ pub(super) struct InterfaceProgram {
     pub notes: Vec<String>,
     pub(super) attachment: Attachment,
     pub(super) ebpf: Ebpf,
-    drop_without_worker: bool,
+    settings: layout::Config,
     sockets: XskMap<MapData>,
     config: Array<MapData, ConfigBytes>,
     addresses: HashMap<MapData, KeyBytes, AddressBytes>,
     ports: HashMap<MapData, PortBytes, u8>,
+    backends: HashMap<MapData, PortBytes, u8>,
+    own: HashMap<MapData, KeyBytes, u8>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -100,12 +102,19 @@ impl InterfaceProgram {
             index: link.index,
             generic: false,
             notes: Vec::new(),
-            drop_without_worker: options.drop_without_worker,
+            settings: layout::Config {
+                mac: link.mac,
+                drop_without_worker: options.drop_without_worker,
+                dnat: false,
+                sources: Vec::new(),
+            },
             attachment,
             sockets: map!("steer_sockets", XskMap),
             config: map!("steer_config", Array),
             addresses: map!("steer_addresses", HashMap),
             ports: map!("steer_ports", HashMap),
+            backends: map!("steer_backends", HashMap),
+            own: map!("steer_own", HashMap),
             counters: map!("steer_counters", PerCpuArray),
             ebpf,
         };
@@ -121,8 +130,47 @@ impl InterfaceProgram {
 
     /// The interface's MAC address, to which frames have to be sent.
     pub fn set_mac(&mut self, mac: MacAddress) -> Result<(), SteerError> {
-        let set = self.config.set(0, layout::config(mac, self.drop_without_worker), 0);
-        set.map_err(|error| self.kernel_error("setting its MAC address", chain(&error)))
+        self.settings.mac = mac;
+        self.write_settings("setting its MAC address")
+    }
+
+    /// Are there DNAT backends, whose packets are looked for by their source?
+    pub fn set_dnat(&mut self, dnat: bool) -> Result<(), SteerError> {
+        if self.settings.dnat == dnat {
+            return Ok(());
+        }
+        self.settings.dnat = dnat;
+        self.write_settings("turning DNAT on or off")
+    }
+
+    /// Networks of tunnels' outer sources.
+    pub fn set_sources(&mut self, sources: &[(IpAddr, u8)]) -> Result<(), SteerError> {
+        self.settings.sources = sources.to_vec();
+        self.write_settings("setting tunnels' sources")
+    }
+
+    fn write_settings(&mut self, action: &'static str) -> Result<(), SteerError> {
+        let set = self.config.set(0, layout::config(&self.settings), 0);
+        set.map_err(|error| self.kernel_error(action, chain(&error)))
+    }
+
+    /// Takes, or no longer takes, what comes from a socket.
+    pub fn set_backend(&mut self, key: PortBytes, taken: bool) -> Result<(), SteerError> {
+        let done = match taken {
+            true => self.backends.insert(key, 1, 0),
+            false => self.backends.remove(&key).or_else(absent),
+        };
+        done.map_err(|error| self.kernel_error("changing its backends", chain(&error)))
+    }
+
+    /// The machine has, or has no longer, this address.
+    pub fn set_own(&mut self, address: IpAddr, is_own: bool) -> Result<(), SteerError> {
+        let key = layout::key(address);
+        let done = match is_own {
+            true => self.own.insert(key, 1, 0),
+            false => self.own.remove(&key).or_else(absent),
+        };
+        done.map_err(|error| self.kernel_error("changing the machine's addresses", chain(&error)))
     }
 
     /// Sets, or with none removes, what is taken of an address.

@@ -18,13 +18,26 @@ pub enum SteerRule {
     Port(IpAddr, u8, u16),
     /// TCP and UDP to these ports, both ends included, of an address the machine has too.
     PortRange(IpAddr, u16, u16),
+    /// Frames to this address get so many bytes of room in front.
+    Room(IpAddr, u16),
+    /// ICMP errors to addresses of this network (address, prefix length) about tunnels' packets.
+    TunnelSource(IpAddr, u8),
+    /// The machine's own address: what [`SteerRule::Backend`] takes is not taken to it.
+    Own(IpAddr),
+    /// Everything from this socket (address, IANA number of the protocol, port), and ICMP errors
+    /// about packets to it.
+    Backend(IpAddr, u8, u16),
 }
 
 impl SteerRule {
     fn address(&self) -> IpAddr {
         let (SteerRule::Whole(address)
         | SteerRule::Port(address, ..)
-        | SteerRule::PortRange(address, ..)) = self;
+        | SteerRule::PortRange(address, ..)
+        | SteerRule::Room(address, _)
+        | SteerRule::TunnelSource(address, _)
+        | SteerRule::Own(address)
+        | SteerRule::Backend(address, ..)) = self;
         *address
     }
 }
@@ -50,6 +63,8 @@ impl InterfaceSteerCounters {
 pub struct Steer {
     programs: Vec<InterfaceProgram>,
     rules: Rules,
+    /// Some rule is a [`SteerRule::Backend`].
+    is_dnat: bool,
 }
 
 /// Rules by address: ten thousand VIPs are not looked through for each other.
@@ -74,6 +89,22 @@ impl Rules {
         self.0.get(&rule.address()).is_some_and(|rules| rules.contains(rule))
     }
 
+    fn is_dnat(&self) -> bool {
+        self.all().any(|rule| matches!(rule, SteerRule::Backend(..)))
+    }
+
+    fn sources(&self) -> Vec<(IpAddr, u8)> {
+        let source = |rule: &SteerRule| match *rule {
+            SteerRule::TunnelSource(network, prefix_len) => Some((network, prefix_len)),
+            _ => None,
+        };
+        self.all().filter_map(source).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &SteerRule> {
+        self.0.values().flatten()
+    }
+
     fn of(&self, address: IpAddr) -> impl Iterator<Item = &SteerRule> {
         self.0.get(&address).into_iter().flatten()
     }
@@ -86,7 +117,7 @@ const _: fn() = || {
 
 impl Steer {
     pub(super) fn new(programs: Vec<InterfaceProgram>) -> Steer {
-        Steer { programs, rules: Rules::default() }
+        Steer { programs, rules: Rules::default(), is_dnat: false }
     }
 
     /// Takes something more. What was added before is fine.
@@ -120,17 +151,48 @@ impl Steer {
 
     /// Makes the maps say of a rule and its address what `rules` says.
     fn apply(&mut self, rule: &SteerRule) -> Result<(), SteerError> {
+        let taken = self.rules.contains(rule);
+        match *rule {
+            SteerRule::Own(address) => self.each(|program| program.set_own(address, taken)),
+            SteerRule::TunnelSource(..) => {
+                let sources = self.rules.sources();
+                self.each(|program| program.set_sources(&sources))
+            }
+            SteerRule::Backend(address, protocol, port) => {
+                let key = layout::port(address, protocol, port);
+                // Asked of all rules only where the answer may have changed.
+                let is_first_or_last = self.is_dnat != taken;
+                self.is_dnat = if is_first_or_last { self.rules.is_dnat() } else { taken };
+                let is_dnat = self.is_dnat;
+                self.each(|program| {
+                    program.set_backend(key, taken)?;
+                    program.set_dnat(is_dnat)
+                })
+            }
+            SteerRule::Whole(_)
+            | SteerRule::Port(..)
+            | SteerRule::PortRange(..)
+            | SteerRule::Room(..) => self.apply_address(rule, taken),
+        }
+    }
+
+    fn apply_address(&mut self, rule: &SteerRule, taken: bool) -> Result<(), SteerError> {
         let address = rule.address();
         let value = layout::address(self.rules.of(address))
             .map_err(|ranges| SteerError::TooManyRanges { address, ranges })?;
-        let taken = self.rules.contains(rule);
-        for program in &mut self.programs {
+        self.each(|program| {
             if let SteerRule::Port(address, protocol, port) = *rule {
                 program.set_port(layout::port(address, protocol, port), taken)?;
             }
-            program.set_address(address, value)?;
-        }
-        Ok(())
+            program.set_address(address, value)
+        })
+    }
+
+    fn each(
+        &mut self,
+        change: impl FnMut(&mut InterfaceProgram) -> Result<(), SteerError>,
+    ) -> Result<(), SteerError> {
+        self.programs.iter_mut().try_for_each(change)
     }
 
     /// Lets the programs replace those of an earlier run that still hold the interfaces. To be

@@ -1,13 +1,18 @@
 //! The part of a file that may change while running -> [`DesiredState`].
 
 use super::reader::Section;
-use super::scalar::{address, boolean, choice, duration_ms, interface_name, number, range, text};
+use super::scalar::{
+    Scalar, Wrong, address, boolean, choice, duration_ms, interface_name, network, number, range,
+    text,
+};
 use super::schema;
 use crate::control::{
     BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
+    TunnelSourceSpec,
 };
 use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
 use crate::wire::Protocol;
+use crate::wire::encap::{Dscp, GueVersion, Tunnel};
 
 // Readers here take whatever the type can hold: what it may mean is for `control::validate`.
 const PORT: std::ops::RangeInclusive<u64> = 0..=65_535;
@@ -15,7 +20,12 @@ const PORT: std::ops::RangeInclusive<u64> = 0..=65_535;
 pub(super) fn read(root: &Section<'_>) -> Option<DesiredState> {
     let snat = root.maps("snat", &schema::SNAT, snat);
     let services = root.maps("services", &schema::SERVICE, service);
-    Some(DesiredState { services: services?, snat: snat? })
+    let tunnel_sources = root.scalars("tunnel_sources", tunnel_source);
+    Some(DesiredState {
+        services: services?,
+        snat: snat?,
+        tunnel_sources: tunnel_sources?.unwrap_or_default(),
+    })
 }
 
 fn snat(section: &Section<'_>) -> Option<SnatSpec> {
@@ -33,7 +43,6 @@ fn snat(section: &Section<'_>) -> Option<SnatSpec> {
 
 fn service(section: &Section<'_>) -> Option<ServiceSpec> {
     const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-    const MODES: &[(&str, Mode)] = &[("nat", Mode::Nat), ("l2dsr", Mode::L2dsr)];
     const NO_BACKEND: &[(&str, NoBackendPolicy)] =
         &[("reset", NoBackendPolicy::Reset), ("drop", NoBackendPolicy::Drop)];
     const SERVICE_GONE: &[(&str, ServiceGonePolicy)] =
@@ -43,7 +52,7 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
     let port: Option<u16> = section.get("port", number(PORT));
     let protocol = section.get("protocol", choice(PROTOCOLS));
     let shared_address = section.get("shared_address", boolean);
-    let mode = section.get("mode", choice(MODES));
+    let mode = mode(section);
     let table_size = section.optional("table_size", number(0..=u64::from(u32::MAX)));
     let no_backend = section.get("no_backend", choice(NO_BACKEND));
     let on_service_gone = section.get("on_service_gone", choice(SERVICE_GONE));
@@ -69,6 +78,55 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
         no_backend: no_backend?,
         on_service_gone: on_service_gone?,
     })
+}
+
+/// How packets get to backends: one word, and what a tunnel has to know besides.
+fn mode(section: &Section<'_>) -> Option<Mode> {
+    const MODES: &[(&str, Mode)] = &[
+        ("nat", Mode::Nat),
+        ("dnat", Mode::Dnat),
+        ("l2dsr", Mode::L2dsr),
+        ("ipip", Mode::Tunnel(Tunnel::Ipip, Dscp::Copied)),
+        ("gre", Mode::Tunnel(Tunnel::Gre { key: None }, Dscp::Copied)),
+        ("gue", Mode::Tunnel(Tunnel::GUE, Dscp::Copied)),
+    ];
+    let mode = section.get("mode", choice(MODES));
+    let options = section.section("tunnel", &schema::TUNNEL)?;
+    let dscp = options.optional("dscp", number(0..=63));
+    let key = options.optional("gre_key", number(0..=u64::from(u32::MAX)));
+    let port = options.get("gue_port", number(PORT));
+    let version = options.get("gue_version", choice(GUE_VERSIONS));
+    let checksum = options.get("gue_checksum", boolean);
+    let mode = mode?;
+    if mode.tunnel().is_none() && section.has("tunnel") {
+        let problem = format!("mode {mode} has no tunnel");
+        section.refuse("tunnel", problem, "no such key, or `mode: ipip`, `gre` or `gue`");
+    }
+    for key in ["gre_key", "gue_port", "gue_version", "gue_checksum"] {
+        let (of, _) = key.split_once('_').unwrap_or((key, ""));
+        if mode.tunnel().is_some_and(|tunnel| tunnel.name() != of) && options.has(key) {
+            options.refuse(
+                key,
+                format!("mode {mode} has none"),
+                format!("no such key, or `mode: {of}`"),
+            );
+        }
+    }
+    let tunnel = match mode.tunnel() {
+        None => return Some(mode),
+        Some(Tunnel::Ipip) => Tunnel::Ipip,
+        Some(Tunnel::Gre { .. }) => Tunnel::Gre { key: key? },
+        Some(Tunnel::Gue { .. }) => {
+            Tunnel::Gue { port: port?, version: version?, checksum: checksum? }
+        }
+    };
+    Some(Mode::Tunnel(tunnel, dscp?.map_or(Dscp::Copied, Dscp::Fixed)))
+}
+
+const GUE_VERSIONS: &[(&str, GueVersion)] = &[("0", GueVersion::V0), ("1", GueVersion::V1)];
+
+fn tunnel_source(scalar: Scalar<'_>) -> Result<TunnelSourceSpec, Wrong> {
+    network(scalar).map(|(network, prefix_len)| TunnelSourceSpec { network, prefix_len })
 }
 
 fn timeouts(section: &Section<'_>) -> Option<FlowTimeouts> {

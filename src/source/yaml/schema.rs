@@ -53,6 +53,7 @@ pub(super) static ROOT: Schema = Schema {
         required("interfaces"),
         optional("workers", "the defaults of its keys"),
         optional("snat", "no address, so no service may use NAT"),
+        optional("tunnel_sources", "no address, so no service may use a tunnel"),
         optional("limits", "the defaults of its keys"),
         optional("admin", "the defaults of its keys"),
         or("state_dir", "/var/lib/guideway"),
@@ -121,12 +122,24 @@ pub(super) static SERVICE: Schema = Schema {
         or("protocol", "tcp"),
         or("shared_address", "false"),
         or("mode", "nat"),
+        optional("tunnel", "the defaults of its keys"),
         optional("table_size", "a prime chosen from the number of backends"),
         or("no_backend", "reset"),
         or("on_service_gone", "reset"),
         optional("timeouts", "the defaults of its keys"),
         optional("health_check", "backends are always healthy"),
         required("backends"),
+    ],
+};
+
+pub(super) static TUNNEL: Schema = Schema {
+    path: "services[].tunnel",
+    fields: &[
+        optional("dscp", "each packet's own"),
+        optional("gre_key", "none"),
+        or("gue_port", "6080"),
+        or("gue_version", "0"),
+        or("gue_checksum", "true"),
     ],
 };
 
@@ -203,7 +216,7 @@ pub(super) static REPLAY_NEIGHBOUR: Schema = Schema {
 
 /// All of them, in the order of the reference file.
 #[cfg(test)]
-pub(super) static ALL: [&Schema; 15] = [
+pub(super) static ALL: [&Schema; 16] = [
     &ROOT,
     &INTERFACE,
     &WORKERS,
@@ -211,6 +224,7 @@ pub(super) static ALL: [&Schema; 15] = [
     &LIMITS,
     &ADMIN,
     &SERVICE,
+    &TUNNEL,
     &TIMEOUTS,
     &HEALTH_CHECK,
     &BACKEND,

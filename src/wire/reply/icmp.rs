@@ -1,6 +1,6 @@
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443) answers.
 
-use super::{DONT_FRAGMENT, Header, ICMP, ICMPV6, header_len, may_answer, turn_round};
+use super::{DONT_FRAGMENT, ICMP, ICMPV6, IpHeader, header_len, may_answer, turn_round};
 use crate::wire::checksum::Change;
 use crate::wire::packet::{Content, ICMP_LEN, IpPacket};
 use crate::wire::{Family, FrameView};
@@ -57,7 +57,7 @@ pub fn echo_reply(view: &mut FrameView<'_>, request: &IpPacket) -> bool {
         return false;
     }
     let family = request.family();
-    let mut header = Header::back(request, request.key.protocol_number(), len);
+    let mut header = IpHeader::back(request, request.key.protocol_number(), len);
     header.traffic_class = request.traffic_class;
     if family == Family::Ipv4 {
         let fields = frame.get(request.start() + 4..).and_then(|rest| rest.first_chunk::<4>());
@@ -110,7 +110,7 @@ pub fn icmp_error(view: &mut FrameView<'_>, refused: &IpPacket, error: IcmpError
     }
     let frame = view.bytes_mut();
     frame.copy_within(refused.start()..refused.start() + quote_len, quote);
-    let mut header = Header::back(refused, protocol, ICMP_LEN + quote_len);
+    let mut header = IpHeader::back(refused, protocol, ICMP_LEN + quote_len);
     header.traffic_class = if family == Family::Ipv4 { INTERNETWORK_CONTROL } else { 0 };
     let Some(message) = frame.get_mut(message..quote + quote_len) else { return false };
     write_message(message, &header, error.head(family));
@@ -118,7 +118,7 @@ pub fn icmp_error(view: &mut FrameView<'_>, refused: &IpPacket, error: IcmpError
 }
 
 /// Writes the ICMP header in front of the quote that stands in `message` already.
-fn write_message(message: &mut [u8], header: &Header, (kind, code, rest): (u8, u8, u32)) {
+fn write_message(message: &mut [u8], header: &IpHeader, (kind, code, rest): (u8, u8, u32)) {
     let Some(place) = message.first_chunk_mut::<ICMP_LEN>() else { return };
     let [a, b, c, d] = rest.to_be_bytes();
     *place = [kind, code, 0, 0, a, b, c, d];

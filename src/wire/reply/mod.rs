@@ -15,100 +15,32 @@ pub use icmp::{IcmpError, echo_reply, icmp_error};
 pub use ndp::{neighbour_advertisement, unsolicited_advertisement};
 pub use tcp::tcp_reset;
 
+use super::header::{DONT_FRAGMENT, HOP_LIMIT, IpHeader};
 use super::packet::{IPV4_LEN, IPV6_LEN, IpPacket};
-use super::{Address, Family, FrameView, MacAddress, checksum};
+#[cfg(test)]
+use super::{Address, checksum};
+use super::{Family, FrameView, MacAddress};
 
 /// Least length of an Ethernet frame without its check sequence (IEEE 802.3).
 pub const LEAST_FRAME_LEN: usize = 60;
 
-/// Ours are first-hand packets: the default of RFC 1700.
-const HOP_LIMIT: u8 = 64;
-
-/// Don't fragment. Packets that carry it need no identification (RFC 6864 section 4).
-const DONT_FRAGMENT: u16 = 0x4000;
-
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
-/// The header fields that differ from answer to answer.
-struct Header {
-    source: Address,
-    destination: Address,
-    traffic_class: u8,
-    hop_limit: u8,
-    /// IPv4 only, with the flags.
-    identification: u16,
-    fragmenting: u16,
-    protocol: u8,
-    payload_len: usize,
-}
-
-impl Header {
+impl IpHeader {
     /// Back to the sender of `asked`, from whom it asked.
-    fn back(asked: &IpPacket, protocol: u8, payload_len: usize) -> Header {
-        Header {
+    fn back(asked: &IpPacket, protocol: u8, payload_len: usize) -> IpHeader {
+        IpHeader {
             source: asked.destination(),
             destination: asked.source(),
             traffic_class: 0,
             hop_limit: HOP_LIMIT,
             identification: 0,
             fragmenting: DONT_FRAGMENT,
+            flow_label: 0,
             protocol,
             payload_len,
         }
-    }
-
-    /// Writes an IP header without options into the first bytes of `place`; `false`, and nothing
-    /// done, when it or the packet is too large.
-    fn emit(&self, place: &mut [u8]) -> bool {
-        match self.source.family() {
-            Family::Ipv4 => self.emit_ipv4(place),
-            Family::Ipv6 => self.emit_ipv6(place),
-        }
-    }
-
-    /// RFC 791 section 3.1.
-    fn emit_ipv4(&self, place: &mut [u8]) -> bool {
-        let Ok(total_len) = u16::try_from(IPV4_LEN + self.payload_len) else { return false };
-        let Some(header) = place.first_chunk_mut::<IPV4_LEN>() else { return false };
-        header[0] = 0x45;
-        header[1] = self.traffic_class;
-        header[2..4].copy_from_slice(&total_len.to_be_bytes());
-        header[4..6].copy_from_slice(&self.identification.to_be_bytes());
-        header[6..8].copy_from_slice(&self.fragmenting.to_be_bytes());
-        header[8] = self.hop_limit;
-        header[9] = self.protocol;
-        header[10..12].fill(0);
-        header[12..16].copy_from_slice(&self.source.low_bits().to_be_bytes());
-        header[16..20].copy_from_slice(&self.destination.low_bits().to_be_bytes());
-        let sum = !checksum::fold(checksum::sum(header));
-        header[10..12].copy_from_slice(&sum.to_be_bytes());
-        true
-    }
-
-    /// RFC 8200 section 3.
-    fn emit_ipv6(&self, place: &mut [u8]) -> bool {
-        let Ok(payload_len) = u16::try_from(self.payload_len) else { return false };
-        let Some(header) = place.first_chunk_mut::<IPV6_LEN>() else { return false };
-        let first = 6 << 28 | u32::from(self.traffic_class) << 20;
-        header[0..4].copy_from_slice(&first.to_be_bytes());
-        header[4..6].copy_from_slice(&payload_len.to_be_bytes());
-        header[6] = self.protocol;
-        header[7] = self.hop_limit;
-        header[8..24].copy_from_slice(&self.source.octets());
-        header[24..40].copy_from_slice(&self.destination.octets());
-        true
-    }
-
-    /// The checksum of a payload that includes the pseudo header and whose own field is zero.
-    fn payload_checksum(&self, payload: &[u8]) -> u16 {
-        let pseudo = checksum::pseudo_header_sum(
-            self.source,
-            self.destination,
-            self.protocol,
-            payload.len(),
-        );
-        !checksum::fold(pseudo + checksum::sum(payload))
     }
 }
 
@@ -122,7 +54,7 @@ const fn header_len(family: Family) -> usize {
 
 /// Writes `header` where the packet asked began, swaps the MACs, and gives the frame its length.
 /// The payload has to stand behind the header already.
-fn turn_round(view: &mut FrameView<'_>, asked: &IpPacket, header: &Header) -> bool {
+fn turn_round(view: &mut FrameView<'_>, asked: &IpPacket, header: &IpHeader) -> bool {
     let start = asked.start();
     let frame = view.bytes_mut();
     let Some((link, packet)) = frame.split_at_mut_checked(start) else { return false };

@@ -1,6 +1,6 @@
 //! Neighbour advertisements (RFC 4861 section 4.4).
 
-use super::{Header, ICMPV6, macs, turn_round};
+use super::{ICMPV6, IpHeader, macs, turn_round};
 use crate::wire::packet::{Content, IPV6_LEN, IpPacket};
 use crate::wire::{Address, ETHERNET_LEN, FrameView, MacAddress};
 
@@ -37,11 +37,11 @@ pub fn neighbour_advertisement(
     if asked.hop_limit != HOP_LIMIT || !is_of_one || !target.is_one_host() {
         return false;
     }
-    let header = Header {
+    let header = IpHeader {
         source: target,
         destination: if is_probe { ALL_NODES } else { asked.source() },
         hop_limit: HOP_LIMIT,
-        ..Header::back(asked, ICMPV6, MESSAGE_LEN)
+        ..IpHeader::back(asked, ICMPV6, MESSAGE_LEN)
     };
     let flags = if is_probe { OVERRIDE } else { SOLICITED | OVERRIDE };
     let start = asked.start() + IPV6_LEN;
@@ -75,13 +75,14 @@ pub fn unsolicited_advertisement(
     mac: MacAddress,
     address: Address,
 ) -> [u8; ETHERNET_LEN + IPV6_LEN + MESSAGE_LEN] {
-    let header = Header {
+    let header = IpHeader {
         source: address,
         destination: ALL_NODES,
         traffic_class: 0,
         hop_limit: HOP_LIMIT,
         identification: 0,
         fragmenting: 0,
+        flow_label: 0,
         protocol: ICMPV6,
         payload_len: MESSAGE_LEN,
     };
@@ -96,7 +97,7 @@ pub fn unsolicited_advertisement(
 }
 
 /// Type, code, checksum, flags, target, and the option with its MAC.
-fn message(header: &Header, target: Address, mac: MacAddress, flags: u8) -> [u8; MESSAGE_LEN] {
+fn message(header: &IpHeader, target: Address, mac: MacAddress, flags: u8) -> [u8; MESSAGE_LEN] {
     const ADVERTISEMENT: u8 = 136;
     const TARGET_LINK_LAYER: u8 = 2;
     let mut message = [0; MESSAGE_LEN];

@@ -1,6 +1,6 @@
 //! TCP resets.
 
-use super::{Header, header_len, may_answer, turn_round};
+use super::{IpHeader, header_len, may_answer, turn_round};
 use crate::wire::FrameView;
 use crate::wire::packet::{Content, IpPacket, TCP_LEN, TcpFlags};
 
@@ -24,7 +24,7 @@ pub fn tcp_reset(view: &mut FrameView<'_>, packet: &IpPacket) -> bool {
     if segment.flags.contains(TcpFlags::RST) || !may_answer(view.bytes(), packet) {
         return false;
     }
-    let header = Header::back(packet, packet.key.protocol_number(), TCP_LEN);
+    let header = IpHeader::back(packet, packet.key.protocol_number(), TCP_LEN);
     let mut reset = emit(packet, &segment);
     let sum = header.payload_checksum(&reset);
     reset[16..18].copy_from_slice(&sum.to_be_bytes());

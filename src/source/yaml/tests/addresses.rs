@@ -47,8 +47,9 @@ f:8:14: services[0].address: fe80::1 is a link-local address, of which every lin
          own; wanted a global or unique local IPv6 address
    8 |     address: fe80::1
      |              ^^^^^^^
-f:12:30: services[0].backends[0].address: 10.2.0.11 is IPv4, and the VIP fe80::1 is IPv6: neither \
-         nat nor l2dsr makes one of the other; wanted the backend's IPv6 address
+f:12:30: services[0].backends[0].address: 10.2.0.11 is IPv4, and the VIP fe80::1 is IPv6: nat \
+         makes no IPv4 packets of IPv6 ones; wanted the backend's IPv6 address, or a tunnel \
+         (`mode: ipip`, `gre` or `gue`)
   12 |       - { name: b1, address: 10.2.0.11 }
      |                              ^^^^^^^^^",
     ),

@@ -14,7 +14,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// One problem of a value, with its place.
-const VALUES: [(&str, &str, &str, &str); 20] = [
+const VALUES: [(&str, &str, &str, &str); 23] = [
     (
         "a word for a number",
         "port: 80",
@@ -96,10 +96,36 @@ const VALUES: [(&str, &str, &str, &str); 20] = [
         "a word that is nearly one",
         "port: 80",
         "port: 80\n    mode: l2dsn",
-        "f:10:11: services[0].mode: `l2dsn` is not known; wanted `nat` or `l2dsr`
+        "f:10:11: services[0].mode: `l2dsn` is not known; wanted `nat`, `dnat`, `l2dsr`, `ipip`, \
+         `gre` or `gue`
   10 |     mode: l2dsn
      |           ^^^^^
      = hint: did you mean `l2dsr`?",
+    ),
+    (
+        "a tunnel of a mode that has none",
+        "port: 80",
+        "port: 80\n    tunnel: { dscp: 3 }",
+        "f:10:13: services[0].tunnel: mode nat has no tunnel; wanted no such key, or `mode: ipip`, \
+         `gre` or `gue`
+  10 |     tunnel: { dscp: 3 }
+     |             ^",
+    ),
+    (
+        "an option of another tunnel",
+        "port: 80",
+        "port: 80\n    mode: ipip\n    tunnel: { gre_key: 3 }",
+        "f:11:24: services[0].tunnel.gre_key: mode ipip has none; wanted no such key, or `mode: gre`
+  11 |     tunnel: { gre_key: 3 }
+     |                        ^",
+    ),
+    (
+        "a DSCP of eight bits",
+        "port: 80",
+        "port: 80\n    mode: ipip\n    tunnel: { dscp: 64 }",
+        "f:11:21: services[0].tunnel.dscp: `64` is out of range; wanted a number from 0 to 63
+  11 |     tunnel: { dscp: 64 }
+     |                     ^^",
     ),
     (
         "a boolean of YAML 1.1",
@@ -314,7 +340,7 @@ fn each_mistake_is_shown_at_its_place() {
 #[test]
 fn whole_files_that_are_none() {
     let empty = "f: the file is empty; wanted a map that begins with `version: 1`";
-    let map = "wanted a map with the keys version, interfaces, workers, snat, limits, admin, \
+    let map = "wanted a map with the keys version, interfaces, workers, snat, tunnel_sources, limits, admin, \
                state_dir, bpf_dir, cluster_key_file, services, replay";
     let rows = [
         ("nothing", "", empty.to_string()),

@@ -1,0 +1,118 @@
+//! Modes and what they need, a rule a row.
+
+use super::tests::check;
+use super::*;
+use crate::control::testing::address;
+use crate::control::{ServiceSpec, TunnelSourceSpec};
+use crate::forwarding::Mode;
+use crate::wire::encap::{Dscp, Tunnel};
+
+const IPIP: Mode = Mode::Tunnel(Tunnel::Ipip, Dscp::Copied);
+
+fn source(network: &str, prefix_len: u8) -> TunnelSourceSpec {
+    TunnelSourceSpec { network: address(network), prefix_len }
+}
+
+/// The first service by a tunnel, on the service's port.
+fn tunnel(state: &mut DesiredState) -> &mut ServiceSpec {
+    state.tunnel_sources = vec![source("10.9.0.0", 24)];
+    let service = &mut state.services[0];
+    service.mode = IPIP;
+    service.backends.iter_mut().for_each(|backend| backend.port = service.port);
+    service
+}
+
+#[test]
+fn tunnels() {
+    check(&[
+        ("with a source", |s| s.services[0].mode = tunnel(s).mode, &[]),
+        (
+            "without a source",
+            |s| {
+                tunnel(s);
+                s.tunnel_sources.clear();
+            },
+            &[("services[0].mode", "ipip to IPv4 backends needs an outer source address")],
+        ),
+        (
+            "IPv6 backends need one of IPv6",
+            |s| tunnel(s).backends[1].address = address("2001:db8:2::12"),
+            &[("services[0].mode", "an IPv6 network in `tunnel_sources`")],
+        ),
+        (
+            "either family in either",
+            |s| {
+                tunnel(s).backends[1].address = address("2001:db8:2::12");
+                s.tunnel_sources.push(source("2001:db8:9::", 64));
+            },
+            &[],
+        ),
+        (
+            "another port than the service's",
+            |s| tunnel(s).backends[0].port = 8081,
+            &[("services[0].backends[0].port", "ipip leaves ports as they are")],
+        ),
+    ]);
+}
+
+#[test]
+fn tunnel_sources() {
+    check(&[
+        (
+            "two of one family",
+            |s| s.tunnel_sources = vec![source("10.8.0.0", 24), source("10.9.0.0", 24)],
+            &[("tunnel_sources[1]", "a second IPv4 network")],
+        ),
+        (
+            "with a VIP in it",
+            |s| s.tunnel_sources = vec![source("10.1.0.0", 25)],
+            &[("tunnel_sources[0]", "10.1.0.0/25 has the VIP 10.1.0.100")],
+        ),
+        (
+            "with a SNAT address in it",
+            |s| s.tunnel_sources = vec![source("10.1.0.8", 29)],
+            &[("tunnel_sources[0]", "10.1.0.8/29 has the SNAT address 10.1.0.10")],
+        ),
+        (
+            "no station's",
+            |s| s.tunnel_sources = vec![source("224.0.0.0", 24)],
+            &[("tunnel_sources[0]", "multicast")],
+        ),
+    ]);
+}
+
+#[test]
+fn dnat() {
+    check(&[
+        ("on another port", |s| s.services[0].mode = Mode::Dnat, &[]),
+        (
+            "two services by one socket",
+            |s| {
+                s.services.iter_mut().for_each(|service| service.mode = Mode::Dnat);
+                let backend = s.services[0].backends[1].clone();
+                s.services[1].backends[0] = backend;
+                s.services[1].backends[0].name = "c1".into();
+            },
+            &[
+                ("services[1].backends[0].address", "is a backend of service web already"),
+                ("services[1].backends[1].address", "is a backend of service web already"),
+            ],
+        ),
+        (
+            "one by dnat, one by nat",
+            |s| {
+                s.services[0].mode = Mode::Dnat;
+                s.services[1].backends[0].address = s.services[0].backends[1].address;
+            },
+            &[],
+        ),
+        (
+            "of the other family",
+            |s| {
+                s.services[0].mode = Mode::Dnat;
+                s.services[0].backends[0].address = address("2001:db8:2::1");
+            },
+            &[("services[0].backends[0].address", "dnat makes no IPv6 packets of IPv4 ones")],
+        ),
+    ]);
+}

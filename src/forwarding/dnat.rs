@@ -1,0 +1,96 @@
+//! Whose packets come back to us under DNAT: those from backends' sockets.
+
+use super::{Backend, Mode, Service, ServiceIndex};
+use crate::wire::{Address, FlowKey};
+
+const EMPTY: u32 = u32::MAX;
+
+/// A backend's socket as its packets say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Socket {
+    address: Address,
+    /// Port in the upper half, protocol in the lower.
+    rest: u32,
+}
+
+impl Socket {
+    fn hash(&self) -> u64 {
+        let (high, low) = self.address.halves();
+        let mixed = low ^ high.rotate_left(29) ^ u64::from(self.rest).rotate_left(41);
+        mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// Backend socket and protocol -> DNAT service: open addressing, at most half full.
+///
+/// Two configured services never share a socket, but one that was removed may have had it: then both
+/// are found, the configured one first.
+#[derive(Clone, Debug, Default)]
+pub struct DnatTable {
+    /// A power of two long, or empty when there is no DNAT.
+    places: Vec<(Socket, u32)>,
+}
+
+impl DnatTable {
+    /// The table of all backends of mode `dnat`.
+    pub fn new(services: &[Service], backends: &[Option<Backend>]) -> DnatTable {
+        let mut sockets: Vec<(Socket, u32, bool)> = Vec::new();
+        for backend in backends.iter().flatten().filter(|backend| backend.mode == Mode::Dnat) {
+            let Some(service) = services.get(backend.service.index()) else { continue };
+            let rest =
+                u32::from(backend.socket.port()) << 16 | u32::from(service.protocol.number());
+            let socket = Socket { address: backend.socket.ip().into(), rest };
+            sockets.push((socket, backend.service.0, backend.is_retired()));
+        }
+        sockets.sort_by_key(|&(socket, service, is_old)| {
+            (is_old, socket.address, socket.rest, service)
+        });
+        sockets.dedup_by_key(|&mut (socket, service, _)| (socket.address, socket.rest, service));
+        if sockets.is_empty() {
+            return DnatTable::default();
+        }
+        let len = (sockets.len() * 2).next_power_of_two();
+        let nothing = Socket { address: Address::UNSPECIFIED, rest: 0 };
+        let mut places = vec![(nothing, EMPTY); len];
+        for (socket, service, _) in sockets {
+            let mut place = (socket.hash() >> 32) as usize & (len - 1);
+            while places[place].1 != EMPTY {
+                place = (place + 1) & (len - 1);
+            }
+            places[place] = (socket, service);
+        }
+        DnatTable { places }
+    }
+
+    /// Is there no DNAT?
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The service whose backend has sent a packet with this key.
+    #[inline]
+    pub fn find(&self, key: &FlowKey) -> Option<ServiceIndex> {
+        if self.is_empty() {
+            return None;
+        }
+        self.find_all(key.source, key.source_port, key.protocol_number()).next()
+    }
+
+    /// The services that have, or had, a backend with this socket: the configured one first.
+    #[inline]
+    pub fn find_all(
+        &self,
+        address: Address,
+        port: u16,
+        protocol: u8,
+    ) -> impl Iterator<Item = ServiceIndex> + '_ {
+        let wanted = Socket { address, rest: u32::from(port) << 16 | u32::from(protocol) };
+        let mask = self.places.len().wrapping_sub(1);
+        let first = (wanted.hash() >> 32) as usize;
+        let in_turn = (0..self.places.len()).map(move |step| first.wrapping_add(step) & mask);
+        let places = in_turn.filter_map(|place| self.places.get(place));
+        let run = places.take_while(|(_, service)| *service != EMPTY);
+        run.filter(move |(socket, _)| *socket == wanted).map(|&(_, index)| ServiceIndex(index))
+    }
+}
