@@ -10,6 +10,7 @@ mod dsr;
 mod errors;
 mod ipv6;
 mod lab;
+mod modes;
 mod mtu;
 mod nat;
 mod neighbours;

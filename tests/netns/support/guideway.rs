@@ -22,6 +22,8 @@ pub struct Config {
     pub workers: String,
     /// `snat:` entries.
     pub snat: Vec<String>,
+    /// Networks of tunnels' outer sources.
+    pub tunnel_sources: Vec<String>,
     /// The inside of `limits: { … }`.
     pub limits: String,
     pub services: Vec<Service>,
@@ -34,6 +36,7 @@ impl Config {
             interfaces: interfaces.iter().map(|name| format!("{{ name: {name} }}")).collect(),
             workers: "idle: sleep".to_owned(),
             snat: vec![format!("{{ address: {snat}, ports: 1024-65535 }}")],
+            tunnel_sources: Vec::new(),
             limits: "flows_per_worker: 65536, frames_per_queue: 2048".to_owned(),
             services: Vec::new(),
         }
@@ -62,6 +65,9 @@ impl Config {
         );
         if !self.snat.is_empty() {
             text += &format!("snat:\n{}", list(&self.snat));
+        }
+        if !self.tunnel_sources.is_empty() {
+            text += &format!("tunnel_sources: [{}]\n", self.tunnel_sources.join(", "));
         }
         if !services.is_empty() {
             text += &format!("services:\n{services}");
