@@ -8,7 +8,7 @@ use guideway::control::{
     LimitsSpec, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy, Snapshot,
+    ClusterKey, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy, Snapshot,
 };
 use guideway::wire::Protocol;
 
@@ -39,6 +39,7 @@ fn service(place: u32, backends: u32) -> ServiceSpec {
             fall: 3,
         }),
         timeouts: FlowTimeouts::default(),
+        mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
     }

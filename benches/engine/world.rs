@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use guideway::dataplane::{Engine, EngineConfig, ShardMap};
 use guideway::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, NextHop, NoBackendPolicy,
-    Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot, SnapshotParts,
-    SnatAddress, TunnelSources,
+    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, MssClamp, NextHop,
+    NoBackendPolicy, Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
+    SnapshotParts, SnatAddress, TunnelSources,
 };
 use guideway::wire::{Address, MacAddress, PortId, Protocol, Tags};
 
@@ -41,6 +41,7 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
         shared_address: false,
         mode,
         slots: table.iter().map(|&place| BackendId(number * backends + place)).collect(),
+        mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         timeouts: FlowTimeouts::default(),
         on_service_gone: ServiceGonePolicy::Reset,

@@ -101,7 +101,7 @@ fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
 mod tests {
     use super::*;
     use crate::forwarding::{
-        BackendId, ClusterKey, FlowTimeouts, Mode, NextHop, NoBackendPolicy, Port, Route,
+        BackendId, ClusterKey, FlowTimeouts, Mode, MssClamp, NextHop, NoBackendPolicy, Port, Route,
         RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts, TunnelSources,
     };
     use crate::wire::{MacAddress, PortId, Protocol};
@@ -147,6 +147,7 @@ mod tests {
                 shared_address: false,
                 mode: Mode::Nat,
                 slots: [0, 0, 2, 0, 0].map(BackendId).into(),
+                mss: MssClamp::Auto,
                 no_backend: NoBackendPolicy::Reset,
                 timeouts: FlowTimeouts::default(),
                 on_service_gone: ServiceGonePolicy::Reset,

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
+use crate::forwarding::{FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy};
 use crate::wire::Protocol;
 
 /// Everything that may change while running.
@@ -42,6 +42,8 @@ pub struct ServiceSpec {
     pub health_check: Option<HealthCheckSpec>,
     /// Idle times of its flows.
     pub timeouts: FlowTimeouts,
+    /// What the maximum segment size of its SYNs is lowered to.
+    pub mss: MssClamp,
     /// With no usable backend.
     pub no_backend: NoBackendPolicy,
     /// When the service is removed.

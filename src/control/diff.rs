@@ -58,6 +58,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("protocol", old.protocol.to_string(), new.protocol.to_string()),
             ("shared_address", words(&old.shared_address), words(&new.shared_address)),
             ("mode", old.mode.to_string(), new.mode.to_string()),
+            ("mss", words(&old.mss), words(&new.mss)),
             ("table_size", words(&old.table_size), words(&new.table_size)),
             ("no_backend", words(&old.no_backend), words(&new.no_backend)),
             ("on_service_gone", words(&old.on_service_gone), words(&new.on_service_gone)),

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
+    ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
+    Snapshot,
 };
 use crate::wire::{MacAddress, PortId, Protocol, Tags};
 
@@ -43,6 +44,7 @@ pub(super) fn service(name: &str, count: u8) -> ServiceSpec {
             fall: 3,
         }),
         timeouts: FlowTimeouts::default(),
+        mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
     }

@@ -4,8 +4,9 @@ use super::egress::{Stuck, check_client_way, client_way, send_by};
 use super::engine::Turn;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing};
+use super::mss::is_syn;
 use super::{DropReason, Engine, Side, Verdict};
-use crate::forwarding::{Mode, Target, Way};
+use crate::forwarding::{BackendId, Mode, Target, Way};
 use crate::wire::{FlowKey, FrameView, IpPacket, rewrite};
 
 impl Engine {
@@ -54,6 +55,13 @@ impl Engine {
             station: None,
         };
         self.flows.pass(place, &passing);
+        if is_syn(ip) {
+            let backend = self.flows.table.get(place).map(|flow| BackendId(flow.backend));
+            let target = backend.and_then(|id| Some((id, turn.snapshot.target(id)?)));
+            if let Some(target) = target {
+                self.clamp_mss(turn, target, way.mtu_bytes, ip, frame);
+            }
+        }
         let bytes = frame.bytes_mut();
         rewrite::decrement_hop_limit(bytes, ip);
         let (vip, client) =

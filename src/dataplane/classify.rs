@@ -4,7 +4,7 @@ use super::{DropReason, Verdict};
 use crate::forwarding::{AddressRole, ServiceIndex, Snapshot};
 use crate::wire::{
     Address, Arp, Content, Fault, FlowKey, Headers, IpPacket, Kind, MacAddress, ParseError, PortId,
-    parse_arp, parse_into, parse_quote, rewrite,
+    parse_arp, parse_into, parse_quote, parse_tunnel_quote, rewrite,
 };
 
 /// What has to be done with a frame.
@@ -30,6 +30,8 @@ pub(super) enum Class {
     ErrorBack,
     /// An ICMP error about a packet that was sent to a backend of this DNAT service, for its client.
     ErrorReturn(ServiceIndex),
+    /// An ICMP error about a tunnel's packet that we have sent.
+    TunnelError,
 }
 
 const fn dropped(reason: DropReason) -> Class {
@@ -175,6 +177,9 @@ fn classify_echo(snapshot: &Snapshot, ip: &IpPacket) -> Class {
 /// packet's source, which has to be the address the error is sent to.
 #[cold]
 fn classify_error(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
+    if snapshot.tunnel_sources.cover(ip.destination()) {
+        return classify_tunnel_error(snapshot, ip, frame);
+    }
     if snapshot.address_role(ip.destination()).is_none() {
         return classify_error_to_client(snapshot, ip, frame);
     }
@@ -221,6 +226,22 @@ fn classify_error_to_client(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) ->
         return dropped(DropReason::BadAddress);
     }
     Class::ErrorReturn(service)
+}
+
+/// An error to an outer source of ours, which has sent the packet that it quotes.
+#[cold]
+fn classify_tunnel_error(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
+    let Some(quote) = parse_tunnel_quote(frame, ip) else { return NOT_OURS };
+    if quote.source != ip.destination() {
+        return NOT_OURS;
+    }
+    if !rewrite::icmp_adds_up(frame, ip) {
+        return dropped(DropReason::BadIcmpChecksum);
+    }
+    if is_no_sender(snapshot, ip.source(), ip.destination()) {
+        return dropped(DropReason::BadAddress);
+    }
+    Class::TunnelError
 }
 
 /// Requests and probes (RFC 5227 section 2.1.1: sender 0.0.0.0) for our own addresses are answered.

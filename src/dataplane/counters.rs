@@ -46,6 +46,10 @@ named_counters! {
         forwarded_stateless,
         /// Packets moved back in their memory to make room for a tunnel's header.
         moved_for_room,
+        /// Backends whose path MTU was lowered by an ICMP error about their tunnel's packets.
+        path_mtu_lowered,
+        /// TCP SYNs whose maximum segment size was lowered.
+        mss_clamped,
         /// SNAT ports taken before their hold-down had passed.
         snat_hold_down_shortened,
         /// SNAT ports taken before that, but by the client address and port that had them last.

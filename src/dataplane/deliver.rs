@@ -2,14 +2,16 @@
 
 use super::egress::send_by;
 use super::engine::Turn;
+use super::mss::is_syn;
 use super::{DropReason, Engine, Verdict};
-use crate::forwarding::{Mode, Target, Way};
+use crate::forwarding::{BackendId, Mode, Target, Way};
 use crate::wire::encap::{self, Dscp, Outer, Tunnel};
 use crate::wire::{FrameView, IpPacket, rewrite};
 
 /// Where a packet of a flow goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delivery<'a> {
+    pub(super) backend: BackendId,
     pub(super) target: &'a Target,
     pub(super) way: &'a Way,
     /// Under NAT: the block of the flow's SNAT port, and the port's high byte.
@@ -29,6 +31,11 @@ impl Engine {
         frame: &mut FrameView<'_>,
     ) -> Verdict {
         let target = delivery.target;
+        if is_syn(ip) {
+            let ingress = turn.snapshot.port(turn.ingress);
+            let client_mtu = ingress.map_or(u16::MAX, |port| port.mtu_bytes);
+            self.clamp_mss(turn, (delivery.backend, target), client_mtu, ip, frame);
+        }
         let destination = (target.address, target.port);
         let block =
             delivery.binding.and_then(|(block, high)| Some((self.flows.pool.key(block)?, high)));

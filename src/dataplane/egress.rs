@@ -1,8 +1,9 @@
 //! The last question before a packet is changed: can it leave?
 
-use super::DropReason;
+use super::engine::Turn;
 use super::entry::Flow;
-use crate::forwarding::{NextHop, Snapshot, Target, Way};
+use super::{DropReason, Engine};
+use crate::forwarding::{BackendId, NextHop, Snapshot, Target, Way};
 use crate::wire::{FrameView, IpPacket, Link, rewrite};
 
 /// Why a packet cannot leave.
@@ -19,35 +20,49 @@ impl From<DropReason> for Stuck {
     }
 }
 
-/// The way to a backend, if the packet can go it in the backend's mode.
-#[inline]
-pub(super) fn check_target<'a>(target: &'a Target, ip: &IpPacket) -> Result<&'a Way, Stuck> {
-    let mode = target.mode;
-    let overhead = mode.overhead_bytes(target.address.family());
-    check_way(target.way.as_ref(), ip, mode.is_hop(), overhead)
+impl Engine {
+    /// The way to a backend, if the packet can go it in the backend's mode.
+    #[inline]
+    pub(super) fn way_to<'a>(
+        &self,
+        turn: &Turn<'_>,
+        (backend, target): (BackendId, &'a Target),
+        ip: &IpPacket,
+    ) -> Result<&'a Way, Stuck> {
+        let mode = target.mode;
+        if mode.tunnel().is_none() {
+            return check_way(target.way.as_ref(), ip, mode.is_hop(), 0, u16::MAX);
+        }
+        let overhead = mode.overhead_bytes(target.address.family());
+        let path_mtu = self.path_mtus.of(backend.0, turn.now_ms());
+        check_way(target.way.as_ref(), ip, true, overhead, path_mtu)
+    }
 }
 
 /// The way to a client, if the packet can go it.
 #[inline]
 pub(super) fn check_client_way<'a>(way: Option<&'a Way>, ip: &IpPacket) -> Result<&'a Way, Stuck> {
-    check_way(way, ip, true, 0)
+    check_way(way, ip, true, 0, u16::MAX)
 }
 
 /// Who `is_hop` takes one off the packet's hop limit (RFC 1812 section 5.3.1, RFC 8200 section 3); a
-/// bridge does not. The packet gains `overhead_bytes` before it leaves.
+/// bridge does not. The packet gains `overhead_bytes` before it leaves; behind the way's first link it may
+/// be no longer than `path_mtu_bytes`.
 #[inline]
 fn check_way<'a>(
     way: Option<&'a Way>,
     ip: &IpPacket,
     is_hop: bool,
     overhead_bytes: usize,
+    path_mtu_bytes: u16,
 ) -> Result<&'a Way, Stuck> {
     let way = way.ok_or(DropReason::NoNextHop)?;
     if is_hop && ip.hop_limit <= 1 {
         return Err(DropReason::TtlExceeded.into());
     }
-    if ip.len() + overhead_bytes > usize::from(way.mtu_bytes) {
-        let mtu_bytes = way.mtu_bytes.saturating_sub(overhead_bytes as u16);
+    let most = way.mtu_bytes.min(path_mtu_bytes);
+    if ip.len() + overhead_bytes > usize::from(most) {
+        let mtu_bytes = most.saturating_sub(overhead_bytes as u16);
         return Err(Stuck { reason: DropReason::ExceedsMtu, mtu_bytes });
     }
     Ok(way)

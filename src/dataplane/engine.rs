@@ -14,12 +14,13 @@
 use super::classify::{Class, classify};
 use super::flow_table::FlowPlace;
 use super::flows::Flows;
+use super::path_mtu::PathMtus;
 use super::reply_limit::ReplyLimit;
 use super::upkeep::Sweep;
 use super::{Counters, FlowEvent, Shard, ShardMap, Station, Traffic, Verdict};
 use crate::arch;
 use crate::forwarding::{BackendId, Snapshot};
-use crate::wire::{FrameView, Headers, Link, PortId, parse_quote};
+use crate::wire::{FrameView, Headers, Link, PortId, parse_quote, parse_tunnel_quote};
 
 /// Milliseconds of CLOCK_BOOTTIME, read once a batch by whoever calls the engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -160,6 +161,7 @@ pub struct Engine {
     pub(super) flows: Flows,
     pub(super) sweep: Sweep,
     pub(super) replies: ReplyLimit,
+    pub(super) path_mtus: PathMtus,
     /// Of the last outer IPv4 header.
     pub(super) outer_identification: u16,
 }
@@ -173,6 +175,7 @@ impl Engine {
             replies: ReplyLimit::new(config.max_replies_per_second),
             worker: config.worker,
             shards: config.shards,
+            path_mtus: PathMtus::new(config.max_backends),
             outer_identification: 0,
         }
     }
@@ -236,6 +239,13 @@ impl Engine {
                     Class::ErrorBack => Shard::of_snat_port(key.destination_port),
                     _ => self.shards.shard_of(&key, prepared.hash),
                 }
+            }
+            // It goes to whoever has the flow of the packet inside.
+            Class::TunnelError => {
+                let Some(quote) = parse_tunnel_quote(frame, &prepared.headers.ip) else { return };
+                let Some(inner) = &quote.inner else { return };
+                prepared.hash = self.flows.hash.of(&inner.key);
+                self.shards.shard_of(&inner.key, prepared.hash)
             }
             _ => return,
         };
@@ -322,6 +332,7 @@ impl Engine {
             }
             Class::ErrorBack => self.error_back(&turn, ip, prepared.hash, frame),
             Class::ErrorReturn(_) => self.error_return(&turn, ip, frame),
+            Class::TunnelError => self.tunnel_error(&turn, ip, prepared.hash, frame),
         };
         self.flows.counters.count(verdict);
         Outcome::Verdict(verdict)

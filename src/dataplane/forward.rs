@@ -2,7 +2,7 @@
 
 use super::classify::is_no_client;
 use super::deliver::Delivery;
-use super::egress::{Stuck, check_target};
+use super::egress::Stuck;
 use super::engine::{Looked, Turn};
 use super::entry::Flow;
 use super::entry_flags::{BOTH_WAYS, SEEN_BACKEND};
@@ -114,8 +114,9 @@ impl Engine {
     ) -> Result<Verdict, Refusal> {
         let flow = self.flows.table.get(place).ok_or(DropReason::NoNextHop)?;
         let binding = flow.binding();
-        let target = turn.snapshot.target(BackendId(flow.backend)).ok_or(DropReason::NoNextHop)?;
-        let way = check_target(target, ip)?;
+        let backend = BackendId(flow.backend);
+        let target = turn.snapshot.target(backend).ok_or(DropReason::NoNextHop)?;
+        let way = self.way_to(turn, (backend, target), ip)?;
         let passing = Passing {
             from: Side::Client,
             segment: ip.tcp().unwrap_or_default(),
@@ -124,7 +125,7 @@ impl Engine {
             station: Some(turn.station()),
         };
         self.flows.pass(place, &passing);
-        let delivery = Delivery { target, way, binding, hash };
+        let delivery = Delivery { backend, target, way, binding, hash };
         Ok(self.send_to_backend(turn, &delivery, ip, frame))
     }
 
@@ -155,7 +156,7 @@ impl Engine {
             NoBackendPolicy::Drop => DropReason::NoBackend.into(),
         })?;
         let target = turn.snapshot.target(backend.id).ok_or(DropReason::NoNextHop)?;
-        let way = check_target(target, ip)?;
+        let way = self.way_to(turn, (backend.id, target), ip)?;
         let mut flow = new_flow(turn, backend, ip);
         flow.set_fingerprint(target.fingerprint);
         if self.flows.table.is_full() {
@@ -171,7 +172,8 @@ impl Engine {
             self.flows.open(flow);
         }
         self.flows.count_packet(flow.backend, Side::Client, frame.len());
-        let delivery = Delivery { target, way, binding: flow.binding(), hash };
+        let binding = flow.binding();
+        let delivery = Delivery { backend: backend.id, target, way, binding, hash };
         Ok(self.send_to_backend(turn, &delivery, ip, frame))
     }
 

@@ -4,7 +4,7 @@
 //! that its receiver sees a packet of its own quoted. Nobody is ever answered with an error here.
 
 use super::deliver::Delivery;
-use super::egress::{check_client_way, check_target, client_way, send_by};
+use super::egress::{check_client_way, client_way, send_by};
 use super::engine::Turn;
 use super::flow_table::FlowPlace;
 use super::{DropReason, Engine, Verdict};
@@ -52,7 +52,7 @@ impl Engine {
             None => return Err(DropReason::NoFlowForError),
         };
         let target = turn.snapshot.target(backend).ok_or(DropReason::NoFlowForError)?;
-        let way = check_target(target, error).map_err(|stuck| stuck.reason)?;
+        let way = self.way_to(turn, (backend, target), error).map_err(|stuck| stuck.reason)?;
         if !self.may_pass_error(turn) {
             return Err(DropReason::ReplyRateLimited);
         }
@@ -73,7 +73,7 @@ impl Engine {
             rewrite::decrement_hop_limit(bytes, error);
             rewrite::translate_error(bytes, error, &quote, outer, inner);
         }
-        Ok(Delivery { target, way, binding: None, hash })
+        Ok(Delivery { backend, target, way, binding: None, hash })
     }
 
     /// About a packet to a backend: for the client of its flow.

@@ -19,12 +19,15 @@ mod flow_table;
 mod flows;
 mod forward;
 mod icmp;
+mod mss;
+mod path_mtu;
 mod plain;
 mod reply_limit;
 mod shard;
 mod snat;
 mod snat_block;
 mod traffic;
+mod tunnel_error;
 mod upkeep;
 mod verdict;
 

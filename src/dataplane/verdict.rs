@@ -130,6 +130,9 @@ named_reasons! {
         BadQuote => "bad_quote",
         /// An ICMP error about a flow that is not known.
         NoFlowForError => "no_flow_for_error",
+        /// An ICMP error about a tunnel's packet that the client is not told of: no path MTU, or too
+        /// little quoted. A path MTU that it tells is taken over.
+        TunnelError => "tunnel_error",
         /// An ARP message for an address of ours that is not a request.
         ArpNotRequest => "arp_not_request",
         /// An answer would exceed the limit of answers a second.

@@ -20,7 +20,9 @@ pub use ids::{BackendId, ServiceIndex};
 pub use ledger::Ledger;
 pub use mode::Mode;
 pub use routes::{Neighbour, NextHop, Route, RouteTable};
-pub use service::{FlowTimeouts, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable};
+pub use service::{
+    FlowTimeouts, MssClamp, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable,
+};
 pub use snapshot::{
     AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,
 };

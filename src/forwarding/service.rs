@@ -28,6 +28,19 @@ pub enum ServiceGonePolicy {
     Drop,
 }
 
+/// What the maximum segment size of a service's SYNs is lowered to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MssClamp {
+    /// Nothing is changed.
+    Off,
+    /// What fits the ways to client and backend, a tunnel's header included. Under L2 DSR, where we
+    /// are no hop, nothing.
+    #[default]
+    Auto,
+    /// This many bytes.
+    Most(u16),
+}
+
 /// Idle times after which a flow entry ends, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlowTimeouts {
@@ -68,6 +81,8 @@ pub struct Service {
     pub mode: Mode,
     /// Slot -> backend for new flows; its length is the table size. Empty: no usable backend.
     pub slots: Arc<[BackendId]>,
+    /// What SYNs may say of segments.
+    pub mss: MssClamp,
     /// With no usable backend.
     pub no_backend: NoBackendPolicy,
     /// Idle times.
@@ -180,6 +195,7 @@ mod tests {
             shared_address: false,
             mode: Mode::Nat,
             slots: Arc::from([]),
+            mss: MssClamp::Auto,
             no_backend: NoBackendPolicy::Reset,
             timeouts: FlowTimeouts::default(),
             on_service_gone: ServiceGonePolicy::Reset,

@@ -130,6 +130,8 @@ pub struct Snapshot {
     /// By [`BackendId`].
     targets: Vec<Target>,
     dnat: DnatTable,
+    /// Backends that are reached by a tunnel, by address, sorted.
+    tunnel_backends: Vec<(Address, BackendId)>,
     /// The machine's own addresses, sorted.
     own_addresses: Vec<Address>,
     ledger: Ledger,
@@ -179,6 +181,10 @@ impl Snapshot {
         };
         let targets = parts.backends.iter().map(target).collect();
         let dnat = DnatTable::new(&parts.services, &parts.backends);
+        let tunneled = parts.backends.iter().flatten().filter(|b| b.mode.tunnel().is_some());
+        let mut tunnel_backends: Vec<_> =
+            tunneled.map(|backend| (Address::from(backend.socket.ip()), backend.id)).collect();
+        tunnel_backends.sort_unstable();
         let SnapshotParts {
             generation,
             services,
@@ -205,6 +211,7 @@ impl Snapshot {
             addresses,
             targets,
             dnat,
+            tunnel_backends,
             own_addresses,
             ledger: Ledger::default(),
         }
@@ -325,6 +332,13 @@ impl Snapshot {
         let service = self.dnat.find(key)?;
         let is_client = key.destination.is_one_host() && !self.is_own(key.destination);
         is_client.then_some(service)
+    }
+
+    /// The backends at this address that are reached by a tunnel.
+    pub fn tunnel_backends(&self, address: Address) -> impl Iterator<Item = BackendId> + '_ {
+        let first = self.tunnel_backends.partition_point(|&(at, _)| at < address);
+        let rest = self.tunnel_backends.iter().skip(first);
+        rest.take_while(move |&&(at, _)| at == address).map(|&(_, id)| id)
     }
 
     /// All sockets of DNAT backends, and their services.

@@ -18,6 +18,7 @@ fn service(vip: &str, slots: &[u32]) -> Service {
         shared_address: false,
         mode: Mode::Nat,
         slots: slots.iter().map(|&id| BackendId(id)).collect(),
+        mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         timeouts: FlowTimeouts::default(),
         on_service_gone: ServiceGonePolicy::Reset,

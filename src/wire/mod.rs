@@ -11,6 +11,7 @@ mod frame;
 mod header;
 mod link;
 mod mac;
+pub mod mss;
 mod packet;
 mod parse;
 mod parse_error;
@@ -18,6 +19,7 @@ mod quote;
 pub mod reply;
 pub mod rewrite;
 pub mod toeplitz;
+mod tunnel_quote;
 
 #[cfg(test)]
 pub(crate) mod samples;
@@ -25,7 +27,7 @@ pub(crate) mod samples;
 pub use address::{Address, Family};
 pub use flow_key::{FlowKey, Protocol};
 pub use frame::{FrameView, PortId};
-pub use link::{ETHERNET_LEN, Link, MOST_TAGS, TAG_LEN, Tags};
+pub use link::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Link, MOST_TAGS, TAG_LEN, Tags};
 pub use mac::{MacAddress, MacParseError};
 pub use packet::{
     ARP_LEN, Arp, Body, Content, Fragment, ICMP_LEN, IPV4_LEN, IPV6_LEN, IpPacket, Packet, TCP_LEN,
@@ -35,3 +37,4 @@ pub use parse::{Headers, Kind, ParseOutcome, parse, parse_arp, parse_into};
 pub use parse_error::{Fault, Layer, ParseError};
 pub use quote::{ERROR_HEADER_LEN, Quote, parse_quote};
 pub use reply::{gratuitous_arp, unsolicited_advertisement};
+pub use tunnel_quote::{TunnelQuote, parse_tunnel_quote};

@@ -37,6 +37,14 @@ pub fn parse_quote(frame: &[u8], error: &IpPacket) -> Result<Quote, ParseError> 
     if error.key.source.is_v4() { ipv4(quoted, start) } else { ipv6(quoted, start) }
 }
 
+/// Reads a quoted packet that begins here; `start` is its place in the frame.
+pub(super) fn parse_at(quoted: &[u8], start: usize) -> Result<Quote, ParseError> {
+    match quoted.first().map(|first| first >> 4) {
+        Some(4) => ipv4(quoted, start),
+        _ => ipv6(quoted, start),
+    }
+}
+
 fn ipv4(quoted: &[u8], start: usize) -> Result<Quote, ParseError> {
     let wrong = |fault, wanted, found| ParseError::new(Layer::Quote, fault, start, wanted, found);
     let too_short = || wrong(Fault::PacketEnds, IPV4_LEN + LEAST_TRANSPORT, quoted.len());

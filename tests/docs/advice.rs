@@ -80,6 +80,10 @@ pub fn dropped(reason: DropReason) -> &'static str {
              uses the backend's port past the VIP, by this machine as a router: that is not \
              possible under dnat; use nat, or another way."
         }
+        Why::TunnelError => {
+            "A few after a change of a path's MTU are right. Many: a router on the way to a backend \
+             cannot reach it, or quotes less than RFC 1812 asks for; see the ICMP errors there."
+        }
         Why::NoSnatBinding => {
             "A few are late packets of closed flows. Many: after a restart, which forgets flows, \
              or a scan of the SNAT address."

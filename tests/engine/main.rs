@@ -11,6 +11,7 @@ mod hand_over;
 mod hostile;
 mod model;
 mod nat;
+mod path_mtu;
 mod pressure;
 mod restart;
 mod rows;

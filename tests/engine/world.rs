@@ -9,7 +9,7 @@ use guideway::dataplane::{
     ShardMap, Ticks, Verdict,
 };
 use guideway::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, Neighbour, NextHop,
+    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NextHop,
     NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
     SnapshotParts, SnatAddress, TunnelSources,
 };
@@ -36,6 +36,7 @@ pub fn service(name: &str, vip: &str, protocol: Protocol, mode: Mode) -> Service
         shared_address: false,
         mode,
         slots: Arc::from([]),
+        mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         timeouts: TIMEOUTS,
         on_service_gone: ServiceGonePolicy::Reset,

@@ -1,7 +1,8 @@
 //! Modes besides NAT and L2 DSR: tunnels that backends open with `guideway decap`, and DNAT.
 
 use crate::support::{
-    Config, Guideway, Hold, Lab, Process, Service, Site, serve_all, storm, transfer, udp,
+    Config, Guideway, Hold, Lab, Process, Service, Site, plug, serve, serve_all, storm, switch,
+    transfer, udp,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_guideway");
@@ -141,4 +142,64 @@ fn dnat_keeps_the_clients_address() {
     for backend in guideway.service("greet4")["backends"].as_array().unwrap() {
         assert_eq!(backend["health"]["health"], "up", "{backend}");
     }
+}
+
+/// A router between the balancer and its backends, and behind it a link that takes no full frames.
+/// Only ICMP errors to the outer source tell of it.
+#[test]
+fn a_narrow_way_to_the_backends_is_found_out() {
+    let Some(lab) = Lab::new("tunnelmtu") else { return };
+    let (front, far) = (switch(&lab, "front"), switch(&lab, "far"));
+    let (client, balancer) = (lab.namespace("client"), lab.namespace("lb"));
+    let (router, backend) = (lab.namespace("router"), lab.namespace("b1"));
+    plug(&client, "eth0", &front, "client", "10.1.0.50/24", 1);
+    plug(&balancer, "eth1", &front, "lb", "10.1.0.1/24", 1);
+    plug(&router, "eth0", &front, "router", "10.1.0.254/24", 1);
+    plug(&router, "eth1", &far, "router", "10.3.0.254/24", 1);
+    plug(&backend, "eth0", &far, "b1", "10.3.0.11/24", 1);
+    router.run(
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0
+         ip link set eth1 mtu 1300
+         ip route add 10.9.0.0/24 via 10.1.0.1",
+    );
+    balancer.run("ip route add 10.3.0.0/24 via 10.1.0.254");
+    backend.run(
+        "ip route add default via 10.3.0.254
+         sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+         ip address add 10.1.0.101/32 dev lo; ip address add 10.1.0.102/32 dev lo",
+    );
+    client.run("sysctl -qw net.ipv4.tcp_mtu_probing=0 net.ipv4.ip_no_pmtu_disc=0");
+    let mut command = backend.command(BINARY);
+    command.env("NO_COLOR", "1").args(["decap", "--interface", "eth0"]);
+    let mut decap = Process::start(command, &lab.path("decap.log"));
+    decap.wait_for_output("decapsulating");
+    let _peer = serve(&backend, "b1", "--lines 0.0.0.0:7001");
+    let mut config = Config::new(&["eth1"], "");
+    config.snat.clear();
+    config.tunnel_sources = vec!["10.9.0.0/24".into()];
+    for (mode, vip) in [("ipip", "10.1.0.101"), ("gue", "10.1.0.102")] {
+        // Nothing may be made smaller in passing: errors alone have to do.
+        let service = Service::nat(mode, vip, 7001, "10.3.0", 1).line("mss: off");
+        config = config.with(service.line(&format!("mode: {mode}")));
+    }
+    let guideway = Guideway::start(&lab, &balancer, &config);
+    for (number, vip) in [(1, "10.1.0.101"), (2, "10.1.0.102")] {
+        let report = transfer(&client, &format!("--to {vip}:7001 --put 1000000 --seconds 30"));
+        assert_eq!(report["is_same"], true, "{vip}: {report}");
+        // One backend address: what the first tunnel has learned holds for the second.
+        let learned = client.run(&format!("ip route get {vip}"));
+        assert!(learned.contains("mtu 1280") || learned.contains("mtu 1268"), "{learned}");
+        assert!(guideway.counter("icmp_too_big") + guideway.counter("path_mtu_lowered") >= number);
+    }
+    assert_eq!(guideway.counter("path_mtu_lowered"), 2, "one for each of two backends");
+    assert!(guideway.steer_counter("steered_icmp_error") >= 1);
+    // Lowered in the SYN, a new connection needs no error at all.
+    let before = guideway.counter("icmp_too_big");
+    config.services.iter_mut().for_each(|service| service.lines[0] = "mss: auto".into());
+    guideway.reload(&lab, &config);
+    client.run("ip route flush cache");
+    let report = transfer(&client, "--to 10.1.0.101:7001 --get 1000000 --seconds 30");
+    assert_eq!(report["is_same"], true, "{report}");
+    assert!(guideway.counter("mss_clamped") > 0);
+    assert_eq!(guideway.counter("icmp_too_big"), before);
 }

@@ -10,7 +10,7 @@ use guideway::control::{
 };
 use guideway::dataplane::{Counters, Engine, EngineConfig, ShardMap};
 use guideway::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
+    ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
     SteerEntry, SteerTable,
 };
 use guideway::io::Device;
@@ -238,6 +238,7 @@ pub fn desired(backends: &[&str]) -> DesiredState {
             fall: 1,
         }),
         timeouts: FlowTimeouts { tcp_closing_ms: 100, ..FlowTimeouts::default() },
+        mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
     };

@@ -9,7 +9,8 @@ use guideway::control::{
     LimitsSpec, LinkState, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
+    ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
+    Snapshot,
 };
 use guideway::runtime::Publisher;
 use guideway::wire::{Family, MacAddress, PortId, Protocol};
@@ -261,6 +262,7 @@ fn service(
             fall: 1,
         }),
         timeouts: TIMEOUTS,
+        mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
     }

@@ -182,6 +182,7 @@ fn services(
             shared_address: spec.shared_address,
             mode: spec.mode,
             slots,
+            mss: spec.mss,
             no_backend: spec.no_backend,
             timeouts: spec.timeouts,
             on_service_gone: spec.on_service_gone,

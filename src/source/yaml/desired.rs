@@ -10,7 +10,7 @@ use crate::control::{
     BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
     TunnelSourceSpec,
 };
-use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
+use crate::forwarding::{FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy};
 use crate::wire::Protocol;
 use crate::wire::encap::{Dscp, GueVersion, Tunnel};
 
@@ -53,6 +53,7 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
     let protocol = section.get("protocol", choice(PROTOCOLS));
     let shared_address = section.get("shared_address", boolean);
     let mode = mode(section);
+    let mss = section.get("mss", mss);
     let table_size = section.optional("table_size", number(0..=u64::from(u32::MAX)));
     let no_backend = section.get("no_backend", choice(NO_BACKEND));
     let on_service_gone = section.get("on_service_gone", choice(SERVICE_GONE));
@@ -71,6 +72,7 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
         protocol: protocol?,
         shared_address: shared_address?,
         mode: mode?,
+        mss: mss?,
         table_size: table_size?,
         backends: backends?,
         health_check: health_check?,
@@ -121,6 +123,19 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
         }
     };
     Some(Mode::Tunnel(tunnel, dscp?.map_or(Dscp::Copied, Dscp::Fixed)))
+}
+
+/// `auto`, `off`, or a number of bytes.
+fn mss(scalar: Scalar<'_>) -> Result<MssClamp, Wrong> {
+    const WORDS: &[(&str, MssClamp)] = &[("auto", MssClamp::Auto), ("off", MssClamp::Off)];
+    if scalar.text.starts_with(|first: char| first.is_ascii_digit()) {
+        // RFC 9293 section 3.7.1: every host takes segments of 536.
+        return number(536..=65_495)(scalar).map(MssClamp::Most);
+    }
+    choice(WORDS)(scalar).map_err(|wrong| Wrong {
+        wanted: format!("{}, or a number of bytes", wrong.wanted.replace(" or ", ", ")),
+        ..wrong
+    })
 }
 
 const GUE_VERSIONS: &[(&str, GueVersion)] = &[("0", GueVersion::V0), ("1", GueVersion::V1)];

@@ -123,6 +123,7 @@ pub(super) static SERVICE: Schema = Schema {
         or("shared_address", "false"),
         or("mode", "nat"),
         optional("tunnel", "the defaults of its keys"),
+        or("mss", "auto"),
         optional("table_size", "a prime chosen from the number of backends"),
         or("no_backend", "reset"),
         or("on_service_gone", "reset"),
