@@ -25,10 +25,16 @@ pub fn prefetch<T>(value: &T) {
 ///
 /// A kernel without large pages, or with none left, makes no difference but speed.
 pub fn vec_in_large_pages<T: Copy>(value: T, len: usize) -> Box<[T]> {
-    let mut values: Vec<T> = Vec::with_capacity(len);
-    advise_large_pages(values.spare_capacity_mut());
+    let mut values = room_in_large_pages(len);
     values.resize(len, value);
     values.into_boxed_slice()
+}
+
+/// Room for `len` values, touched as they are pushed; in pages as [`vec_in_large_pages`] has it.
+pub fn room_in_large_pages<T>(len: usize) -> Vec<T> {
+    let mut values: Vec<T> = Vec::with_capacity(len);
+    advise_large_pages(values.spare_capacity_mut());
+    values
 }
 
 /// Asks for large pages under memory that nobody has touched yet.

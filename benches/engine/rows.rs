@@ -139,6 +139,26 @@ impl Bench {
     }
 }
 
+/// Bytes that flow table, index and SNAT ports hold once so many NAT flows are open.
+pub fn memory(family: Family, flows: u32) -> u64 {
+    let snapshot = world::snapshot(Mode::Nat, family, 1, 100);
+    let mut frames = Frames::new(family, flows);
+    // Not all zero, so that it is touched here and not counted.
+    let mut sent = vec![FlowKey { protocol: 1, ..FlowKey::default() }; flows as usize];
+    let before = resident_bytes();
+    let mut engine = world::engine(flows as usize, 100);
+    open(&mut engine, &snapshot, &mut frames, Some(&mut sent));
+    resident_bytes().saturating_sub(before)
+}
+
+/// What the kernel says of this process.
+fn resident_bytes() -> u64 {
+    const PAGE: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * PAGE
+}
+
 fn time(work: impl FnOnce()) -> f64 {
     let begin = Instant::now();
     work();

@@ -5,6 +5,7 @@ use super::entry::Flow;
 use super::entry_flags::PORT_RELEASED;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Flows, is_idle, timeouts_of};
+use super::snat::user_of;
 use super::{Engine, FlowEntry, Shard, Ticks};
 use crate::forwarding::Snapshot;
 
@@ -107,7 +108,8 @@ impl Engine {
             let [high, _] = entry.snat_port.to_be_bytes();
             flow.bind(block, high);
             if entry.has(PORT_RELEASED) {
-                flows.pool.release(block, high, now_ms);
+                let user = user_of(flows.hash.of(&entry.key));
+                flows.pool.release(block, high, user, now_ms);
             }
         } else {
             flow.set_fingerprint(entry.backend_fingerprint);
