@@ -127,6 +127,12 @@ impl SnatPool {
         })
     }
 
+    /// How many pairs of endpoint and SNAT address there are or were.
+    #[inline]
+    pub(super) fn pair_count(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Brings what [`SnatPool::key`] reads into the cache.
     #[inline]
     pub(super) fn prefetch(&self, block: u32) {

@@ -2,6 +2,7 @@
 //!
 //! Must never know where it came from.
 
+mod address_table;
 mod ids;
 mod ledger;
 mod routes;
