@@ -1,4 +1,5 @@
-//! What needs the processor or the kernel by name: prefetch, and memory in large pages.
+//! What needs the processor or the kernel by name: prefetch, comparing many at once, and memory in
+//! large pages.
 //!
 //! With `io/afxdp` the only place where unsafe code may stand. Safe wrappers only.
 
@@ -20,15 +21,47 @@ pub fn prefetch<T>(value: &T) {
     let _ = value;
 }
 
+/// One bit for each of the tags that is `tag`, two bits apart.
+#[inline(always)]
+pub fn equal_tags(tags: &[u16; 10], tag: u16) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            _mm_cmpeq_epi16, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi16,
+        };
+        let last = i32::from(tags[8]) | i32::from(tags[9]) << 16;
+        // SAFETY: 16 bytes are read where 20 are, from no aligned place. SSE2, which all of these
+        // need, is part of x86-64.
+        let (eight, two) = unsafe {
+            let wanted = _mm_set1_epi16(tag as i16);
+            let eight = _mm_cmpeq_epi16(_mm_loadu_si128(tags.as_ptr().cast()), wanted);
+            let two = _mm_cmpeq_epi16(_mm_cvtsi32_si128(last), wanted);
+            (_mm_movemask_epi8(eight), _mm_movemask_epi8(two))
+        };
+        (eight | two << 16) as u32 & 0x5_5555
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let bit = |(place, &other): (usize, &u16)| u32::from(other == tag) << (2 * place);
+        tags.iter().enumerate().map(bit).sum()
+    }
+}
+
 /// `len` copies of `value`, in pages of 2 MiB where the kernel gives them: a look-up in a large
 /// table then misses the cache once, and not the TLB as well.
 ///
 /// A kernel without large pages, or with none left, makes no difference but speed.
 pub fn vec_in_large_pages<T: Copy>(value: T, len: usize) -> Box<[T]> {
-    let mut values: Vec<T> = Vec::with_capacity(len);
-    advise_large_pages(values.spare_capacity_mut());
+    let mut values = room_in_large_pages(len);
     values.resize(len, value);
     values.into_boxed_slice()
+}
+
+/// Room for `len` values, touched as they are pushed; in pages as [`vec_in_large_pages`] has it.
+pub fn room_in_large_pages<T>(len: usize) -> Vec<T> {
+    let mut values: Vec<T> = Vec::with_capacity(len);
+    advise_large_pages(values.spare_capacity_mut());
+    values
 }
 
 /// Asks for large pages under memory that nobody has touched yet.
@@ -57,6 +90,16 @@ fn advise_large_pages<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_are_found_where_they_are() {
+        for places in 0..1u32 << 10 {
+            let tags =
+                std::array::from_fn(|place| if places >> place & 1 == 1 { 7 } else { 0x700 });
+            let wanted = (0..10).map(|place| (places >> place & 1) << (2 * place)).sum::<u32>();
+            assert_eq!(equal_tags(&tags, 7), wanted, "{places:b}");
+        }
+    }
 
     #[test]
     fn all_places_hold_the_value() {

@@ -26,7 +26,7 @@ impl Family {
 
 /// What the flows' packets look like, as bytes before the parts that differ.
 pub struct Frames {
-    memory: Vec<u8>,
+    memory: Box<[[u8; CHUNK]; RING]>,
     template: Vec<u8>,
     family: Family,
     flows: u32,
@@ -41,8 +41,9 @@ const TO: [u8; 6] = [2, 0, 0, 0, 0, 1];
 impl Frames {
     /// `flows`: a power of two.
     pub fn new(family: Family, flows: u32) -> Frames {
+        let memory = vec![[0; CHUNK]; RING].into_boxed_slice().try_into();
         let mut frames = Frames {
-            memory: vec![0; RING * CHUNK],
+            memory: memory.expect("as many chunks as were asked for"),
             template: Vec::new(),
             family,
             flows,
@@ -127,8 +128,7 @@ impl Frames {
                 }
             }
         };
-        let begin = chunk % RING * CHUNK + HEADROOM;
-        let frame = &mut self.memory[begin..begin + self.template.len()];
+        let frame = &mut self.memory[chunk % RING][HEADROOM..][..self.template.len()];
         frame.copy_from_slice(&self.template);
         let transport = match self.family {
             Family::V4 => {
@@ -152,15 +152,12 @@ impl Frames {
     /// The frame in a chunk.
     #[inline]
     pub fn bytes(&self, chunk: usize) -> &[u8] {
-        let begin = chunk % RING * CHUNK + HEADROOM;
-        &self.memory[begin..begin + self.template.len()]
+        &self.memory[chunk % RING][HEADROOM..][..self.template.len()]
     }
 
     /// The same, to be changed.
     #[inline]
     pub fn view(&mut self, chunk: usize) -> FrameView<'_> {
-        let begin = chunk % RING * CHUNK;
-        let len = self.template.len();
-        FrameView::new(&mut self.memory[begin..begin + CHUNK], HEADROOM, len)
+        FrameView::new(&mut self.memory[chunk % RING], HEADROOM, self.template.len())
     }
 }

@@ -12,6 +12,8 @@ mod world;
 
 use std::process::ExitCode;
 
+use frames::Family;
+
 fn main() -> ExitCode {
     // Cargo passes `--bench`.
     let has = |name: &str| std::env::args().any(|argument| argument == name);
@@ -27,6 +29,13 @@ fn main() -> ExitCode {
         calibrate::run()
     };
     println!("{calibration}");
+    if !has("--tiny") && only.as_deref().is_none_or(|only| only == "memory") {
+        for family in [Family::V4, Family::V6] {
+            let bytes = rows::memory(family, 1 << 20) as f64;
+            let megabytes = bytes / 1e6;
+            println!("memory of 1,048,576 NAT flows, IPv{}: {megabytes:.1} MB", family.number());
+        }
+    }
     let results = rows::run(&effort, only.as_deref());
     let file = std::path::Path::new("target/bench/engine.csv");
     match table::write(file, &results, &calibration) {

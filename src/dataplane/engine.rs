@@ -15,11 +15,12 @@ use super::classify::{Class, classify};
 use super::flow_table::FlowPlace;
 use super::flows::Flows;
 use super::path_mtu::PathMtus;
+use super::plain::PlainWay;
 use super::reply_limit::ReplyLimit;
 use super::upkeep::Sweep;
 use super::{Counters, FlowEvent, Shard, ShardMap, Station, Traffic, Verdict};
 use crate::arch;
-use crate::forwarding::{BackendId, Snapshot};
+use crate::forwarding::{BackendId, ServiceIndex, Snapshot};
 use crate::wire::{FrameView, Headers, Link, PortId, parse_quote, parse_tunnel_quote};
 
 /// Milliseconds of CLOCK_BOOTTIME, read once a batch by whoever calls the engine.
@@ -63,6 +64,10 @@ impl std::fmt::Debug for EngineConfig {
     }
 }
 
+/// With no more backends, and pairs of backend and SNAT address, than this, what packets need of them
+/// is in the cache (64 bytes each) and is not fetched ahead.
+const FEW: usize = 2048;
+
 /// What the caller has to do with the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -91,15 +96,19 @@ pub enum Arrival {
 /// [`Engine::finish`]. Written in place and not moved, see [`crate::wire::parse_into`].
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared {
-    headers: Headers,
+    pub(super) headers: Headers,
     /// Of a client's or a backend's packet: its place in the flow table.
-    hash: u64,
+    pub(super) hash: u64,
     /// Where its flow probably is.
-    guess: Option<FlowPlace>,
-    class: Class,
+    pub(super) guess: FlowPlace,
+    /// Of a client's packet: what it is for.
+    pub(super) service: ServiceIndex,
+    /// May it go the plain way? Says the same as `class`, in one byte.
+    pub(super) way: PlainWay,
+    pub(super) class: Class,
     arrival: Arrival,
     /// Another worker that has to do the rest.
-    owner: Option<u8>,
+    pub(super) owner: Option<u8>,
 }
 
 impl Prepared {
@@ -107,7 +116,9 @@ impl Prepared {
     pub const NONE: Prepared = Prepared {
         headers: Headers::NONE,
         hash: 0,
-        guess: None,
+        guess: FlowPlace::NONE,
+        service: ServiceIndex(0),
+        way: PlainWay::None,
         class: Class::Settled(Verdict::NotOurs),
         arrival: Arrival::Received(PortId(0)),
         owner: None,
@@ -118,10 +129,11 @@ impl Prepared {
         self.arrival
     }
 
-    /// Will its flow be looked for, here?
-    #[inline]
-    fn is_for_flow(&self) -> bool {
-        self.owner.is_none() && matches!(self.class, Class::Forward(_) | Class::Back)
+    /// Where the frame came from.
+    #[inline(always)]
+    pub(super) fn station(&self) -> Station {
+        let (Arrival::Received(port) | Arrival::TakenOver(port)) = self.arrival;
+        Station { port, tags: self.headers.link.tags, mac: self.headers.link.source }
     }
 }
 
@@ -196,7 +208,7 @@ impl Engine {
     }
 
     /// Parses and classifies a frame and finds its owner. Changes and counts nothing.
-    #[inline]
+    #[inline(always)]
     pub fn prepare(
         &self,
         snapshot: &Snapshot,
@@ -205,15 +217,31 @@ impl Engine {
         prepared: &mut Prepared,
     ) {
         let (Arrival::Received(ingress) | Arrival::TakenOver(ingress)) = arrival;
-        (prepared.arrival, prepared.guess, prepared.owner) = (arrival, None, None);
+        (prepared.arrival, prepared.guess, prepared.owner) = (arrival, FlowPlace::NONE, None);
+        if self.prepare_plain(snapshot, ingress, frame, prepared).is_none() {
+            self.prepare_thoroughly(snapshot, ingress, frame, prepared);
+        }
+    }
+
+    #[inline(never)]
+    fn prepare_thoroughly(
+        &self,
+        snapshot: &Snapshot,
+        ingress: PortId,
+        frame: &[u8],
+        prepared: &mut Prepared,
+    ) {
+        prepared.way = PlainWay::None;
         prepared.class = classify(snapshot, ingress, frame, &mut prepared.headers);
         let key = &prepared.headers.ip.key;
         let shard = match prepared.class {
-            Class::Forward(_) => {
+            Class::Forward(service) => {
+                (prepared.way, prepared.service) = (PlainWay::Forward, service);
                 prepared.hash = self.flows.hash.of(key);
                 self.shards.shard_of(key, prepared.hash)
             }
             Class::Back => {
+                prepared.way = PlainWay::Back;
                 prepared.hash = self.flows.hash.of(key);
                 Shard::of_snat_port(key.destination_port)
             }
@@ -249,12 +277,17 @@ impl Engine {
             }
             _ => return,
         };
+        self.find_owner(shard, prepared.hash, prepared);
+    }
+
+    /// Whose frame is it? If ours, the first line it needs is fetched.
+    #[inline(always)]
+    pub(super) fn find_owner(&self, shard: Shard, hash: u64, prepared: &mut Prepared) {
         let owner = self.shards.owner(shard);
-        let may_hand_over = matches!(arrival, Arrival::Received(_));
-        if may_hand_over && owner != self.worker {
-            prepared.owner = Some(owner);
+        if owner != self.worker && matches!(prepared.arrival, Arrival::Received(_)) {
+            (prepared.owner, prepared.way) = (Some(owner), PlainWay::None);
         } else {
-            self.flows.table.prefetch_index(prepared.hash);
+            self.flows.table.prefetch_index(hash);
         }
     }
 
@@ -265,13 +298,22 @@ impl Engine {
     /// index line, its backend and SNAT block in the slab.
     #[inline]
     pub fn look_ahead(&self, snapshot: &Snapshot, batch: &mut [Prepared]) {
-        for prepared in batch.iter_mut().filter(|prepared| prepared.is_for_flow()) {
-            prepared.guess = self.flows.table.prefetch_flow(prepared.hash);
+        for prepared in batch.iter_mut() {
+            if prepared.way != PlainWay::None {
+                prepared.guess = self.flows.table.prefetch_flow(prepared.hash);
+            }
         }
+        let are_few = snapshot.target_count() <= FEW && self.flows.pool.pair_count() <= FEW;
+        if !are_few {
+            self.look_further_ahead(snapshot, batch);
+        }
+    }
+
+    /// Where there are too many backends for the cache to hold.
+    #[inline(never)]
+    fn look_further_ahead(&self, snapshot: &Snapshot, batch: &[Prepared]) {
         for prepared in batch.iter() {
-            let Some(flow) = prepared.guess.and_then(|place| self.flows.table.get(place)) else {
-                continue;
-            };
+            let Some(flow) = self.flows.table.get(prepared.guess) else { continue };
             if let Some(target) = snapshot.target_line(BackendId(flow.backend)) {
                 arch::prefetch(target);
             }
@@ -286,7 +328,7 @@ impl Engine {
 
     /// Does the rest for a prepared frame. Between the two, neither the frame nor the snapshot may
     /// change.
-    #[inline]
+    #[inline(always)]
     pub fn finish(
         &mut self,
         snapshot: &Snapshot,
@@ -294,48 +336,60 @@ impl Engine {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Outcome {
-        let ingress = match prepared.arrival {
-            Arrival::Received(port) => {
-                self.flows.counters.received += 1;
-                self.flows.counters.received_bytes += frame.len() as u64;
-                port
-            }
-            Arrival::TakenOver(port) => {
-                self.flows.counters.events.taken_over += 1;
-                port
-            }
+        let (len, now_ms) = (frame.len(), now.0 as u32);
+        let sent = match prepared.way {
+            PlainWay::Forward => self.forward_plain(snapshot, now_ms, prepared, frame),
+            PlainWay::Back => self.back_plain(snapshot, now_ms, prepared, frame),
+            PlainWay::None => None,
         };
+        match prepared.arrival {
+            Arrival::Received(_) => {
+                self.flows.counters.received += 1;
+                self.flows.counters.received_bytes += len as u64;
+            }
+            Arrival::TakenOver(_) => self.flows.counters.events.taken_over += 1,
+        }
+        if let Some(port) = sent {
+            self.flows.counters.forwarded += 1;
+            return Outcome::Verdict(Verdict::Forward(port));
+        }
         if let Some(worker) = prepared.owner {
             return Outcome::HandOver { worker };
         }
-        let turn = Turn { snapshot, now, ingress, link: &prepared.headers.link };
-        let ip = &prepared.headers.ip;
-        let verdict = match prepared.class {
-            Class::Settled(verdict) => verdict,
-            Class::Forward(service) => {
-                let looked = Looked { hash: prepared.hash, guess: prepared.guess };
-                match self.forward_plain(&turn, service, ip, looked.guess, frame) {
-                    Some(verdict) => verdict,
-                    None => self.forward(&turn, service, ip, looked, frame),
-                }
-            }
-            Class::Back => match self.back_plain(&turn, ip, prepared.guess, frame) {
-                Some(verdict) => verdict,
-                None => self.back(&turn, ip, prepared.hash, frame),
-            },
-            Class::Return(_) => self.back_dnat(&turn, ip, frame),
-            Class::Echo => self.answer_echo(&turn, ip, frame),
-            Class::Solicitation => self.answer_solicitation(&turn, ip, frame),
-            Class::Arp => self.answer_arp(&turn, frame),
-            Class::ErrorForward(service) => {
-                self.error_forward(&turn, service, ip, prepared.hash, frame)
-            }
-            Class::ErrorBack => self.error_back(&turn, ip, prepared.hash, frame),
-            Class::ErrorReturn(_) => self.error_return(&turn, ip, frame),
-            Class::TunnelError => self.tunnel_error(&turn, ip, prepared.hash, frame),
-        };
+        let verdict = self.finish_thoroughly(snapshot, now, prepared, frame);
         self.flows.counters.count(verdict);
         Outcome::Verdict(verdict)
+    }
+
+    #[inline(never)]
+    fn finish_thoroughly(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Ticks,
+        prepared: &Prepared,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        let (Arrival::Received(ingress) | Arrival::TakenOver(ingress)) = prepared.arrival;
+        let turn = &Turn { snapshot, now, ingress, link: &prepared.headers.link };
+        let ip = &prepared.headers.ip;
+        match prepared.class {
+            Class::Settled(verdict) => verdict,
+            Class::Forward(service) => {
+                let looked = Looked { hash: prepared.hash, guess: Some(prepared.guess) };
+                self.forward(turn, service, ip, looked, frame)
+            }
+            Class::Back => self.back(turn, ip, prepared.hash, frame),
+            Class::Return(_) => self.back_dnat(turn, ip, frame),
+            Class::Echo => self.answer_echo(turn, ip, frame),
+            Class::Solicitation => self.answer_solicitation(turn, ip, frame),
+            Class::Arp => self.answer_arp(turn, frame),
+            Class::ErrorForward(service) => {
+                self.error_forward(turn, service, ip, prepared.hash, frame)
+            }
+            Class::ErrorBack => self.error_back(turn, ip, prepared.hash, frame),
+            Class::ErrorReturn(_) => self.error_return(turn, ip, frame),
+            Class::TunnelError => self.tunnel_error(turn, ip, prepared.hash, frame),
+        }
     }
 
     /// What was counted so far.

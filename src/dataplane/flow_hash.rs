@@ -22,7 +22,7 @@ impl FlowHash {
         FlowHash { addresses: secret as u64 ^ PI[0], ports: (secret >> 64) as u64 ^ PI[1] }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(&self, key: &FlowKey) -> u64 {
         let ports = u64::from(key.source_port) << 48
             | u64::from(key.destination_port) << 32
@@ -31,7 +31,7 @@ impl FlowHash {
     }
 
     /// Two IPv4 addresses as one word; of IPv6 ones a keyed hash.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of_addresses(&self, a: Address, b: Address) -> u64 {
         if a.is_v4() {
             return u64::from(a.low_bits()) << 32 | u64::from(b.low_bits());
@@ -43,7 +43,7 @@ impl FlowHash {
     }
 
     /// Hash of any two words, for look-ups beside the flow table.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mix(&self, first: u64, second: u64) -> u64 {
         let once = fold(first ^ self.addresses, second ^ self.ports);
         fold(once ^ self.ports.rotate_left(32) ^ PI[2], self.addresses ^ PI[3])
@@ -56,7 +56,7 @@ impl std::fmt::Debug for FlowHash {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64

@@ -14,11 +14,11 @@ const EMPTY: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 struct Bucket {
+    /// 15 other bits of each hash, so that most misses cost no look at the slab; 0: not in use.
+    tags: [u16; WIDTH],
     /// Entries that wanted this bucket, or came past it, and stand in a later one.
     overflow: u32,
     places: [u32; WIDTH],
-    /// 16 other bits of each hash, so that most misses cost no look at the slab.
-    tags: [u16; WIDTH],
 }
 
 const _: () = assert!(std::mem::size_of::<Bucket>() == 64);
@@ -26,15 +26,16 @@ const _: () = assert!(std::mem::size_of::<Bucket>() == 64);
 impl Bucket {
     const NEW: Bucket = Bucket { overflow: 0, places: [EMPTY; WIDTH], tags: [0; WIDTH] };
 
-    /// One bit for each place in use with this tag. Without a branch, all places are compared at
-    /// once.
-    #[inline]
+    /// The places in use with a tag: two bits each, of which the lower one counts.
+    #[inline(always)]
     fn marked(&self, tag: u16) -> u32 {
-        let mut marked = 0;
-        for (bit, (&its_tag, &place)) in self.tags.iter().zip(&self.places).enumerate() {
-            marked |= u32::from(its_tag == tag && place != EMPTY) << bit;
-        }
-        marked
+        arch::equal_tags(&self.tags, tag)
+    }
+
+    /// The number at the first marked place.
+    #[inline(always)]
+    fn first_of(&self, marked: u32) -> u32 {
+        self.places[(marked.trailing_zeros() / 2) as usize % WIDTH]
     }
 }
 
@@ -52,17 +53,17 @@ impl FlowIndex {
     }
 
     /// Fetches the line where a look-up of this hash begins.
-    #[inline]
+    #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
         arch::prefetch(&self.buckets[self.home(hash)]);
     }
 
     /// The first number in the home bucket of this hash whose tag is the hash's: probably the one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn first(&self, hash: u64) -> Option<u32> {
         let bucket = &self.buckets[self.home(hash)];
-        let found = bucket.marked(tag_of(hash));
-        (found != 0).then(|| bucket.places[found.trailing_zeros() as usize % WIDTH])
+        let marked = bucket.marked(tag_of(hash));
+        (marked != 0).then(|| bucket.first_of(marked))
     }
 
     /// The number with this hash for which `is_it` holds.
@@ -74,7 +75,7 @@ impl FlowIndex {
             let bucket = &self.buckets[at];
             let mut marked = bucket.marked(tag);
             while marked != 0 {
-                let place = bucket.places[marked.trailing_zeros() as usize % WIDTH];
+                let place = bucket.first_of(marked);
                 if is_it(place) {
                     return Some(place);
                 }
@@ -112,7 +113,7 @@ impl FlowIndex {
         for distance in 0..self.buckets.len() {
             let bucket = &mut self.buckets[at];
             if let Some(found) = bucket.places.iter().position(|&place| place == number) {
-                bucket.places[found] = EMPTY;
+                (bucket.places[found], bucket.tags[found]) = (EMPTY, 0);
                 self.passed(home, distance, |overflow| overflow.saturating_sub(1));
                 return true;
             }
@@ -140,7 +141,7 @@ impl FlowIndex {
 
     /// The bucket a hash belongs to, by its high half: the low bits are the shard, of which a worker
     /// has only some. Multiply-shift keeps it below the number of buckets, whatever that is.
-    #[inline]
+    #[inline(always)]
     fn home(&self, hash: u64) -> usize {
         (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
@@ -151,9 +152,9 @@ impl FlowIndex {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn tag_of(hash: u64) -> u16 {
-    (hash >> 8) as u16
+    (hash >> 8) as u16 | 1
 }
 
 #[cfg(test)]

@@ -13,6 +13,11 @@ use crate::wire::FlowKey;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct FlowPlace(pub(super) u32);
 
+impl FlowPlace {
+    /// No place: nothing is found there.
+    pub(super) const NONE: FlowPlace = FlowPlace(u32::MAX);
+}
+
 /// The hashes of a flow's keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct KeyHashes {
@@ -73,11 +78,14 @@ impl FlowTable {
 
     /// Second stage: fetches the line of the flow that it will probably be, and says its place, for
     /// [`FlowTable::is_at`].
-    #[inline]
-    pub(super) fn prefetch_flow(&self, hash: u64) -> Option<FlowPlace> {
-        let place = self.index.first(hash)? & !RETURN;
-        arch::prefetch(self.slots.get(place as usize)?);
-        Some(FlowPlace(place))
+    #[inline(always)]
+    pub(super) fn prefetch_flow(&self, hash: u64) -> FlowPlace {
+        let Some(place) = self.index.first(hash) else { return FlowPlace::NONE };
+        let place = place & !RETURN;
+        if let Some(slot) = self.slots.get(place as usize) {
+            arch::prefetch(slot);
+        }
+        FlowPlace(place)
     }
 
     /// Is the flow of a client's packet at this place, where it probably was a moment ago?
@@ -113,6 +121,12 @@ impl FlowTable {
     #[inline]
     pub(super) fn get(&self, place: FlowPlace) -> Option<&Flow> {
         self.slots.get(place.0 as usize).filter(|flow| flow.is_in_use())
+    }
+
+    /// What is at a place, whether or not it is in use; as [`FlowTable::get_mut`].
+    #[inline(always)]
+    pub(super) fn slot_mut(&mut self, place: FlowPlace) -> Option<&mut Flow> {
+        self.slots.get_mut(place.0 as usize)
     }
 
     /// As [`FlowTable::get`]. What the keys are made of must not be changed.

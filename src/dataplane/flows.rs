@@ -9,7 +9,7 @@ use super::flow_events::FlowEvents;
 use super::flow_hash::FlowHash;
 use super::flow_state::{Side, step};
 use super::flow_table::{FlowPlace, FlowTable, KeyHashes};
-use super::snat::SnatPool;
+use super::snat::{SnatPool, user_of};
 use super::traffic::Traffic;
 use super::{
     Counters, ENTRY_VERSION, EngineConfig, FlowEntry, FlowEvent, FlowEventKind, FlowState,
@@ -215,7 +215,8 @@ impl Flows {
         }
         let flow = *flow;
         if let Some((block, high)) = flow.binding().filter(|_| give_back) {
-            self.pool.release(block, high, flow.last_seen_ms);
+            let user = user_of(self.hash.of(&flow.key()));
+            self.pool.release(block, high, user, flow.last_seen_ms);
         }
         if flow.has(WAS_ESTABLISHED) && flags_before & WAS_ESTABLISHED == 0 {
             self.tell(FlowEventKind::Established, &flow);
@@ -225,12 +226,13 @@ impl Flows {
     /// Ends a flow and all that hangs on it.
     pub(super) fn end(&mut self, place: FlowPlace, why: End, now_ms: u32) {
         let Some(flow) = self.table.get(place).copied() else { return };
-        self.table.remove(place, self.hashes_of(&flow));
+        let hashes = self.hashes_of(&flow);
+        self.table.remove(place, hashes);
         // Before its block may be made another's.
         self.tell(FlowEventKind::Ended, &flow);
         if let Some((block, high)) = flow.binding() {
             if !flow.has(PORT_RELEASED) {
-                self.pool.release(block, high, now_ms);
+                self.pool.release(block, high, user_of(hashes.forward), now_ms);
             }
             self.pool.leave(block);
         }

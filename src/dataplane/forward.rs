@@ -9,7 +9,7 @@ use super::entry_flags::{BOTH_WAYS, SEEN_BACKEND};
 use super::flow_state::first_step;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing};
-use super::snat::{NoPort, PortWish};
+use super::snat::{NoPort, PortWish, user_of};
 use super::snat_block::Rest;
 use super::{DropReason, Engine, FlowState, Side, Verdict};
 use crate::forwarding::{
@@ -205,8 +205,7 @@ impl Engine {
                     protocol: key.protocol,
                 };
                 let shard = self.shards.shard_of(key, hash);
-                // Bits that neither the shard nor the choice of the address has used up.
-                let user = (hash >> 24) as u16;
+                let user = user_of(hash);
                 let wish = PortWish { towards, shard, ports: &snat.ports, user, rest };
                 let given = match self.flows.pool.acquire(&wish, turn.now_ms()) {
                     Ok(given) => given,

@@ -4,12 +4,18 @@
 //! (endpoint, SNAT address, port) for two flows, or again before the endpoint has forgotten the last
 //! one (TIME_WAIT). So ports are kept in blocks, one for each endpoint, SNAT address and shard; from
 //! each the port free longest is taken. Blocks are made as they are needed, up to a limit.
+//!
+//! A flow knows its block by the number of the pair (endpoint and SNAT address) and the shard: so its
+//! packets need the pair, of which there are few, and not the block.
 
 use std::ops::RangeInclusive;
 
 use super::Shard;
 use super::flow_hash::FlowHash;
-use super::snat_block::{BlockKey, Highs, Rest, SnatBlock};
+use super::snat_block::{BlockKey, Highs, Rest, Shelf, SnatBlock};
+use super::snat_notes::Notes;
+use super::snat_order::SnatOrder;
+use super::snat_pairs::{PairKey, SnatPairs};
 use crate::arch;
 use crate::wire::FlowKey;
 
@@ -25,7 +31,7 @@ pub(super) struct PortWish<'a> {
     pub(super) towards: FlowKey,
     pub(super) shard: Shard,
     pub(super) ports: &'a RangeInclusive<u16>,
-    /// Who wants it: some bits of the hash of the flow's key.
+    /// Who wants it, see [`user_of`].
     pub(super) user: u16,
     pub(super) rest: Rest,
 }
@@ -49,8 +55,16 @@ pub(super) enum NoPort {
     Blocks,
 }
 
+/// Who uses a port: bits of the hash of the flow's key that neither the shard nor the choice of the
+/// SNAT address has used up.
+#[inline]
+pub(super) fn user_of(hash: u64) -> u16 {
+    (hash >> 24) as u16
+}
+
 #[derive(Debug)]
 pub(super) struct SnatPool {
+    pairs: SnatPairs,
     /// Room for all is set aside; memory is touched as blocks are made.
     blocks: Vec<SnatBlock>,
     max_blocks: usize,
@@ -58,7 +72,7 @@ pub(super) struct SnatPool {
     heads: Box<[u32]>,
     /// Where the next search for an idle block begins.
     hand: usize,
-    hold_down_ms: u32,
+    shelf: Shelf,
     hash: FlowHash,
 }
 
@@ -66,11 +80,16 @@ impl SnatPool {
     pub(super) fn new(max_blocks: usize, hold_down_ms: u32, hash: FlowHash) -> SnatPool {
         let max_blocks = max_blocks.min(NONE as usize - 1);
         SnatPool {
-            blocks: Vec::with_capacity(max_blocks),
+            pairs: SnatPairs::new(max_blocks, hash),
+            blocks: arch::room_in_large_pages(max_blocks),
             max_blocks,
             heads: vec![NONE; max_blocks.next_power_of_two()].into_boxed_slice(),
             hand: 0,
-            hold_down_ms,
+            shelf: Shelf {
+                notes: Notes::new(max_blocks),
+                order: SnatOrder::new(&hash),
+                hold_down_ms,
+            },
             hash,
         }
     }
@@ -82,62 +101,79 @@ impl SnatPool {
         now_ms: u32,
     ) -> Result<GivenPort, NoPort> {
         let highs = highs_of(wish.ports, wish.shard).ok_or(NoPort::Ports)?;
-        let key = BlockKey { shard: wish.shard.0, ..BlockKey::of(&wish.towards) };
-        let number = self.find_or_make(key, now_ms).ok_or(NoPort::Blocks)?;
+        let key = PairKey::of(&wish.towards);
+        let number = self.find_or_make(&key, wish.shard.0, now_ms).ok_or(NoPort::Blocks)?;
         let block = self.blocks.get_mut(number as usize).ok_or(NoPort::Blocks)?;
-        block.set_highs(highs, now_ms, &self.hash);
-        let acquired =
-            block.acquire(now_ms, self.hold_down_ms, wish.user, wish.rest).ok_or(NoPort::Ports)?;
-        block.flows += 1;
-        Ok(GivenPort { block: number, high: acquired.high, rested: acquired.rested })
+        let place = block.place;
+        let pair = self.pairs.get_mut(place >> 8).ok_or(NoPort::Blocks)?;
+        let seed = seed_of(&self.hash, pair.hash, wish.shard.0);
+        let acquired = block
+            .acquire(&mut self.shelf, seed, highs, now_ms, wish.user, wish.rest)
+            .ok_or(NoPort::Ports)?;
+        pair.flows += 1;
+        Ok(GivenPort { block: place, high: acquired.high, rested: acquired.rested })
     }
 
     /// Whose ports a block has; none of a number that no flow should have.
     #[inline]
-    pub(super) fn key(&self, block: u32) -> Option<&BlockKey> {
-        self.blocks.get(block as usize).map(|block| &block.key)
+    pub(super) fn key(&self, block: u32) -> Option<BlockKey> {
+        let key = &self.pairs.get(block >> 8)?.key;
+        Some(BlockKey {
+            backend: key.backend,
+            snat: key.snat,
+            backend_port: key.backend_port,
+            protocol: key.protocol,
+            shard: block as u8,
+        })
     }
 
-    /// Brings a block's first line into the cache.
+    /// How many pairs of endpoint and SNAT address there are or were.
+    #[inline]
+    pub(super) fn pair_count(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Brings what [`SnatPool::key`] reads into the cache.
     #[inline]
     pub(super) fn prefetch(&self, block: u32) {
-        if let Some(block) = self.blocks.get(block as usize) {
-            arch::prefetch(block);
+        if let Some(pair) = self.pairs.get(block >> 8) {
+            arch::prefetch(pair);
         }
     }
 
-    /// Gives back the port of a flow; the flow stays.
-    pub(super) fn release(&mut self, block: u32, high: u8, now_ms: u32) {
-        if let Some(block) = self.blocks.get_mut(block as usize) {
-            block.release(high, now_ms);
+    /// Gives back the port that a flow has, with its user; the flow stays.
+    pub(super) fn release(&mut self, block: u32, high: u8, user: u16, now_ms: u32) {
+        let block = self.find(block).and_then(|number| self.blocks.get_mut(number as usize));
+        if let Some(block) = block {
+            block.release(&mut self.shelf.notes, high, user, now_ms);
         }
     }
 
     /// A flow that stood by this block is no more.
     pub(super) fn leave(&mut self, block: u32) {
-        if let Some(block) = self.blocks.get_mut(block as usize) {
-            block.flows = block.flows.saturating_sub(1);
+        if let Some(pair) = self.pairs.get_mut(block >> 8) {
+            pair.flows = pair.flows.saturating_sub(1);
         }
     }
 
     /// Takes the port of a flow that was made elsewhere, and gives its block; none when it is in use
     /// already or no block can be had.
     pub(super) fn take(&mut self, return_key: &FlowKey, now_ms: u32) -> Option<u32> {
-        let [high, _] = return_key.destination_port.to_be_bytes();
-        let number = self.find_or_make(BlockKey::of(return_key), now_ms)?;
-        let block = self.blocks.get_mut(number as usize)?;
-        block.take(high).then(|| {
-            block.flows += 1;
-            number
-        })
+        let [high, shard] = return_key.destination_port.to_be_bytes();
+        let number = self.find_or_make(&PairKey::of(return_key), shard, now_ms)?;
+        let place = self.blocks.get(number as usize)?.place;
+        self.retake(place, high, true).then_some(place)
     }
 
-    /// After [`SnatPool::rebuild`]: counts a flow that stands by this block, and takes its port when
-    /// `holds_port`; `false` when another one has it.
+    /// Counts a flow that stands by this block, and takes its port when `holds_port`; `false` when
+    /// another one has it.
     pub(super) fn retake(&mut self, block: u32, high: u8, holds_port: bool) -> bool {
-        let Some(block) = self.blocks.get_mut(block as usize) else { return false };
-        let taken = !holds_port || block.take(high);
-        block.flows += u32::from(taken);
+        let Some(number) = self.find(block) else { return false };
+        let Some(pair) = self.pairs.get_mut(block >> 8) else { return false };
+        let seed = seed_of(&self.hash, pair.hash, block as u8);
+        let Some(block) = self.blocks.get_mut(number as usize) else { return false };
+        let taken = !holds_port || block.take(&mut self.shelf, seed, high);
+        pair.flows += u32::from(taken);
         taken
     }
 
@@ -146,23 +182,34 @@ impl SnatPool {
     pub(super) fn rebuild(&mut self) {
         self.heads.fill(NONE);
         for number in 0..self.blocks.len() as u32 {
-            let key = self.blocks[number as usize].key;
-            self.blocks[number as usize].forget_use();
-            // Of two blocks with one key, the second is found no more, and reclaimed one day.
-            if self.find(&key).is_none() {
+            let Some(block) = self.blocks.get_mut(number as usize) else { continue };
+            block.forget_use(&mut self.shelf.notes);
+            let place = block.place;
+            // Of two blocks of one place, the second is found no more, and reclaimed one day.
+            if self.find(place).is_none() {
                 self.link(number);
             }
         }
+        let mut blocks = vec![0; self.pairs.len()];
+        for block in &self.blocks {
+            if let Some(blocks) = blocks.get_mut(block.place as usize >> 8) {
+                *blocks += 1;
+            }
+        }
+        self.pairs.rebuild(&blocks);
     }
 
-    fn chain_of(&self, key: &BlockKey) -> usize {
-        key.hash(&self.hash) as usize >> 8 & (self.heads.len() - 1)
+    #[inline]
+    fn chain_of(&self, place: u32) -> usize {
+        (place.wrapping_mul(0x9e37_79b1) >> 7) as usize & (self.heads.len() - 1)
     }
 
-    fn find(&self, key: &BlockKey) -> Option<u32> {
-        let mut at = self.heads[self.chain_of(key)];
+    /// The number of the block of this pair and shard.
+    #[inline]
+    fn find(&self, place: u32) -> Option<u32> {
+        let mut at = self.heads[self.chain_of(place)];
         while let Some(block) = self.blocks.get(at as usize) {
-            if block.key == *key {
+            if block.place == place {
                 return Some(at);
             }
             at = block.next;
@@ -170,30 +217,58 @@ impl SnatPool {
         None
     }
 
-    fn find_or_make(&mut self, key: BlockKey, now_ms: u32) -> Option<u32> {
-        if let Some(found) = self.find(&key) {
+    #[inline]
+    fn find_or_make(&mut self, key: &PairKey, shard: u8, now_ms: u32) -> Option<u32> {
+        if let Some(pair) = self.pairs.find(key)
+            && let Some(found) = self.find(pair << 8 | u32::from(shard))
+        {
             return Some(found);
         }
-        let block = SnatBlock::new(key, now_ms.wrapping_sub(self.hold_down_ms));
-        let number = if self.blocks.len() < self.max_blocks {
-            self.blocks.push(block);
-            self.blocks.len() - 1
-        } else {
-            let idle = self.find_idle(now_ms)?;
-            self.unlink(idle as u32);
-            self.blocks[idle] = block;
-            idle
+        self.make(key, shard, now_ms)
+    }
+
+    fn make(&mut self, key: &PairKey, shard: u8, now_ms: u32) -> Option<u32> {
+        // First, since the pair may be the reclaimed block's.
+        let number = match self.blocks.len() < self.max_blocks {
+            true => self.blocks.len(),
+            false => self.reclaim(now_ms)?,
         };
+        let pair = self.pairs.find_or_make(key)?;
+        let block = SnatBlock::new(pair << 8 | u32::from(shard));
+        match self.blocks.get_mut(number) {
+            Some(reclaimed) => *reclaimed = block,
+            None => self.blocks.push(block),
+        }
+        self.pairs.get_mut(pair)?.blocks += 1;
         self.link(number as u32);
         Some(number as u32)
     }
 
-    /// A block that has nothing to remember.
+    /// A block that has nothing to remember, free for another use.
+    fn reclaim(&mut self, now_ms: u32) -> Option<usize> {
+        let number = self.find_idle(now_ms)?;
+        self.unlink(number as u32);
+        let block = self.blocks.get_mut(number)?;
+        block.forget(&mut self.shelf.notes);
+        let pair = block.place >> 8;
+        let blocks = &mut self.pairs.get_mut(pair)?.blocks;
+        *blocks = blocks.saturating_sub(1);
+        if *blocks == 0 {
+            self.pairs.release(pair);
+        }
+        Some(number)
+    }
+
+    /// The last block of a pair goes only when no flow stands by the pair: so there are never more
+    /// pairs than blocks.
     fn find_idle(&mut self, now_ms: u32) -> Option<usize> {
         for _ in 0..RECLAIM_SEARCH.min(self.blocks.len()) {
             let at = self.hand;
             self.hand = if at + 1 < self.blocks.len() { at + 1 } else { 0 };
-            if self.blocks[at].is_idle(now_ms, self.hold_down_ms) {
+            let block = &self.blocks[at];
+            let pair = self.pairs.get(block.place >> 8);
+            let may_go = pair.is_none_or(|pair| pair.flows == 0 || pair.blocks > 1);
+            if may_go && block.is_idle(&self.shelf, now_ms) {
                 return Some(at);
             }
         }
@@ -201,14 +276,15 @@ impl SnatPool {
     }
 
     fn link(&mut self, number: u32) {
-        let chain = self.chain_of(&self.blocks[number as usize].key);
-        self.blocks[number as usize].next = self.heads[chain];
-        self.heads[chain] = number;
+        let Some(place) = self.blocks.get(number as usize).map(|block| block.place) else { return };
+        let chain = self.chain_of(place);
+        let next = std::mem::replace(&mut self.heads[chain], number);
+        self.blocks[number as usize].next = next;
     }
 
     fn unlink(&mut self, number: u32) {
-        let block = self.blocks[number as usize];
-        let chain = self.chain_of(&block.key);
+        let Some(&block) = self.blocks.get(number as usize) else { return };
+        let chain = self.chain_of(block.place);
         if self.heads[chain] == number {
             self.heads[chain] = block.next;
             return;
@@ -222,6 +298,12 @@ impl SnatPool {
             at = before.next;
         }
     }
+}
+
+/// What tells a block's order of ports.
+#[inline]
+fn seed_of(hash: &FlowHash, pair: u64, shard: u8) -> u32 {
+    (hash.mix(pair, u64::from(shard)) >> 32) as u32
 }
 
 /// High bytes of the ports of `range` whose low byte is the shard; none when there is none. Port 0

@@ -1,16 +1,21 @@
-//! The SNAT ports of one shard towards one backend endpoint by one SNAT address: a queue, in which
-//! the port that has been free longest is first.
+//! The SNAT ports of one shard towards one backend endpoint by one SNAT address: from them the port
+//! that has been free longest is taken.
 //!
 //! All ports of a shard have the shard as low byte, so a port is known by its high byte here.
+//!
+//! Ports that were never used come first, in a [`SnatOrder`]; how far the block has come in it is one
+//! number. Ports that were given back stand in a list, in the order in which that was. A port that is
+//! neither is in use. So a block is small however many ports it has: what is remembered of single
+//! ports ([`Notes`]) is only of those that rest.
+//!
+//! Where ports are taken out of turn (after a hand-over or a panic) or the range changes, those in use
+//! are noted too, and the order is gone through from its beginning once more: `is_mixed`.
 
-use super::flow_hash::FlowHash;
+use super::snat_notes::{Note, NoteList, Notes};
+use super::snat_order::SnatOrder;
 use crate::wire::{Address, FlowKey};
 
-/// Which block: the backend's side of a flow, and the shard.
-///
-/// By endpoint, not by backend id: two backends of two services may be one socket, and then must not
-/// be given one SNAT port twice. And a backend that comes back under a new id finds its ports
-/// resting.
+/// What a flow has to know of its block: the backend's side of its packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct BlockKey {
     pub(super) backend: Address,
@@ -21,18 +26,6 @@ pub(super) struct BlockKey {
 }
 
 impl BlockKey {
-    /// The block of a flow by its return key (backend -> SNAT address and port).
-    #[inline]
-    pub(super) fn of(return_key: &FlowKey) -> BlockKey {
-        BlockKey {
-            backend: return_key.source,
-            snat: return_key.destination,
-            backend_port: return_key.source_port,
-            protocol: return_key.protocol_number(),
-            shard: return_key.destination_port as u8,
-        }
-    }
-
     /// Is it the return key of the flow with the port whose high byte this is?
     #[inline(always)]
     pub(super) fn is_return_key(&self, high: u8, key: &FlowKey) -> bool {
@@ -53,14 +46,6 @@ impl BlockKey {
             destination_port: u16::from_be_bytes([high, self.shard]),
             protocol: u32::from(self.protocol),
         }
-    }
-
-    #[inline]
-    pub(super) fn hash(&self, hash: &FlowHash) -> u64 {
-        let ports = u64::from(self.backend_port) << 16
-            | u64::from(self.protocol) << 8
-            | u64::from(self.shard);
-        hash.mix(hash.of_addresses(self.backend, self.snat), ports)
     }
 }
 
@@ -87,190 +72,233 @@ pub(super) struct Acquired {
     pub(super) rested: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SnatBlock {
-    pub(super) key: BlockKey,
-    /// Next block of the same chain of the pool.
-    pub(super) next: u32,
-    /// Ports that the queue deals in; none until the first is asked for.
-    highs: Option<Highs>,
-    /// Where the queue begins in `queue`, which goes round at its end.
-    head: u8,
-    free: u16,
-    /// Flows that stand by this block, those that only pass late packets on too.
-    pub(super) flows: u32,
-    /// No port was ever in use: all have been free equally long.
-    untouched: bool,
-    last_release_ms: u32,
-    /// One bit a port, whether or not it is among `highs`.
-    in_use: [u64; 4],
-    queue: [u8; 256],
-    /// When each was given back last.
-    released_ms: [u32; 256],
-    /// Who had each last: some bits of the hash of its flow's key.
-    users: [u16; 256],
+/// What all blocks share.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    pub(super) notes: Notes,
+    pub(super) order: SnatOrder,
+    pub(super) hold_down_ms: u32,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SnatBlock {
+    /// The pair's number and the shard, as flows have it.
+    pub(super) place: u32,
+    /// Next block of the same chain of the pool.
+    pub(super) next: u32,
+    list: NoteList,
+    /// Ports in use.
+    used: u16,
+    /// Places of the order that were gone over.
+    dealt: u16,
+    /// Ports that are dealt in.
+    highs: Highs,
+    is_mixed: bool,
+}
+
+const _: () = assert!(std::mem::size_of::<SnatBlock>() == 24);
+
+/// No ports.
+const NO_HIGHS: Highs = (1, 0);
+
 impl SnatBlock {
-    /// All ports free, and as long as the hold-down asks.
-    pub(super) fn new(key: BlockKey, rested_since_ms: u32) -> SnatBlock {
+    /// All ports free, and for as long as anybody remembers.
+    pub(super) fn new(place: u32) -> SnatBlock {
         SnatBlock {
-            key,
+            place,
             next: u32::MAX,
-            highs: None,
-            head: 0,
-            free: 0,
-            flows: 0,
-            untouched: true,
-            last_release_ms: rested_since_ms,
-            in_use: [0; 4],
-            queue: [0; 256],
-            released_ms: [rested_since_ms; 256],
-            users: [0; 256],
+            list: NoteList::EMPTY,
+            used: 0,
+            dealt: 0,
+            highs: NO_HIGHS,
+            is_mixed: false,
         }
     }
 
-    /// Takes a free port for `user`; none when there is none as `rest` asks.
+    /// Takes a free port of `highs` for `user`; none when there is none as `rest` asks. `seed` tells
+    /// this block's order.
+    #[inline]
     pub(super) fn acquire(
         &mut self,
+        shelf: &mut Shelf,
+        seed: u32,
+        highs: Highs,
         now_ms: u32,
-        hold_down_ms: u32,
         user: u16,
         rest: Rest,
     ) -> Option<Acquired> {
-        if self.free == 0 {
-            return None;
+        if self.highs != highs {
+            self.set_highs(shelf, seed, highs);
         }
-        let at = match rest {
-            Rest::Over | Rest::Any => 0,
-            Rest::OfUser => self.place_of_user(user)?,
-        };
-        let high = self.queue[usize::from(self.head.wrapping_add(at))];
-        let rested = now_ms.wrapping_sub(self.released_ms[usize::from(high)]) >= hold_down_ms;
-        if rest == Rest::Over && !rested {
-            return None;
-        }
-        self.take_from_queue(at);
-        self.users[usize::from(high)] = user;
-        self.set_in_use(high, true);
-        Some(Acquired { high, rested })
+        let acquired = match rest {
+            Rest::OfUser => self.acquire_of_user(shelf, now_ms, user),
+            _ => match self.deal(shelf, seed) {
+                Some(high) => Some(Acquired { high, rested: true }),
+                None => self.acquire_rested(shelf, now_ms, rest == Rest::Any),
+            },
+        }?;
+        self.used += 1;
+        Some(acquired)
     }
 
-    /// How far from the queue's head the port stands that `user` had last; of several, the last.
+    /// The next port that was never used.
+    #[inline]
+    fn deal(&mut self, shelf: &mut Shelf, seed: u32) -> Option<u8> {
+        let noted = if self.is_mixed { self.noted(&shelf.notes) } else { PortSet::default() };
+        while let Ok(place) = u8::try_from(self.dealt) {
+            self.dealt += 1;
+            let high = shelf.order.at(seed, place);
+            if self.deals_in(high) && !noted.has(high) {
+                return Some(high);
+            }
+        }
+        if self.is_mixed {
+            self.settle(&mut shelf.notes);
+        }
+        None
+    }
+
+    /// The port given back first.
+    fn acquire_rested(&mut self, shelf: &mut Shelf, now_ms: u32, any: bool) -> Option<Acquired> {
+        let highs = self.highs;
+        let is_free = |note: &Note| !note.in_use && deals_in(highs, note.high);
+        let first = shelf.notes.iter(self.list).find(is_free)?;
+        let rested = now_ms.wrapping_sub(first.released_ms) >= shelf.hold_down_ms;
+        if !rested && !any {
+            return None;
+        }
+        self.take_noted(&mut shelf.notes, first.high);
+        Some(Acquired { high: first.high, rested })
+    }
+
+    /// The port that `user` had last; of several, the last.
     #[cold]
-    fn place_of_user(&self, user: u16) -> Option<u8> {
-        let is_it = |&at: &u8| {
-            let high = self.queue[usize::from(self.head.wrapping_add(at))];
-            self.users[usize::from(high)] == user
-        };
-        // A queue of 256 has places 0 to 255.
-        let last = self.free.checked_sub(1)?.min(255) as u8;
-        (0..=last).rev().find(is_it)
+    fn acquire_of_user(&mut self, shelf: &mut Shelf, now_ms: u32, user: u16) -> Option<Acquired> {
+        let is_its = |note: &Note| !note.in_use && note.user == user && self.deals_in(note.high);
+        let last = shelf.notes.iter(self.list).filter(is_its).last()?;
+        let rested = now_ms.wrapping_sub(last.released_ms) >= shelf.hold_down_ms;
+        self.take_noted(&mut shelf.notes, last.high);
+        Some(Acquired { high: last.high, rested })
     }
 
-    /// Closes the gap by moving those before it one place on: none, where the head is taken.
-    fn take_from_queue(&mut self, at: u8) {
-        for place in (0..at).rev() {
-            let from = self.head.wrapping_add(place);
-            self.queue[usize::from(from.wrapping_add(1))] = self.queue[usize::from(from)];
+    /// A port that rests is in use from now on. Where the order may still come to it, that is noted.
+    fn take_noted(&mut self, notes: &mut Notes, high: u8) {
+        let note = notes.remove(&mut self.list, |note| note.high == high);
+        if let Some(note) = note.filter(|_| self.is_mixed) {
+            notes.push_front(&mut self.list, Note { in_use: true, ..note });
         }
-        self.head = self.head.wrapping_add(1);
-        self.free -= 1;
     }
 
-    /// Gives a port back: it is now the last of the queue.
-    pub(super) fn release(&mut self, high: u8, now_ms: u32) {
-        if !self.is_in_use(high) {
-            return;
+    /// Gives a port back that is in use, and that `user` had: it now has been free for the shortest
+    /// time.
+    pub(super) fn release(&mut self, notes: &mut Notes, high: u8, user: u16, now_ms: u32) {
+        let has_it = |note: &Note| note.high == high;
+        debug_assert!(!notes.iter(self.list).any(|note| has_it(&note) && !note.in_use));
+        if self.is_mixed {
+            notes.remove(&mut self.list, has_it);
         }
-        self.set_in_use(high, false);
-        self.released_ms[usize::from(high)] = now_ms;
-        self.last_release_ms = now_ms;
-        if self.highs.is_some_and(|(first, last)| (first..=last).contains(&high)) {
-            self.queue[usize::from(self.head.wrapping_add(self.free as u8))] = high;
-            self.free += 1;
-        }
+        self.used = self.used.saturating_sub(1);
+        notes.push_back(&mut self.list, Note { released_ms: now_ms, user, high, in_use: false });
     }
 
     /// Takes this very port, for a flow made elsewhere; `false` when it is in use.
-    pub(super) fn take(&mut self, high: u8) -> bool {
-        let taken = !self.is_in_use(high);
-        self.set_in_use(high, true);
-        // The queue is made anew before a port is next asked for.
-        self.highs = None;
-        self.free = 0;
-        taken
-    }
-
-    /// Makes the queue deal in these ports: those not in use, longest free first.
-    ///
-    /// Ports that were free equally long, as all are at first, come in an order that only the
-    /// secret tells (RFC 6056 section 3.3.3: who knows one port cannot tell the next).
-    #[inline]
-    pub(super) fn set_highs(&mut self, highs: Highs, now_ms: u32, hash: &FlowHash) {
-        if self.highs != Some(highs) {
-            self.sort_queue(highs, now_ms, hash);
+    pub(super) fn take(&mut self, shelf: &mut Shelf, seed: u32, high: u8) -> bool {
+        let noted = shelf.notes.iter(self.list).find(|note| note.high == high);
+        let in_use = match noted {
+            Some(note) => note.in_use,
+            None => self.was_dealt(&shelf.order, seed, high),
+        };
+        if in_use {
+            return false;
         }
+        self.is_mixed = true;
+        self.used += 1;
+        let notes = &mut shelf.notes;
+        notes.remove(&mut self.list, |note| note.high == high);
+        notes.push_front(&mut self.list, Note { released_ms: 0, user: 0, high, in_use: true });
+        true
     }
 
+    fn was_dealt(&self, order: &SnatOrder, seed: u32, high: u8) -> bool {
+        self.deals_in(high) && dealt(order, seed, self.dealt).any(|other| other == high)
+    }
+
+    /// Makes the block deal in these ports from now on.
     #[cold]
-    fn sort_queue(&mut self, (first, last): Highs, now_ms: u32, hash: &FlowHash) {
-        let free = self.shuffle_queue((first, last), hash);
-        if !self.untouched {
-            // By age; among equals the chance of the shuffle stays.
-            let mut by_age = [(0u32, 0u16, 0u8); 256];
-            for (place, &high) in self.queue[..free].iter().enumerate() {
-                let age = now_ms.wrapping_sub(self.released_ms[usize::from(high)]);
-                by_age[place] = (u32::MAX - age, place as u16, high);
-            }
-            by_age[..free].sort_unstable();
-            for (place, (_, _, high)) in self.queue.iter_mut().zip(&by_age[..free]) {
-                *place = *high;
+    fn set_highs(&mut self, shelf: &mut Shelf, seed: u32, highs: Highs) {
+        if self.dealt > 0 {
+            let (noted, before) = (self.noted(&shelf.notes), self.highs);
+            let is_used = |&high: &u8| deals_in(before, high) && !noted.has(high);
+            for high in dealt(&shelf.order, seed, self.dealt).filter(is_used) {
+                let note = Note { released_ms: 0, user: 0, high, in_use: true };
+                shelf.notes.push_front(&mut self.list, note);
             }
         }
-        (self.highs, self.head, self.free) = (Some((first, last)), 0, free as u16);
+        self.is_mixed = !self.list.is_empty();
+        (self.highs, self.dealt) = (highs, 0);
     }
 
-    /// Writes the ports not in use into the queue in an order of chance (Fisher and Yates' way,
-    /// inside out); gives how many.
-    fn shuffle_queue(&mut self, (first, last): Highs, hash: &FlowHash) -> usize {
-        let mut chance = self.key.hash(hash);
-        let mut free = 0;
-        for high in first..=last {
-            if self.is_in_use(high) {
-                continue;
-            }
-            // SplitMix64's step and, for want of need, one round of its mixing.
-            chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (chance ^ (chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let other = (((mixed >> 32) * (free as u64 + 1)) >> 32) as usize;
-            self.queue[free] = self.queue[other];
-            self.queue[other] = high;
-            free += 1;
-        }
-        free
+    /// All ports dealt in were used once: those without a note are in use, and need none.
+    #[cold]
+    fn settle(&mut self, notes: &mut Notes) {
+        let highs = self.highs;
+        notes.remove_all(&mut self.list, |note| note.in_use && deals_in(highs, note.high));
+        self.is_mixed = notes.iter(self.list).any(|note| note.in_use);
     }
 
-    /// No port in use, no flow that stands by it, and none that would be missed.
-    pub(super) fn is_idle(&self, now_ms: u32, hold_down_ms: u32) -> bool {
-        self.flows == 0
-            && self.in_use == [0; 4]
-            && now_ms.wrapping_sub(self.last_release_ms) >= hold_down_ms
+    fn noted(&self, notes: &Notes) -> PortSet {
+        let mut noted = PortSet::default();
+        notes.iter(self.list).for_each(|note| noted.add(note.high));
+        noted
     }
 
-    /// Forgets which ports are in use, and keeps when each was given back.
-    pub(super) fn forget_use(&mut self) {
-        (self.in_use, self.highs, self.head, self.free, self.flows) = ([0; 4], None, 0, 0, 0);
+    #[inline]
+    fn deals_in(&self, high: u8) -> bool {
+        deals_in(self.highs, high)
     }
 
-    fn is_in_use(&self, high: u8) -> bool {
-        self.in_use[usize::from(high >> 6)] >> (high & 63) & 1 == 1
+    /// No port in use and none that would be missed.
+    pub(super) fn is_idle(&self, shelf: &Shelf, now_ms: u32) -> bool {
+        let has_rested = |note: Note| now_ms.wrapping_sub(note.released_ms) >= shelf.hold_down_ms;
+        self.used == 0 && shelf.notes.last(self.list).is_none_or(has_rested)
     }
 
-    fn set_in_use(&mut self, high: u8, in_use: bool) {
-        self.untouched = false;
-        let (word, bit) = (&mut self.in_use[usize::from(high >> 6)], 1 << (high & 63));
-        *word = if in_use { *word | bit } else { *word & !bit };
+    /// Forgets which ports are in use, and keeps when others were given back.
+    pub(super) fn forget_use(&mut self, notes: &mut Notes) {
+        notes.remove_all(&mut self.list, |note| note.in_use);
+        (self.used, self.dealt) = (0, 0);
+        self.is_mixed = !self.list.is_empty();
+    }
+
+    /// Forgets everything, before the block becomes another's.
+    pub(super) fn forget(&mut self, notes: &mut Notes) {
+        notes.remove_all(&mut self.list, |_| true);
+    }
+}
+
+#[inline]
+fn deals_in((first, last): Highs, high: u8) -> bool {
+    first <= high && high <= last
+}
+
+/// The first `count` ports of an order.
+fn dealt(order: &SnatOrder, seed: u32, count: u16) -> impl Iterator<Item = u8> {
+    (0..=255).take(usize::from(count)).map(move |place| order.at(seed, place))
+}
+
+/// Some ports of a block, one bit each.
+#[derive(Default)]
+struct PortSet([u64; 4]);
+
+impl PortSet {
+    #[inline]
+    fn has(&self, high: u8) -> bool {
+        self.0[usize::from(high >> 6)] >> (high & 63) & 1 == 1
+    }
+
+    #[inline]
+    fn add(&mut self, high: u8) {
+        self.0[usize::from(high >> 6)] |= 1 << (high & 63);
     }
 }
 

@@ -25,7 +25,7 @@ fn port(shard: u8, given: GivenPort) -> u16 {
 
 /// Gives a port back, its flow gone.
 fn end(pool: &mut SnatPool, given: GivenPort, now_ms: u32) {
-    pool.release(given.block, given.high, now_ms);
+    pool.release(given.block, given.high, 1, now_ms);
     pool.leave(given.block);
 }
 
@@ -89,7 +89,7 @@ fn blocks_are_limited_and_idle_ones_used_again() {
     let given: Vec<_> =
         (1..=3).map(|b| pool.acquire(&wish(b, 0, &ports, true), now_ms).unwrap()).collect();
     assert_eq!(pool.acquire(&wish(4, 0, &ports, true), now_ms), Err(NoPort::Blocks));
-    pool.release(given[1].block, given[1].high, now_ms);
+    pool.release(given[1].block, given[1].high, 1, now_ms);
     now_ms += HOLD_DOWN_MS;
     let late = pool.acquire(&wish(4, 0, &ports, true), now_ms);
     assert_eq!(late, Err(NoPort::Blocks), "its flow still passes late packets on");

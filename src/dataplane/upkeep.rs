@@ -5,6 +5,7 @@ use super::entry::Flow;
 use super::entry_flags::{BOTH_WAYS, PORT_RELEASED};
 use super::flow_table::FlowPlace;
 use super::flows::{End, Flows, is_idle, timeouts_of};
+use super::snat::user_of;
 use super::{Engine, FlowEntry, Shard, Ticks};
 use crate::forwarding::Snapshot;
 
@@ -108,7 +109,8 @@ impl Engine {
             flow.bind(block, high);
             flow.flags |= BOTH_WAYS;
             if entry.has(PORT_RELEASED) {
-                flows.pool.release(block, high, now_ms);
+                let user = user_of(flows.hash.of(&entry.key));
+                flows.pool.release(block, high, user, now_ms);
             }
         } else {
             flow.set_fingerprint(entry.backend_fingerprint);

@@ -2,6 +2,7 @@
 //!
 //! Must never know where it came from.
 
+mod address_table;
 mod dnat;
 mod ids;
 mod ledger;

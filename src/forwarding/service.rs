@@ -116,13 +116,13 @@ struct VipKey {
 }
 
 impl VipKey {
-    #[inline]
+    #[inline(always)]
     fn new(address: Address, port: u16, protocol: u8) -> VipKey {
         VipKey { address, rest: u32::from(port) << 16 | u32::from(protocol) }
     }
 
     /// Spreads what an operator chose: no secret is needed.
-    #[inline]
+    #[inline(always)]
     fn hash(&self) -> u64 {
         let (high, low) = self.address.halves();
         let mixed = low ^ high.rotate_left(29) ^ u64::from(self.rest).rotate_left(41);
@@ -133,7 +133,7 @@ impl VipKey {
 /// VIP, protocol and port -> service: open addressing, at most half full, built once a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceTable {
-    /// Power of two long. An index of [`EMPTY`] marks an empty place.
+    /// Power of two long, and never full. An index of [`EMPTY`] marks an empty place.
     places: Vec<(VipKey, u32)>,
 }
 
@@ -157,28 +157,26 @@ impl ServiceTable {
     }
 
     /// The service a packet with this key is for.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, key: &FlowKey) -> Option<ServiceIndex> {
-        if self.places.is_empty() {
-            return None;
-        }
         let wanted = VipKey::new(key.destination, key.destination_port, key.protocol_number());
-        let (_, index) = self.places[self.place_of(&wanted)];
-        (index != EMPTY).then_some(ServiceIndex(index))
+        let (_, index) = self.places.get(self.place_of(&wanted))?;
+        (*index != EMPTY).then_some(ServiceIndex(*index))
     }
 
     /// Where `key` stands, or the empty place where it would.
-    #[inline]
+    #[inline(always)]
     fn place_of(&self, key: &VipKey) -> usize {
-        let mask = self.places.len() - 1;
+        let mask = self.places.len().wrapping_sub(1);
         let mut place = (key.hash() >> 32) as usize & mask;
-        loop {
-            let (found, index) = &self.places[place];
-            if *index == EMPTY || found == key {
-                return place;
+        while let Some((found, index)) = self.places.get(place) {
+            let differs = found.address.differs(key.address) | u64::from(found.rest ^ key.rest);
+            if *index == EMPTY || differs == 0 {
+                break;
             }
             place = (place + 1) & mask;
         }
+        place
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 
+use super::address_table::AddressTable;
 use super::{
     BackendId, DnatTable, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable,
     Target, TunnelSources,
@@ -127,6 +128,7 @@ pub struct Snapshot {
     by_vip: ServiceTable,
     /// Sorted.
     addresses: Vec<(Address, AddressRole)>,
+    by_address: AddressTable,
     /// By [`BackendId`].
     targets: Vec<Target>,
     dnat: DnatTable,
@@ -180,6 +182,7 @@ impl Snapshot {
             backend.as_ref().map_or(Target::NONE, |backend| Target::of(backend, &parts.ports))
         };
         let targets = parts.backends.iter().map(target).collect();
+        let by_address = AddressTable::new(&addresses);
         let dnat = DnatTable::new(&parts.services, &parts.backends);
         let tunneled = parts.backends.iter().flatten().filter(|b| b.mode.tunnel().is_some());
         let mut tunnel_backends: Vec<_> =
@@ -209,6 +212,7 @@ impl Snapshot {
             cluster_key,
             by_vip,
             addresses,
+            by_address,
             targets,
             dnat,
             tunnel_backends,
@@ -284,6 +288,12 @@ impl Snapshot {
             routes: RouteTable::default(),
             cluster_key: ClusterKey([0; 16]),
         })
+    }
+
+    /// The place of the service a packet with this key is for.
+    #[inline(always)]
+    pub fn service_of_key(&self, key: &FlowKey) -> Option<ServiceIndex> {
+        self.by_vip.find(key)
     }
 
     /// The service a packet with this key is for.
@@ -387,11 +397,22 @@ impl Snapshot {
         self.targets.get(id.index())
     }
 
+    /// Backend ids are below this.
+    #[inline]
+    pub fn target_count(&self) -> usize {
+        self.targets.len()
+    }
+
     /// How an address is ours, if it is.
     #[inline]
     pub fn address_role(&self, address: Address) -> Option<AddressRole> {
-        let found = self.addresses.binary_search_by_key(&address, |&(address, _)| address);
-        found.ok().map(|place| self.addresses[place].1)
+        self.by_address.get(address)
+    }
+
+    /// Is the address one that is ours for SNAT, and for nothing else?
+    #[inline(always)]
+    pub fn is_snat_alone(&self, address: Address) -> bool {
+        self.address_role(address) == Some(AddressRole::Snat)
     }
 
     /// Every address of ours with its role, sorted.

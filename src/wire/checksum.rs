@@ -14,17 +14,17 @@ pub fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// Folds a sum into 16 bits with end-around carry.
-#[inline]
+#[inline(always)]
 pub fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    let (half, carry) = (sum as u32).overflowing_add((sum >> 32) as u32);
+    let half = half.wrapping_add(u32::from(carry));
+    // The upper 16 bits are the sum of both halves, with the carry of the lower ones'.
+    (half.wrapping_add(half.rotate_left(16)) >> 16) as u16
 }
 
 /// Does an IPv4 header without options add up? In words as wide and in whatever byte order the
 /// machine has: the sum is the same (RFC 1071 section 2 B).
-#[inline]
+#[inline(always)]
 pub fn ipv4_header_adds_up(header: &[u8; 20]) -> bool {
     let (words, _) = header.as_chunks::<4>();
     let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();

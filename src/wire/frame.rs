@@ -9,6 +9,7 @@ pub struct PortId(pub u8);
 
 impl PortId {
     /// Place in arrays that hold one thing a port.
+    #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -30,6 +31,7 @@ impl<'a> FrameView<'a> {
     ///
     /// # Panics
     /// When the range is not inside `chunk`: the device's mistake, never the network's.
+    #[inline]
     pub fn new(chunk: &'a mut [u8], start: usize, len: usize) -> Self {
         assert!(
             start + len <= chunk.len(),

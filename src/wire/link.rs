@@ -121,6 +121,36 @@ impl Link {
     pub const NONE: Link =
         Link { destination: MacAddress::ZERO, source: MacAddress::ZERO, tags: Tags::NONE, len: 0 };
 
+    /// What a header without tags says, and the EtherType of what follows: that of a tag, if there is
+    /// one after all.
+    #[inline(always)]
+    pub fn untagged(header: &[u8; ETHERNET_LEN]) -> (Link, u16) {
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
+        let link = Link {
+            destination: MacAddress([d0, d1, d2, d3, d4, d5]),
+            source: MacAddress([s0, s1, s2, s3, s4, s5]),
+            tags: Tags::NONE,
+            len: ETHERNET_LEN as u8,
+        };
+        (link, u16::from_be_bytes([t0, t1]))
+    }
+
+    /// Does a frame with this header come from one station to the one with this MAC? Asked of words,
+    /// before anything is copied.
+    #[inline(always)]
+    pub fn is_from_one_to(header: &[u8; ETHERNET_LEN], mac: MacAddress) -> bool {
+        let words = |[a, b, c, d, e, f]: [u8; 6]| {
+            (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]))
+        };
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = *header;
+        let (destination, source) =
+            (words([d0, d1, d2, d3, d4, d5]), words([s0, s1, s2, s3, s4, s5]));
+        let wanted = words(mac.0);
+        let is_other = (destination.0 ^ wanted.0) | u32::from(destination.1 ^ wanted.1);
+        let has_source = source.0 | u32::from(source.1);
+        is_other == 0 && (d0 | s0) & 1 == 0 && has_source != 0
+    }
+
     /// Reads the header into place; gives the EtherType of what follows.
     #[inline]
     pub(super) fn parse(&mut self, frame: &[u8]) -> Result<u16, ParseError> {
@@ -128,11 +158,8 @@ impl Link {
             let (wanted, found) = (ETHERNET_LEN, frame.len());
             return Err(ParseError::new(Layer::Ethernet, Fault::FrameEnds, 0, wanted, found));
         };
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
-        self.destination = MacAddress([d0, d1, d2, d3, d4, d5]);
-        self.source = MacAddress([s0, s1, s2, s3, s4, s5]);
-        (self.tags, self.len) = (Tags::NONE, ETHERNET_LEN as u8);
-        let ethertype = u16::from_be_bytes([t0, t1]);
+        let (link, ethertype) = Link::untagged(header);
+        *self = link;
         if matches!(ethertype, CUSTOMER | SERVICE) {
             return self.parse_tags(frame, ethertype);
         }

@@ -15,11 +15,13 @@ impl MacAddress {
     pub const ZERO: MacAddress = MacAddress([0; 6]);
 
     /// Group bit set: multicast or broadcast.
+    #[inline]
     pub fn is_group(self) -> bool {
         self.0[0] & 1 == 1
     }
 
     /// Neither all zero nor a group address: can be a station's.
+    #[inline]
     pub fn is_station(self) -> bool {
         !self.is_group() && self != Self::ZERO
     }

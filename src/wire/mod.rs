@@ -33,7 +33,9 @@ pub use packet::{
     ARP_LEN, Arp, Body, Content, Fragment, ICMP_LEN, IPV4_LEN, IPV6_LEN, IpPacket, Packet, TCP_LEN,
     TcpFlags, UDP_LEN,
 };
-pub use parse::{Headers, Kind, ParseOutcome, parse, parse_arp, parse_into};
+pub use parse::{
+    Headers, Kind, ParseOutcome, PlainPacket, parse, parse_arp, parse_into, read_ipv4, read_ipv6,
+};
 pub use parse_error::{Fault, Layer, ParseError};
 pub use quote::{ERROR_HEADER_LEN, Quote, parse_quote};
 pub use reply::{gratuitous_arp, unsolicited_advertisement};

@@ -5,7 +5,7 @@
 //! frame's it may write nonsense, but never outside the frame.
 
 use super::checksum::Change;
-use super::packet::{Content, IpPacket, TcpFlags};
+use super::packet::{Content, IPV4_LEN, IPV6_LEN, IpPacket, TcpFlags};
 use super::{Address, FlowKey, FrameView, Link, Protocol, Quote, Tags, checksum, link};
 
 /// Offsets in an IPv4 header (RFC 791 section 3.1).
@@ -42,6 +42,13 @@ pub fn set_link(view: &mut FrameView<'_>, came_with: &Link, macs: &[u8; 12], tag
         return false;
     }
     link::emit(view.bytes_mut(), macs, tags)
+}
+
+/// As [`set_link`], where the frame has as many tags as it is given.
+#[inline(always)]
+pub fn replace_link(frame: &mut [u8], macs: &[u8; 12], tags: Tags) {
+    // Such a frame is long enough.
+    let _ = link::emit(frame, macs, tags);
 }
 
 /// Takes one from the time to live (RFC 1812 section 5.3.1) or hop limit (RFC 8200 section 3). Zero
@@ -96,6 +103,39 @@ pub fn translate(
         put_ports(frame, packet, &new, all);
     }
     new
+}
+
+/// [`decrement_hop_limit`] and [`translate`] in one go, for a packet that has ports and a hop limit
+/// that is not zero.
+#[inline(always)]
+pub fn route(frame: &mut [u8], packet: &IpPacket, source: Endpoint, destination: Endpoint) {
+    let old = &packet.key;
+    let addresses =
+        Change::NONE.address(old.source, source.0).address(old.destination, destination.0);
+    let hop_limit = packet.hop_limit.wrapping_sub(1);
+    if old.source.is_v4() {
+        let Some(header) = place::<IPV4_LEN>(frame, packet.start()) else { return };
+        let [_, _, _, _, _, _, _, _, ttl, _, c0, c1, addresses_at @ ..] = header;
+        *ttl = hop_limit;
+        // Time to live is the high half of its word.
+        let change = addresses.word(0x100, 0);
+        [*c0, *c1] = change.applied_to(u16::from_be_bytes([*c0, *c1])).to_be_bytes();
+        let both = u64::from(source.0.low_bits()) << 32 | u64::from(destination.0.low_bits());
+        *addresses_at = both.to_be_bytes();
+    } else {
+        let Some(header) = place::<IPV6_LEN>(frame, packet.start()) else { return };
+        header[ipv6::HOP_LIMIT] = hop_limit;
+        put(header, ipv6::SOURCE, source.0.octets());
+        put(header, ipv6::DESTINATION, destination.0.octets());
+    }
+    let change =
+        addresses.word(old.source_port, source.1).word(old.destination_port, destination.1);
+    let start = packet.payload_start();
+    put(frame, start, (u32::from(source.1) << 16 | u32::from(destination.1)).to_be_bytes());
+    match old.is_tcp() {
+        true => update(frame, start + TCP_CHECKSUM, change),
+        false => update_udp(frame, start + UDP_CHECKSUM, change),
+    }
 }
 
 #[inline]

@@ -3,101 +3,141 @@
 //!
 //! Says only yes or no. What is not plain is read layer by layer, which also knows what is wrong
 //! with it; a test holds the two against each other.
+//!
+//! What was read is given back by value and stays in registers: a wide read of what was just written
+//! in narrow pieces would wait for the store buffer.
 
 use crate::wire::packet::{Content, IPV4_LEN, IPV6_LEN, IpPacket, TCP_LEN, TcpFlags, UDP_LEN};
-use crate::wire::{Address, checksum};
+use crate::wire::{Address, FlowKey, checksum};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Reads a plain IPv4 packet that begins at `at`; `false` when it is not plain.
+/// What a plain packet says. Places are counted from its first byte.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainPacket {
+    /// Addresses, ports, protocol.
+    pub key: FlowKey,
+    /// Length by its own header.
+    len: u16,
+    header_len: u16,
+    hop_limit: u8,
+    traffic_class: u8,
+    dont_fragment: bool,
+    /// Of TCP.
+    flags: u8,
+}
+
+impl PlainPacket {
+    /// Writes it down, as of a packet that begins at `at` in its frame.
+    #[inline(always)]
+    pub fn put(&self, at: u16, ip: &mut IpPacket) {
+        ip.key = self.key;
+        ip.start = at;
+        ip.payload = at + self.header_len;
+        ip.end = at.wrapping_add(self.len);
+        ip.hop_limit = self.hop_limit;
+        ip.traffic_class = self.traffic_class;
+        ip.dont_fragment = self.dont_fragment;
+        ip.content = match self.key.is_tcp() {
+            true => Content::Tcp(TcpFlags(self.flags)),
+            false => Content::Udp,
+        };
+    }
+}
+
+/// Reads a plain IPv4 packet that begins at `at` into `ip`; `false` when it is not plain.
 #[inline(always)]
 pub(super) fn ipv4(frame: &[u8], at: usize, ip: &mut IpPacket) -> bool {
-    let Some((header, behind)) =
-        frame.get(at..).and_then(|packet| packet.split_first_chunk::<IPV4_LEN>())
-    else {
-        return false;
-    };
-    let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    frame.get(at..).and_then(read_ipv4).is_some_and(|packet| {
+        packet.put(at as u16, ip);
+        true
+    })
+}
+
+/// Reads a plain IPv6 packet that begins at `at` into `ip`; `false` when it is not plain.
+#[inline(always)]
+pub(super) fn ipv6(frame: &[u8], at: usize, ip: &mut IpPacket) -> bool {
+    frame.get(at..).and_then(read_ipv6).is_some_and(|packet| {
+        packet.put(at as u16, ip);
+        true
+    })
+}
+
+/// Reads a plain IPv4 packet; none when it is not plain. What is behind it is padding.
+#[inline(always)]
+pub fn read_ipv4(packet: &[u8]) -> Option<PlainPacket> {
+    let (header, behind) = packet.split_first_chunk::<IPV4_LEN>()?;
+    let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     // More fragments, or not the first one.
     let is_part = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
     if header[0] != 0x45 || is_part || !checksum::ipv4_header_adds_up(header) {
-        return false;
+        return None;
     }
-    let Some(payload) = total_len.checked_sub(IPV4_LEN).and_then(|len| behind.get(..len)) else {
-        return false;
-    };
-    if !transport(header[9], payload, ip) {
-        return false;
-    }
+    let payload = behind.get(..len.checked_sub(IPV4_LEN)?)?;
+    let (protocol, flags) = (header[9], tcp_flags(header[9], payload)?);
     let [.., s0, s1, s2, s3, d0, d1, d2, d3] = *header;
-    ip.key.source = Address::v4(u32::from_be_bytes([s0, s1, s2, s3]));
-    ip.key.destination = Address::v4(u32::from_be_bytes([d0, d1, d2, d3]));
-    ip.start = at as u16;
-    ip.payload = (at + IPV4_LEN) as u16;
-    ip.end = (at + total_len) as u16;
-    (ip.traffic_class, ip.hop_limit) = (header[1], header[8]);
-    ip.dont_fragment = header[6] & 0x40 != 0;
-    true
+    let source = Address::v4(u32::from_be_bytes([s0, s1, s2, s3]));
+    let destination = Address::v4(u32::from_be_bytes([d0, d1, d2, d3]));
+    Some(PlainPacket {
+        key: key(source, destination, payload, protocol)?,
+        len: len as u16,
+        header_len: IPV4_LEN as u16,
+        hop_limit: header[8],
+        traffic_class: header[1],
+        dont_fragment: header[6] & 0x40 != 0,
+        flags,
+    })
 }
 
-/// Reads a plain IPv6 packet that begins at `at`; `false` when it is not plain.
+/// Reads a plain IPv6 packet; none when it is not plain. What is behind it is padding.
 #[inline(always)]
-pub(super) fn ipv6(frame: &[u8], at: usize, ip: &mut IpPacket) -> bool {
-    let Some((header, behind)) =
-        frame.get(at..).and_then(|packet| packet.split_first_chunk::<IPV6_LEN>())
-    else {
-        return false;
-    };
+pub fn read_ipv6(packet: &[u8]) -> Option<PlainPacket> {
+    let (header, behind) = packet.split_first_chunk::<IPV6_LEN>()?;
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let Some(payload) = behind.get(..payload_len) else { return false };
-    if header[0] >> 4 != 6 || !transport(header[6], payload, ip) {
-        return false;
+    let payload = behind.get(..payload_len)?;
+    if header[0] >> 4 != 6 {
+        return None;
     }
-    let (Some(&source), Some(&destination)) =
-        (header[8..].first_chunk::<16>(), header[24..].first_chunk::<16>())
-    else {
-        return false;
-    };
-    ip.key.source = Address::v6(source);
-    ip.key.destination = Address::v6(destination);
-    if ip.key.source.is_v4() || ip.key.destination.is_v4() {
-        return false;
+    let (protocol, flags) = (header[6], tcp_flags(header[6], payload)?);
+    let (&source, &destination) =
+        (header[8..].first_chunk::<16>()?, header[24..].first_chunk::<16>()?);
+    let (source, destination) = (Address::v6(source), Address::v6(destination));
+    if source.is_v4() || destination.is_v4() {
+        return None;
     }
-    ip.start = at as u16;
-    ip.payload = (at + IPV6_LEN) as u16;
-    ip.end = (at + IPV6_LEN + payload_len) as u16;
-    ip.traffic_class = header[0] << 4 | header[1] >> 4;
-    ip.hop_limit = header[7];
-    ip.dont_fragment = true;
-    true
+    Some(PlainPacket {
+        key: key(source, destination, payload, protocol)?,
+        len: (IPV6_LEN + payload_len) as u16,
+        header_len: IPV6_LEN as u16,
+        hop_limit: header[7],
+        traffic_class: header[0] << 4 | header[1] >> 4,
+        dont_fragment: true,
+        flags,
+    })
 }
 
 #[inline(always)]
-fn transport(protocol: u8, payload: &[u8], ip: &mut IpPacket) -> bool {
-    let Some(&[s0, s1, d0, d1, len0, len1, _, _]) = payload.first_chunk::<UDP_LEN>() else {
-        return false;
-    };
-    match protocol {
-        TCP => {
-            let Some(header) = payload.first_chunk::<TCP_LEN>() else { return false };
-            let header_len = usize::from(header[12] >> 4) * 4;
-            if header_len < TCP_LEN || header_len > payload.len() {
-                return false;
-            }
-            ip.content = Content::Tcp(TcpFlags(header[13]));
-        }
-        UDP => {
-            let len = usize::from(u16::from_be_bytes([len0, len1]));
-            if len < UDP_LEN || len > payload.len() {
-                return false;
-            }
-            ip.content = Content::Udp;
-        }
-        _ => return false,
+fn key(source: Address, destination: Address, payload: &[u8], protocol: u8) -> Option<FlowKey> {
+    let &[s0, s1, d0, d1] = payload.first_chunk()?;
+    Some(FlowKey {
+        source,
+        destination,
+        source_port: u16::from_be_bytes([s0, s1]),
+        destination_port: u16::from_be_bytes([d0, d1]),
+        protocol: u32::from(protocol),
+    })
+}
+
+/// The flags of a whole TCP segment; of a whole UDP datagram, nothing. None of anything else.
+#[inline(always)]
+fn tcp_flags(protocol: u8, payload: &[u8]) -> Option<u8> {
+    if protocol == TCP {
+        let header = payload.first_chunk::<TCP_LEN>()?;
+        let header_len = usize::from(header[12] >> 4) * 4;
+        return (header_len >= TCP_LEN && header_len <= payload.len()).then_some(header[13]);
     }
-    ip.key.source_port = u16::from_be_bytes([s0, s1]);
-    ip.key.destination_port = u16::from_be_bytes([d0, d1]);
-    ip.key.protocol = u32::from(protocol);
-    true
+    let &[_, _, _, _, len0, len1, _, _] = payload.first_chunk::<UDP_LEN>()?;
+    let len = usize::from(u16::from_be_bytes([len0, len1]));
+    (protocol == UDP && len >= UDP_LEN && len <= payload.len()).then_some(0)
 }

@@ -277,3 +277,25 @@ proptest! {
         prop_assert_eq!(found % 0xffff, still % 0xffff);
     }
 }
+
+#[test]
+fn in_one_go_is_one_after_the_other() {
+    for sample in transports() {
+        for hop_limit in [1, 2, 64, 255] {
+            let mut frame = bytes(sample);
+            let ip = transport(&frame);
+            let at = ip.start() + if ip.source().is_v4() { 8 } else { 7 };
+            frame[at] = hop_limit;
+            mend_header(&mut frame);
+            let (ip, mut wanted) = (transport(&frame), frame.clone());
+            let ends = match ip.family() {
+                Family::Ipv4 => [endpoint("10.1.0.10:1031"), endpoint("10.2.0.11:8080")],
+                Family::Ipv6 => [endpoint("[fd00::10]:65287"), endpoint("[fd00:2::b]:0")],
+            };
+            decrement_hop_limit(&mut wanted, &ip);
+            translate(&mut wanted, &ip, Some(ends[0]), Some(ends[1]));
+            route(&mut frame, &ip, ends[0], ends[1]);
+            assert_eq!(frame, wanted, "{sample}, {hop_limit}");
+        }
+    }
+}
