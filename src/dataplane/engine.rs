@@ -14,9 +14,12 @@
 use super::classify::{Class, classify};
 use super::flow_table::FlowPlace;
 use super::flows::Flows;
+use super::fragments::Fragments;
 use super::reply_limit::ReplyLimit;
 use super::upkeep::Sweep;
-use super::{Counters, FlowEvent, Shard, ShardMap, Station, Traffic, Verdict};
+use super::{
+    Counters, FlowEvent, FragmentLimits, Ports, Shard, ShardMap, Station, Traffic, Verdict,
+};
 use crate::arch;
 use crate::forwarding::{BackendId, Snapshot};
 use crate::wire::{FrameView, Headers, Link, PortId, parse_quote};
@@ -42,6 +45,8 @@ pub struct EngineConfig {
     pub max_snat_blocks: usize,
     /// Answers (ARP, echo, reset, unreachable) a second.
     pub max_replies_per_second: u32,
+    /// How much of fragmented datagrams is kept.
+    pub fragments: FragmentLimits,
     /// Length of the ring of flow events; 0 turns it off.
     pub flow_events: usize,
     /// Secret of the hash that gives shards and places in the flow table: the same for all workers,
@@ -67,13 +72,18 @@ impl std::fmt::Debug for EngineConfig {
 pub enum Outcome {
     /// Done; the frame was counted.
     Verdict(Verdict),
+    /// A fragment that came before its datagram's first one. Its bytes were copied; what becomes of
+    /// them is counted when [`Engine::take_held`] gives them back, or when they are given up.
+    Held,
     /// Another worker owns the flow: the frame, unchanged, is for it. What becomes of it only the
     /// caller knows, so the caller counts: `handed_over` when the owner's ring took it, else the
     /// verdict [`super::DropReason::HandOverFull`]. The owner's engine counts `taken_over`. So
-    /// for each engine received + taken over = verdicts + handed over.
+    /// for each engine received + taken over = verdicts + handed over + held frames.
     HandOver {
         /// The owner.
         worker: u8,
+        /// How it arrives there.
+        arrival: Arrival,
     },
 }
 
@@ -82,23 +92,57 @@ pub enum Outcome {
 pub enum Arrival {
     /// Received by this worker on a port.
     Received(PortId),
-    /// Received on a port by another worker and handed over. Never handed over again.
+    /// Received on a port by another worker and handed over. Never handed over again, but for a
+    /// fragment whose flow is another's.
     TakenOver(PortId),
+    /// A fragment, handed over by the worker that keeps its datagram, with what the first one says.
+    /// Never handed over again.
+    TakenOverFragment(PortId, Ports),
+    /// A fragment that was held, with what its first one says. It was counted when it came.
+    Released(PortId, Ports),
+}
+
+impl Arrival {
+    /// The port the frame came in by, at whichever worker.
+    #[inline]
+    pub fn port(self) -> PortId {
+        match self {
+            Arrival::Received(port) | Arrival::TakenOver(port) => port,
+            Arrival::TakenOverFragment(port, _) | Arrival::Released(port, _) => port,
+        }
+    }
+
+    /// What is known of a fragment's flow.
+    pub(super) fn ports(self) -> Option<Ports> {
+        match self {
+            Arrival::Received(_) | Arrival::TakenOver(_) => None,
+            Arrival::TakenOverFragment(_, ports) | Arrival::Released(_, ports) => Some(ports),
+        }
+    }
+
+    /// How it arrives at the worker it is handed over to.
+    pub(super) fn handed_over(self) -> Arrival {
+        match self.ports() {
+            Some(ports) => Arrival::TakenOverFragment(self.port(), ports),
+            None => Arrival::TakenOver(self.port()),
+        }
+    }
 }
 
 /// A frame that is parsed and classified, and whose owner is known: from [`Engine::prepare`] to
 /// [`Engine::finish`]. Written in place and not moved, see [`crate::wire::parse_into`].
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared {
-    headers: Headers,
-    /// Of a client's or a backend's packet: its place in the flow table.
-    hash: u64,
+    pub(super) headers: Headers,
+    /// Of a client's or a backend's packet: its place in the flow table. Of a fragment: that of its
+    /// datagram among the fragmented ones.
+    pub(super) hash: u64,
     /// Where its flow probably is.
     guess: Option<FlowPlace>,
-    class: Class,
-    arrival: Arrival,
+    pub(super) class: Class,
+    pub(super) arrival: Arrival,
     /// Another worker that has to do the rest.
-    owner: Option<u8>,
+    pub(super) owner: Option<u8>,
 }
 
 impl Prepared {
@@ -158,6 +202,7 @@ pub struct Engine {
     pub(super) worker: u8,
     pub(super) shards: ShardMap,
     pub(super) flows: Flows,
+    pub(super) fragments: Fragments,
     pub(super) sweep: Sweep,
     pub(super) replies: ReplyLimit,
 }
@@ -167,6 +212,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Engine {
         Engine {
             flows: Flows::new(&config),
+            fragments: Fragments::new(&config.fragments),
             sweep: Sweep::default(),
             replies: ReplyLimit::new(config.max_replies_per_second),
             worker: config.worker,
@@ -198,7 +244,7 @@ impl Engine {
         frame: &[u8],
         prepared: &mut Prepared,
     ) {
-        let (Arrival::Received(ingress) | Arrival::TakenOver(ingress)) = arrival;
+        let ingress = arrival.port();
         (prepared.arrival, prepared.guess, prepared.owner) = (arrival, None, None);
         prepared.class = classify(snapshot, ingress, frame, &mut prepared.headers);
         let key = &prepared.headers.ip.key;
@@ -221,6 +267,7 @@ impl Engine {
                     _ => self.shards.shard_of(&key, prepared.hash),
                 }
             }
+            Class::Fragment => return self.prepare_fragment(snapshot, prepared),
             _ => return,
         };
         let owner = self.shards.owner(shard);
@@ -274,13 +321,14 @@ impl Engine {
                 self.flows.counters.received_bytes += frame.len() as u64;
                 port
             }
-            Arrival::TakenOver(port) => {
+            Arrival::TakenOver(port) | Arrival::TakenOverFragment(port, _) => {
                 self.flows.counters.events.taken_over += 1;
                 port
             }
+            Arrival::Released(port, _) => port,
         };
         if let Some(worker) = prepared.owner {
-            return Outcome::HandOver { worker };
+            return Outcome::HandOver { worker, arrival: prepared.arrival.handed_over() };
         }
         let turn = Turn { snapshot, now, ingress, link: &prepared.headers.link };
         let ip = &prepared.headers.ip;
@@ -304,6 +352,7 @@ impl Engine {
                 self.error_forward(&turn, service, ip, prepared.hash, frame)
             }
             Class::ErrorBack => self.error_back(&turn, ip, prepared.hash, frame),
+            Class::Fragment => return self.finish_fragment(snapshot, now, prepared, frame),
         };
         self.flows.counters.count(verdict);
         Outcome::Verdict(verdict)

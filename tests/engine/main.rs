@@ -5,6 +5,8 @@ mod cut;
 mod direct;
 mod errors;
 mod families;
+mod fragment_limits;
+mod fragments;
 mod frames;
 mod hand_over;
 mod hostile;
