@@ -212,7 +212,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Engine {
         Engine {
             flows: Flows::new(&config),
-            fragments: Fragments::new(&config.fragments),
+            fragments: Fragments::new(&config.fragments, config.worker, config.shards.workers()),
             sweep: Sweep::default(),
             replies: ReplyLimit::new(config.max_replies_per_second),
             worker: config.worker,

@@ -15,7 +15,10 @@ impl Engine {
     #[cold]
     pub(super) fn prepare_fragment(&self, snapshot: &Snapshot, prepared: &mut Prepared) {
         if let Some(ports) = prepared.arrival.ports() {
-            return self.follow_first(snapshot, ports, prepared);
+            let mut known = *prepared;
+            self.follow_first(snapshot, ports, &mut known);
+            prepared.owner = known.owner;
+            return;
         }
         let Content::Fragment(part) = prepared.headers.ip.content else { return };
         let key = DatagramKey::of(&prepared.headers.ip, &part);
@@ -32,9 +35,13 @@ impl Engine {
 
     /// Makes it a packet of the flow that its datagram's first fragment names.
     fn follow_first(&self, snapshot: &Snapshot, ports: Ports, prepared: &mut Prepared) {
-        let key = &mut prepared.headers.ip.key;
-        (key.source_port, key.destination_port) = (ports.source, ports.destination);
-        key.protocol = u32::from(ports.protocol);
+        let ip = &mut prepared.headers.ip;
+        (ip.key.source_port, ip.key.destination_port) = (ports.source, ports.destination);
+        ip.key.protocol = u32::from(ports.protocol);
+        if let Content::Fragment(part) = &mut ip.content {
+            part.identification = ports.identification;
+        }
+        let key = &prepared.headers.ip.key;
         prepared.class = classify_transport(snapshot, key);
         prepared.hash = self.flows.hash.of(key);
         let shard = match prepared.class {
@@ -49,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// A fragment whose datagram is kept here.
+    /// A fragment whose datagram is kept here, or whose flow is.
     #[cold]
     pub(super) fn finish_fragment(
         &mut self,
@@ -58,6 +65,9 @@ impl Engine {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Outcome {
+        if let Some(ports) = prepared.arrival.ports() {
+            return self.finish_known(snapshot, now, prepared, ports, frame);
+        }
         let (ip, ingress) = (&prepared.headers.ip, prepared.arrival.port());
         let Content::Fragment(part) = &ip.content else {
             return self.settle(Verdict::Drop(DropReason::Fragment));
@@ -65,12 +75,7 @@ impl Engine {
         let (hash, now_ms) = (prepared.hash, now.0 as u32);
         let came = Came { ip, part, hash, ingress, now_ms, frame: frame.bytes() };
         match self.fragments.admit(&came, &mut self.flows.counters) {
-            Admission::Follow(ports) => {
-                let mut known = *prepared;
-                known.arrival = Arrival::Released(ingress, ports);
-                self.follow_first(snapshot, ports, &mut known);
-                self.send_fragment(snapshot, now, &known, frame)
-            }
+            Admission::Follow(ports) => self.finish_known(snapshot, now, prepared, ports, frame),
             Admission::Hold => {
                 self.flows.counters.events.fragments_held += 1;
                 Outcome::Held
@@ -80,17 +85,24 @@ impl Engine {
     }
 
     /// Sends it the way that a whole packet of its flow would go.
-    fn send_fragment(
+    fn finish_known(
         &mut self,
         snapshot: &Snapshot,
         now: Ticks,
-        known: &Prepared,
+        prepared: &Prepared,
+        ports: Ports,
         frame: &mut FrameView<'_>,
     ) -> Outcome {
+        let mut known = *prepared;
+        self.follow_first(snapshot, ports, &mut known);
+        let ingress = known.arrival.port();
         if let Some(worker) = known.owner {
-            return Outcome::HandOver { worker, arrival: known.arrival.handed_over() };
+            return Outcome::HandOver {
+                worker,
+                arrival: Arrival::TakenOverFragment(ingress, ports),
+            };
         }
-        let (ip, ingress) = (&known.headers.ip, known.arrival.port());
+        let ip = &known.headers.ip;
         let turn = Turn { snapshot, now, ingress, link: &known.headers.link };
         let verdict = match known.class {
             Class::Settled(verdict) => verdict,

@@ -247,6 +247,7 @@ impl Engine {
             let port = u16::from_be_bytes([high, block.shard]);
             let (source, destination) = ((block.snat, port), (block.backend, block.backend_port));
             rewrite::translate(bytes, ip, Some(source), Some(destination));
+            rewrite::set_identification(bytes, ip);
         }
         // Under L2 DSR only the link header changes. The hop limit stays: for the client and the
         // backend we are a bridge on the link, not a hop; the packet's addresses stay as they are.

@@ -11,7 +11,7 @@ use super::fragment_pieces::Misfit;
 use super::fragment_table::{DatagramKey, FragmentTable, Place, Standing};
 use super::held_frames::HeldFrames;
 use super::{Counters, DropReason};
-use crate::wire::{Fragment, IpPacket, PortId, Protocol};
+use crate::wire::{Family, Fragment, IpPacket, PortId, Protocol};
 
 /// Most datagrams forgotten in one tick: more than a turn of the worker can begin.
 const MOST_A_TICK: usize = 256;
@@ -49,10 +49,14 @@ pub struct Ports {
     pub destination: u16,
     /// IANA number: in IPv6 the later fragments need not say it.
     pub protocol: u8,
+    /// What they all are sent with from a SNAT address, where the identifications of many clients
+    /// would meet.
+    pub identification: u32,
 }
 
 impl Ports {
-    pub(super) const NONE: Ports = Ports { source: 0, destination: 0, protocol: 0 };
+    pub(super) const NONE: Ports =
+        Ports { source: 0, destination: 0, protocol: 0, identification: 0 };
 }
 
 /// A fragment as it came in.
@@ -82,11 +86,14 @@ pub(super) struct Fragments {
     table: FragmentTable,
     held: HeldFrames,
     hold_ms: u32,
+    identifications: Identifications,
 }
 
 impl Fragments {
-    pub(super) fn new(limits: &FragmentLimits) -> Fragments {
+    /// Of worker `worker` of so many.
+    pub(super) fn new(limits: &FragmentLimits, worker: u8, workers: usize) -> Fragments {
         Fragments {
+            identifications: Identifications::new(worker, workers),
             table: FragmentTable::new(limits.datagrams),
             held: HeldFrames::new(limits.held, limits.frame_bytes),
             hold_ms: limits.hold_ms,
@@ -136,6 +143,7 @@ impl Fragments {
                 source: key.source_port,
                 destination: key.destination_port,
                 protocol: key.protocol_number(),
+                identification: self.identifications.next(key.family()),
             };
             datagram.standing = Standing::Follows(ports);
             self.held.release(&mut datagram.held, ports);
@@ -213,6 +221,31 @@ impl Fragments {
     }
 }
 
+/// One after the other, and none that another worker gives. They need not be hard to guess: towards
+/// backends nobody but us sends from a SNAT address.
+#[derive(Debug)]
+struct Identifications {
+    next: u64,
+    workers: u64,
+}
+
+impl Identifications {
+    fn new(worker: u8, workers: usize) -> Identifications {
+        Identifications { next: u64::from(worker), workers: workers.max(1) as u64 }
+    }
+
+    fn next(&mut self, family: Family) -> u32 {
+        let all: u64 = match family {
+            Family::Ipv4 => 1 << 16,
+            Family::Ipv6 => 1 << 32,
+        };
+        let next = self.next;
+        self.next = next.wrapping_add(self.workers);
+        // A multiple of the number of workers, so that each keeps its own over a wrap.
+        (next % (all - all % self.workers)) as u32
+    }
+}
+
 /// What can be wrong with a fragment whatever the others are.
 fn check_alone(came: &Came<'_>) -> Result<(), DropReason> {
     let (ip, part) = (came.ip, came.part);
@@ -237,5 +270,29 @@ fn check_alone(came: &Came<'_>) -> Result<(), DropReason> {
     match headers + behind > LONGEST {
         true => Err(DropReason::FragmentEndless),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_workers_give_one_identification() {
+        for (family, workers) in
+            [1, 3, 255].iter().flat_map(|&n| [(Family::Ipv4, n), (Family::Ipv6, n)])
+        {
+            let mut given: Vec<_> =
+                (0..workers).map(|w| Identifications::new(w as u8, workers)).collect();
+            // Just before the end of those of IPv4.
+            given
+                .iter_mut()
+                .for_each(|given| given.next += 65_000 / workers as u64 * workers as u64);
+            let all: BTreeSet<u32> =
+                given.iter_mut().flat_map(|given| [0; 100].map(|_| given.next(family))).collect();
+            assert_eq!(all.len(), 100 * workers, "{family:?} {workers}");
+            assert!(family == Family::Ipv6 || all.iter().all(|&id| id < 65_536));
+        }
     }
 }

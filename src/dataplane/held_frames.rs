@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn chains_keep_their_order_and_slots_come_back() {
         let mut frames = HeldFrames::new(3, 64);
-        let ports = Ports { source: 1, destination: 2, protocol: 17 };
+        let ports = Ports { source: 1, destination: 2, ..Ports::NONE };
         for round in 0..4u8 {
             let (mut a, mut b) = (Chain::EMPTY, Chain::EMPTY);
             assert!(frames.hold(&mut a, PortId(1), &[round; 60]));

@@ -101,6 +101,11 @@ impl ShardMap {
         }
     }
 
+    /// How many workers own shards, or could: their numbers are below this.
+    pub fn workers(&self) -> usize {
+        self.owners.iter().max().map_or(1, |&most| usize::from(most) + 1)
+    }
+
     /// The worker that owns a shard.
     #[inline]
     pub fn owner(&self, shard: Shard) -> u8 {

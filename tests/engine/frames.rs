@@ -163,6 +163,14 @@ pub fn cut(whole: &[u8], id: u32, len: usize) -> Vec<Vec<u8>> {
     starts.zip(ends).map(|(start, end)| piece(whole, id, start..end, end < payload_len)).collect()
 }
 
+/// The identification of a fragment.
+pub fn identification(fragment: &[u8]) -> u32 {
+    match fragment[12..14] == [8, 0] {
+        true => u32::from(u16::from_be_bytes([fragment[18], fragment[19]])),
+        false => u32::from_be_bytes(*fragment[58..].first_chunk().unwrap()),
+    }
+}
+
 /// What a receiver makes of fragments in any order; none when a byte is missing. All headers but what
 /// tells fragments apart have to be the same. Whole, an IPv4 packet is not to be fragmented, as
 /// [`Head`] makes them.
@@ -187,13 +195,12 @@ pub fn join(fragments: &[Vec<u8>]) -> Option<Vec<u8>> {
         if usize::from(start) != payload.len() || more != (at + 1 < parts.len()) {
             return None;
         }
-        // Addresses, hop limit and protocol, besides those of the link.
-        let same = |head: &[u8]| (head[..14].to_vec(), head[22..24].to_vec(), head[26..].to_vec());
-        if head.len() == 34 {
-            assert_eq!(same(head), same(parts[0].2));
-        } else {
-            assert_eq!((&head[..18], &head[20..55]), (&parts[0].2[..18], &parts[0].2[20..55]));
-        }
+        // But lengths, places and checksum.
+        let same = |head: &[u8]| match head.len() {
+            34 => [&head[..16], &head[18..20], &head[22..24], &head[26..]].concat(),
+            _ => [&head[..18], &head[20..56], &head[58..]].concat(),
+        };
+        assert_eq!(same(head), same(parts[0].2));
         payload.extend_from_slice(bytes);
     }
     let mut whole = parts.first()?.2.to_vec();
