@@ -8,7 +8,7 @@ mod frames;
 #[allow(dead_code)]
 mod world;
 
-use guideway::dataplane::{Arrival, EngineConfig, Outcome};
+use guideway::dataplane::{Arrival, EngineConfig, FragmentLimits, Outcome};
 use guideway::wire::FrameView;
 
 use frames::*;
@@ -22,11 +22,26 @@ fn run(world: &mut World, chunk: &mut [u8], frames: &[Vec<u8>], step_ms: u64) {
             let mut view = FrameView::new(chunk, 256, frame.len());
             let (engine, snapshot) = (&mut world.engine, &world.snapshot);
             let outcome = engine.process(snapshot, world.now, Arrival::Received(port), &mut view);
-            assert!(matches!(outcome, Outcome::Verdict(_)));
+            assert!(matches!(outcome, Outcome::Verdict(_) | Outcome::Held));
+            send_held(world, chunk);
         }
         world.now.0 += step_ms;
         world.engine.tick(&world.snapshot, world.now);
         while world.engine.take_flow_event().is_some() {}
+    }
+}
+
+/// Fragments that were held and may go on now.
+fn send_held(world: &mut World, chunk: &mut [u8]) {
+    let mut held = None;
+    while world.engine.take_held(|arrival, frame| {
+        chunk[256..256 + frame.len()].copy_from_slice(frame);
+        held = Some((arrival, frame.len()));
+    }) {
+        let Some((arrival, len)) = held else { continue };
+        let mut view = FrameView::new(chunk, 256, len);
+        let outcome = world.engine.process(&world.snapshot, world.now, arrival, &mut view);
+        assert!(matches!(outcome, Outcome::Verdict(_)));
     }
 }
 
@@ -37,6 +52,7 @@ fn the_packet_path_asks_for_no_memory() {
         max_snat_blocks: 64,
         flow_events: 16,
         max_replies_per_second: 5,
+        fragments: FragmentLimits { datagrams: 16, held: 8, ..FragmentLimits::default() },
         ..config()
     };
     let mut world = World::with(limits, |_| ());
@@ -51,6 +67,9 @@ fn the_packet_path_asks_for_no_memory() {
         frames.extend([SYN, SYN, ACK, FIN | ACK, RST, SYN].map(|flags| web.tcp(flags)));
         frames.extend([SYN, ACK].map(|flags| direct.tcp(flags)));
         frames.extend([dns.udp(b"?"), web.echo(), web.icmp_other(), fragment(web.tcp(ACK))]);
+        // In order, turned round, and without the first one.
+        let [first, last] = <[_; 2]>::try_from(cut(&dns.udp(&[7; 100]), port.into(), 64)).unwrap();
+        frames.extend([first.clone(), last.clone(), last.clone(), first, last]);
         frames.push(arp(1, 0xc1, "10.1.0.60", "10.1.0.100"));
         frames.push(Head::new(0xb0, 2, "10.2.0.10:8080", &format!("10.1.0.10:{port}")).tcp(ACK));
     }
@@ -69,6 +88,10 @@ fn the_packet_path_asks_for_no_memory() {
         "reply_rate_limited",
         "tcp_reset",
         "flows_created",
+        "fragments_held",
+        "fragments_forgotten",
+        "fragment_hold_full",
+        "fragment_timeout",
         "not_ours",
     ] {
         assert!(reached.contains_key(name), "{name} was not reached: {reached:?}");

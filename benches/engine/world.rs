@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use guideway::dataplane::{Engine, EngineConfig, ShardMap};
+use guideway::dataplane::{Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
     Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, MssClamp, NextHop,
     NoBackendPolicy, Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
@@ -94,6 +94,7 @@ pub fn engine(flows: usize, backends: usize) -> Engine {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 256 * backends.min(128) * 8,
         max_replies_per_second: 1000,
+        fragments: FragmentLimits::default(),
         flow_events: 0,
         flow_hash_key: *b"sixteen secrets!",
     })

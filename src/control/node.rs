@@ -97,6 +97,12 @@ pub struct LimitsSpec {
     pub snat_blocks_per_worker: usize,
     /// ARP, echo, reset and unreachable answers of each worker a second.
     pub replies_per_second: u32,
+    /// Packets in fragments of which each worker knows at a time; 0: none is forwarded.
+    pub fragmented_packets: usize,
+    /// Fragments each worker holds until the first one of their packet is there.
+    pub fragments_held: usize,
+    /// How long a packet in fragments is known and its fragments are held, in milliseconds.
+    pub fragment_hold_ms: u32,
     /// Frames of memory of each (interface, queue).
     pub frames_per_queue: u32,
     /// Bytes of one frame's chunk: 2048 or 4096.

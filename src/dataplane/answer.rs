@@ -18,6 +18,10 @@ impl Engine {
             Content::Tcp(flags) if flags.contains(TcpFlags::RST) => {
                 Verdict::Drop(DropReason::ResetNotAnswered)
             }
+            // A reset needs the segment's length, which a fragment does not tell.
+            Content::Fragment(_) if ip.key.is_tcp() || ip.is_later_fragment() => {
+                Verdict::Drop(DropReason::FragmentNoFlow)
+            }
             Content::Tcp(_) => {
                 self.answer(turn, ReplyKind::Reset, frame, |frame| reply::tcp_reset(frame, ip))
             }
@@ -41,6 +45,10 @@ impl Engine {
         Stuck { reason, mtu_bytes }: Stuck,
         frame: &mut FrameView<'_>,
     ) -> Verdict {
+        // About a packet its first fragment alone is answered (RFC 1122 section 3.2.2).
+        if ip.is_later_fragment() {
+            return Verdict::Drop(reason);
+        }
         let (kind, error) = match reason {
             DropReason::ExceedsMtu if ip.dont_fragment => {
                 (ReplyKind::TooBig, IcmpError::TooBig { mtu_bytes })

@@ -4,7 +4,7 @@ use super::{DropReason, Verdict};
 use crate::forwarding::{AddressRole, ServiceIndex, Snapshot};
 use crate::wire::{
     Address, Arp, Content, Fault, FlowKey, Headers, IpPacket, Kind, MacAddress, ParseError, PortId,
-    parse_arp, parse_into, parse_quote, parse_tunnel_quote, rewrite,
+    Protocol, parse_arp, parse_into, parse_quote, parse_tunnel_quote, rewrite,
 };
 
 /// What has to be done with a frame.
@@ -32,6 +32,8 @@ pub(super) enum Class {
     ErrorReturn(ServiceIndex),
     /// An ICMP error about a tunnel's packet that we have sent.
     TunnelError,
+    /// A fragment of a datagram to an address of ours, whose flow is not known yet.
+    Fragment,
 }
 
 const fn dropped(reason: DropReason) -> Class {
@@ -123,10 +125,7 @@ fn classify_ip(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
             Some(_) => dropped(DropReason::IcmpNotHandled),
             None => NOT_OURS,
         },
-        Content::Fragment(_) => match snapshot.address_role(ip.destination()) {
-            Some(_) => dropped(DropReason::Fragment),
-            None => NOT_OURS,
-        },
+        Content::Fragment(_) => classify_fragment(snapshot, ip),
         Content::Other => match snapshot.address_role(ip.destination()) {
             // On an address shared with the machine the kernel has the rest.
             Some(AddressRole::Vip | AddressRole::Snat) => dropped(DropReason::UnknownProtocol),
@@ -135,8 +134,28 @@ fn classify_ip(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
     }
 }
 
+/// On an address shared with the machine the XDP program leaves later fragments to the kernel, since
+/// nothing tells whose they are: there a first one alone is no use.
+#[cold]
+fn classify_fragment(snapshot: &Snapshot, ip: &IpPacket) -> Class {
+    match snapshot.address_role(ip.destination()) {
+        Some(AddressRole::Vip | AddressRole::Snat) => {}
+        Some(AddressRole::Shared) => return dropped(DropReason::Fragment),
+        None => return NOT_OURS,
+    }
+    if is_no_sender(snapshot, ip.source(), ip.destination()) {
+        return dropped(DropReason::BadAddress);
+    }
+    // In IPv6 only the first one tells.
+    let is_balanced = Protocol::from_number(ip.key.protocol_number()).is_some();
+    match ip.key.source.is_v4() && !is_balanced {
+        true => dropped(DropReason::Fragment),
+        false => Class::Fragment,
+    }
+}
+
 #[inline]
-fn classify_transport(snapshot: &Snapshot, key: &FlowKey) -> Class {
+pub(super) fn classify_transport(snapshot: &Snapshot, key: &FlowKey) -> Class {
     if let Some((service, _)) = snapshot.find_service(key) {
         return Class::Forward(service);
     }

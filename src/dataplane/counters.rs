@@ -1,6 +1,6 @@
 //! What a worker counts. Plain numbers in the engine; the runtime copies them out for others to read.
 
-use super::{DropReason, ReplyKind, Verdict};
+use super::{Arrival, DropReason, ReplyKind, Verdict};
 
 macro_rules! named_counters {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $field:ident,)* }) => {
@@ -58,6 +58,10 @@ named_counters! {
         handed_over,
         /// Packets taken over from other workers.
         taken_over,
+        /// Fragments held until the first one of their datagram is there.
+        fragments_held,
+        /// Fragmented datagrams forgotten before their time, since the table was full of newer ones.
+        fragments_forgotten,
         /// Flow events not written, since the event ring was full.
         flow_events_lost,
         /// Gratuitous ARP frames given to the device.
@@ -106,16 +110,23 @@ impl Counters {
         }
     }
 
+    /// Counts frames that are given up together.
+    pub(super) fn count_dropped(&mut self, reason: DropReason, frames: usize) {
+        self.dropped[reason as usize] += frames as u64;
+    }
+
     /// Frames this engine has begun with, from its device or from other workers.
     pub fn arrived(&self) -> u64 {
         self.received + self.events.taken_over
     }
 
     /// Counts a frame that the engine never saw, since the worker was restarted.
-    pub fn count_arrival(&mut self, is_taken_over: bool) {
-        match is_taken_over {
-            true => self.events.taken_over += 1,
-            false => self.received += 1,
+    pub fn count_arrival(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Received(_) => self.received += 1,
+            Arrival::TakenOver(_) | Arrival::TakenOverFragment(..) => self.events.taken_over += 1,
+            // It was counted when it came.
+            Arrival::Released(..) => {}
         }
     }
 

@@ -44,6 +44,7 @@ impl Engine {
             rewrite::decrement_hop_limit(bytes, ip);
             let source = (block.snat, u16::from_be_bytes([high, block.shard]));
             rewrite::translate(bytes, ip, Some(source), Some(destination));
+            rewrite::set_identification(bytes, ip);
         } else if target.mode == Mode::Dnat {
             let bytes = frame.bytes_mut();
             rewrite::decrement_hop_limit(bytes, ip);

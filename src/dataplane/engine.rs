@@ -14,11 +14,14 @@
 use super::classify::{Class, classify};
 use super::flow_table::FlowPlace;
 use super::flows::Flows;
+use super::fragments::Fragments;
 use super::path_mtu::PathMtus;
 use super::plain::PlainWay;
 use super::reply_limit::ReplyLimit;
 use super::upkeep::Sweep;
-use super::{Counters, FlowEvent, Shard, ShardMap, Station, Traffic, Verdict};
+use super::{
+    Counters, FlowEvent, FragmentLimits, Ports, Shard, ShardMap, Station, Traffic, Verdict,
+};
 use crate::arch;
 use crate::forwarding::{BackendId, ServiceIndex, Snapshot};
 use crate::wire::{FrameView, Headers, Link, PortId, parse_quote, parse_tunnel_quote};
@@ -44,6 +47,8 @@ pub struct EngineConfig {
     pub max_snat_blocks: usize,
     /// Answers (ARP, echo, reset, unreachable) a second.
     pub max_replies_per_second: u32,
+    /// How much of fragmented datagrams is kept.
+    pub fragments: FragmentLimits,
     /// Length of the ring of flow events; 0 turns it off.
     pub flow_events: usize,
     /// Secret of the hash that gives shards and places in the flow table: the same for all workers,
@@ -73,13 +78,18 @@ const FEW: usize = 2048;
 pub enum Outcome {
     /// Done; the frame was counted.
     Verdict(Verdict),
+    /// A fragment that came before its datagram's first one. Its bytes were copied; what becomes of
+    /// them is counted when [`Engine::take_held`] gives them back, or when they are given up.
+    Held,
     /// Another worker owns the flow: the frame, unchanged, is for it. What becomes of it only the
     /// caller knows, so the caller counts: `handed_over` when the owner's ring took it, else the
     /// verdict [`super::DropReason::HandOverFull`]. The owner's engine counts `taken_over`. So
-    /// for each engine received + taken over = verdicts + handed over.
+    /// for each engine received + taken over = verdicts + handed over + held frames.
     HandOver {
         /// The owner.
         worker: u8,
+        /// How it arrives there.
+        arrival: Arrival,
     },
 }
 
@@ -88,8 +98,41 @@ pub enum Outcome {
 pub enum Arrival {
     /// Received by this worker on a port.
     Received(PortId),
-    /// Received on a port by another worker and handed over. Never handed over again.
+    /// Received on a port by another worker and handed over. Never handed over again, but for a
+    /// fragment whose flow is another's.
     TakenOver(PortId),
+    /// A fragment, handed over by the worker that keeps its datagram, with what the first one says.
+    /// Never handed over again.
+    TakenOverFragment(PortId, Ports),
+    /// A fragment that was held, with what its first one says. It was counted when it came.
+    Released(PortId, Ports),
+}
+
+impl Arrival {
+    /// The port the frame came in by, at whichever worker.
+    #[inline]
+    pub fn port(self) -> PortId {
+        match self {
+            Arrival::Received(port) | Arrival::TakenOver(port) => port,
+            Arrival::TakenOverFragment(port, _) | Arrival::Released(port, _) => port,
+        }
+    }
+
+    /// What is known of a fragment's flow.
+    pub(super) fn ports(self) -> Option<Ports> {
+        match self {
+            Arrival::Received(_) | Arrival::TakenOver(_) => None,
+            Arrival::TakenOverFragment(_, ports) | Arrival::Released(_, ports) => Some(ports),
+        }
+    }
+
+    /// How it arrives at the worker it is handed over to.
+    pub(super) fn handed_over(self) -> Arrival {
+        match self.ports() {
+            Some(ports) => Arrival::TakenOverFragment(self.port(), ports),
+            None => Arrival::TakenOver(self.port()),
+        }
+    }
 }
 
 /// A frame that is parsed and classified, and whose owner is known: from [`Engine::prepare`] to
@@ -97,7 +140,8 @@ pub enum Arrival {
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared {
     pub(super) headers: Headers,
-    /// Of a client's or a backend's packet: its place in the flow table.
+    /// Of a client's or a backend's packet: its place in the flow table. Of a fragment: that of its
+    /// datagram among the fragmented ones.
     pub(super) hash: u64,
     /// Where its flow probably is.
     pub(super) guess: FlowPlace,
@@ -106,7 +150,7 @@ pub struct Prepared {
     /// May it go the plain way? Says the same as `class`, in one byte.
     pub(super) way: PlainWay,
     pub(super) class: Class,
-    arrival: Arrival,
+    pub(super) arrival: Arrival,
     /// Another worker that has to do the rest.
     pub(super) owner: Option<u8>,
 }
@@ -132,7 +176,7 @@ impl Prepared {
     /// Where the frame came from.
     #[inline(always)]
     pub(super) fn station(&self) -> Station {
-        let (Arrival::Received(port) | Arrival::TakenOver(port)) = self.arrival;
+        let port = self.arrival.port();
         Station { port, tags: self.headers.link.tags, mac: self.headers.link.source }
     }
 }
@@ -171,6 +215,7 @@ pub struct Engine {
     pub(super) worker: u8,
     pub(super) shards: ShardMap,
     pub(super) flows: Flows,
+    pub(super) fragments: Fragments,
     pub(super) sweep: Sweep,
     pub(super) replies: ReplyLimit,
     pub(super) path_mtus: PathMtus,
@@ -183,6 +228,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Engine {
         Engine {
             flows: Flows::new(&config),
+            fragments: Fragments::new(&config.fragments, config.worker, config.shards.workers()),
             sweep: Sweep::default(),
             replies: ReplyLimit::new(config.max_replies_per_second),
             worker: config.worker,
@@ -216,7 +262,7 @@ impl Engine {
         frame: &[u8],
         prepared: &mut Prepared,
     ) {
-        let (Arrival::Received(ingress) | Arrival::TakenOver(ingress)) = arrival;
+        let ingress = arrival.port();
         (prepared.arrival, prepared.guess, prepared.owner) = (arrival, FlowPlace::NONE, None);
         if self.prepare_plain(snapshot, ingress, frame, prepared).is_none() {
             self.prepare_thoroughly(snapshot, ingress, frame, prepared);
@@ -275,6 +321,7 @@ impl Engine {
                 prepared.hash = self.flows.hash.of(&inner.key);
                 self.shards.shard_of(&inner.key, prepared.hash)
             }
+            Class::Fragment => return self.prepare_fragment(snapshot, prepared),
             _ => return,
         };
         self.find_owner(shard, prepared.hash, prepared);
@@ -347,14 +394,20 @@ impl Engine {
                 self.flows.counters.received += 1;
                 self.flows.counters.received_bytes += len as u64;
             }
-            Arrival::TakenOver(_) => self.flows.counters.events.taken_over += 1,
+            Arrival::TakenOver(_) | Arrival::TakenOverFragment(..) => {
+                self.flows.counters.events.taken_over += 1;
+            }
+            Arrival::Released(..) => {}
         }
         if let Some(port) = sent {
             self.flows.counters.forwarded += 1;
             return Outcome::Verdict(Verdict::Forward(port));
         }
         if let Some(worker) = prepared.owner {
-            return Outcome::HandOver { worker };
+            return Outcome::HandOver { worker, arrival: prepared.arrival.handed_over() };
+        }
+        if matches!(prepared.class, Class::Fragment) {
+            return self.finish_fragment(snapshot, now, prepared, frame);
         }
         let verdict = self.finish_thoroughly(snapshot, now, prepared, frame);
         self.flows.counters.count(verdict);
@@ -369,7 +422,7 @@ impl Engine {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Verdict {
-        let (Arrival::Received(ingress) | Arrival::TakenOver(ingress)) = prepared.arrival;
+        let ingress = prepared.arrival.port();
         let turn = &Turn { snapshot, now, ingress, link: &prepared.headers.link };
         let ip = &prepared.headers.ip;
         match prepared.class {
@@ -389,6 +442,8 @@ impl Engine {
             Class::ErrorBack => self.error_back(turn, ip, prepared.hash, frame),
             Class::ErrorReturn(_) => self.error_return(turn, ip, frame),
             Class::TunnelError => self.tunnel_error(turn, ip, prepared.hash, frame),
+            // Finished before it comes here: it may have no verdict yet.
+            Class::Fragment => Verdict::Drop(super::DropReason::Fragment),
         }
     }
 

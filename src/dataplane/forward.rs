@@ -16,7 +16,7 @@ use crate::forwarding::{
     Backend, BackendId, BackendState, Mode, NoBackendPolicy, Service, ServiceGonePolicy,
     ServiceIndex,
 };
-use crate::wire::{Address, Content, FlowKey, FrameView, IpPacket, TcpFlags};
+use crate::wire::{Address, FlowKey, FrameView, IpPacket, TcpFlags};
 
 /// Why a client's packet is not sent on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,8 +148,12 @@ impl Engine {
             });
         }
         let nat = service.mode == Mode::Nat;
+        // The first fragment begins a flow. Where that finds no room, none is needed.
+        if ip.is_later_fragment() && (nat || !self.flows.table.is_full()) {
+            return Err(DropReason::FragmentNoFlow.into());
+        }
         if nat {
-            check_begins(&ip.content)?;
+            check_begins(ip.tcp())?;
         }
         let backend = turn.snapshot.select(service, &ip.key).ok_or(match service.no_backend {
             NoBackendPolicy::Reset => Refusal::Tell,
@@ -254,14 +258,12 @@ fn is_opening(flags: TcpFlags) -> bool {
 /// May a translated flow begin with this packet? A segment of a connection that is not known is
 /// answered with a reset (RFC 9293 section 3.10.7.1), for no backend can go on with it. Every
 /// segment but the first has ACK; without it and without SYN it is of no connection.
-fn check_begins(content: &Content) -> Result<(), Refusal> {
-    match *content {
-        Content::Tcp(flags) if is_opening(flags) => Ok(()),
-        Content::Tcp(flags) if flags.intersects(TcpFlags::ACK.with(TcpFlags::RST)) => {
-            Err(Refusal::Tell)
-        }
-        Content::Tcp(_) => Err(DropReason::NotOpening.into()),
-        _ => Ok(()),
+fn check_begins(tcp: Option<TcpFlags>) -> Result<(), Refusal> {
+    match tcp {
+        Some(flags) if is_opening(flags) => Ok(()),
+        Some(flags) if flags.intersects(TcpFlags::ACK.with(TcpFlags::RST)) => Err(Refusal::Tell),
+        Some(_) => Err(DropReason::NotOpening.into()),
+        None => Ok(()),
     }
 }
 

@@ -92,6 +92,20 @@ impl ShardMap {
         }
     }
 
+    /// The shard of a fragmented datagram; `hash` is the keyed hash of what its fragments share. A NIC
+    /// has no ports to hash in a fragment, and takes the addresses alone.
+    pub fn shard_of_datagram(&self, key: &FlowKey, hash: u64) -> Shard {
+        match &self.nic {
+            None => Shard::of_hash(hash),
+            Some(nic) => Shard(nic.toeplitz.hash_addresses(key) as u8),
+        }
+    }
+
+    /// How many workers own shards, or could: their numbers are below this.
+    pub fn workers(&self) -> usize {
+        self.owners.iter().max().map_or(1, |&most| usize::from(most) + 1)
+    }
+
     /// The worker that owns a shard.
     #[inline]
     pub fn owner(&self, shard: Shard) -> u8 {
@@ -136,6 +150,8 @@ mod tests {
             let shard = map.shard_of(&key, 0);
             assert_eq!(shard, Shard(hash as u8), "{protocol}");
             assert_eq!(u32::from(map.owner(shard)), queue % 3, "{protocol}");
+            // In fragments it sees no ports, of whatever protocol.
+            assert_eq!(map.shard_of_datagram(&key, 0), Shard(0xc2), "{protocol}");
         }
     }
 

@@ -44,8 +44,10 @@ impl Sweep {
 }
 
 impl Engine {
-    /// Bounded house-keeping, once a batch: ends flows that are idle, or were cut from the snapshot.
+    /// Bounded house-keeping, once a batch: ends flows that are idle, or were cut from the snapshot,
+    /// and gives up fragments whose time is over.
     pub fn tick(&mut self, snapshot: &Snapshot, now: Ticks) {
+        self.fragments.tick(now, &mut self.flows.counters);
         let places = self.flows.table.used_up_to();
         for _ in 0..self.sweep.quota(places, now) {
             let place = self.sweep.next(places);
@@ -119,11 +121,12 @@ impl Engine {
     }
 
     /// The engine made whole after a panic: indexes, SNAT ports and counts anew from the entries.
-    /// Those that make no sense are given up and counted as cut.
+    /// Those that make no sense are given up and counted as cut. Held fragments are dropped.
     #[must_use]
     pub fn recover(mut self) -> Engine {
         let given_up = self.flows.rebuild();
         self.flows.counters.events.flows_cut += given_up as u64;
+        self.fragments.recover(&mut self.flows.counters);
         self
     }
 }

@@ -79,8 +79,32 @@ named_reasons! {
         SourceRouted => "source_routed",
         /// More IPv6 extension headers than are walked over (8).
         TooManyExtensionHeaders => "too_many_extension_headers",
-        /// A fragment: not balanced yet.
+        /// A fragment to an address that is shared with the machine, or of a packet of another protocol
+        /// than TCP and UDP.
         Fragment => "fragment",
+        /// A first fragment without the whole transport header, an empty one, or one that is not the
+        /// last and not a multiple of 8 bytes long. With it all others of its packet.
+        FragmentTiny => "fragment_tiny",
+        /// A fragment that overlaps another one: all fragments of such a packet are dropped.
+        FragmentOverlap => "fragment_overlap",
+        /// A fragment that reaches beyond 65,535 bytes or beyond the last one, or is the 65th of its
+        /// packet. With it all others of its packet.
+        FragmentEndless => "fragment_endless",
+        /// The same fragment once more; the packet goes on.
+        FragmentRepeated => "fragment_repeated",
+        /// A fragment that waited for its packet's first one and was forgotten for a newer packet, or
+        /// no packet in fragments may be kept at all.
+        FragmentTableFull => "fragment_table_full",
+        /// A fragment that came before its packet's first one, and there was no room to hold it. With
+        /// it all others of its packet.
+        FragmentHoldFull => "fragment_hold_full",
+        /// A fragment that waited for its packet's first one, which did not come in time.
+        FragmentTimeout => "fragment_timeout",
+        /// A fragment of a packet that no flow takes: its first fragment was refused, or the flow has
+        /// ended since.
+        FragmentNoFlow => "fragment_no_flow",
+        /// No free frame to send a fragment from that was held.
+        FragmentNoFrame => "fragment_no_frame",
         /// Source or destination address that no honest sender uses: multicast, broadcast, loopback,
         /// zero, IPv4-mapped in IPv6, a VIP's own, or the same on both sides.
         BadAddress => "bad_address",

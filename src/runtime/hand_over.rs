@@ -5,20 +5,24 @@
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use crate::dataplane::Arrival;
 use crate::wire::PortId;
+
+/// Of an empty parcel.
+const NOWHERE: Arrival = Arrival::TakenOver(PortId(0));
 
 /// A copy of a frame on its way to the flow's owner.
 #[derive(Debug)]
 pub struct Parcel {
-    port: PortId,
+    arrival: Arrival,
     len: usize,
     bytes: Box<[u8]>,
 }
 
 impl Parcel {
-    /// Port the frame was received on.
-    pub fn port(&self) -> PortId {
-        self.port
+    /// How the frame arrives at its owner.
+    pub fn arrival(&self) -> Arrival {
+        self.arrival
     }
 
     /// The frame.
@@ -68,7 +72,7 @@ impl HandOver {
                 for _ in 0..capacity {
                     let bytes = vec![0u8; frame_bytes].into_boxed_slice();
                     // The ring has room for just these.
-                    let _ = empty_in.push(Parcel { port: PortId(0), len: 0, bytes });
+                    let _ = empty_in.push(Parcel { arrival: NOWHERE, len: 0, bytes });
                 }
                 let outgoing = Outgoing { full: full_in, empty: empty_out, sent_since_wake: false };
                 ends[from].outgoing.push(Some(outgoing));
@@ -78,14 +82,14 @@ impl HandOver {
         ends
     }
 
-    /// Copies a frame into the ring to `worker`; `false` when the ring is full or the frame does
-    /// not fit a parcel.
-    pub fn send(&mut self, worker: u8, port: PortId, frame: &[u8]) -> bool {
+    /// Copies a frame into the ring to `worker`, where it is to arrive so; `false` when the ring is
+    /// full or the frame does not fit a parcel.
+    pub fn send(&mut self, worker: u8, arrival: Arrival, frame: &[u8]) -> bool {
         let Some(Some(ring)) = self.outgoing.get_mut(usize::from(worker)) else { return false };
         if ring.empty.peek().is_ok_and(|parcel| frame.len() <= parcel.bytes.len())
             && let Ok(mut parcel) = ring.empty.pop()
         {
-            parcel.port = port;
+            parcel.arrival = arrival;
             parcel.len = frame.len();
             parcel.bytes[..frame.len()].copy_from_slice(frame);
             ring.sent_since_wake = true;
@@ -151,7 +155,7 @@ mod tests {
     fn a_panic_over_a_parcel_does_not_lose_it() {
         let mut ends = HandOver::mesh(2, 1, 128);
         for _ in 0..3 {
-            assert!(ends[0].send(1, PortId(0), &[0; 60]));
+            assert!(ends[0].send(1, NOWHERE, &[0; 60]));
             let look = || ends[1].receive(|_| panic!("what is this?"));
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err());
         }
@@ -162,11 +166,11 @@ mod tests {
         let mut ends = HandOver::mesh(3, 4, 128);
         let frame = |n: u8| vec![n; 60 + usize::from(n)];
         for n in 0..4 {
-            assert!(ends[0].send(2, PortId(n), &frame(n)));
+            assert!(ends[0].send(2, Arrival::TakenOver(PortId(n)), &frame(n)));
         }
-        assert!(!ends[0].send(2, PortId(9), &frame(9)), "full");
-        assert!(!ends[0].send(0, PortId(9), &frame(9)), "not to itself");
-        assert!(!ends[0].send(1, PortId(9), &[0; 129]), "longer than a parcel");
+        assert!(!ends[0].send(2, NOWHERE, &frame(9)), "full");
+        assert!(!ends[0].send(0, NOWHERE, &frame(9)), "not to itself");
+        assert!(!ends[0].send(1, NOWHERE, &[0; 129]), "longer than a parcel");
         let mut woken = vec![];
         ends[0].wake_receivers(|worker| woken.push(worker));
         ends[0].wake_receivers(|worker| woken.push(worker));
@@ -174,17 +178,18 @@ mod tests {
         assert_eq!(ends[2].waiting(), 4);
         for n in 0..4 {
             assert!(ends[2].receive(|parcel| {
-                assert_eq!((parcel.port(), parcel.bytes()), (PortId(n), &frame(n)[..]));
+                let arrival = Arrival::TakenOver(PortId(n));
+                assert_eq!((parcel.arrival(), parcel.bytes()), (arrival, &frame(n)[..]));
             }));
         }
         assert!(!ends[2].receive(|_| panic!("empty")));
-        assert!(ends[0].send(2, PortId(0), &frame(1)), "places come back");
+        assert!(ends[0].send(2, NOWHERE, &frame(1)), "places come back");
     }
 
     #[test]
     fn one_worker_has_no_rings() {
         let mut ends = HandOver::mesh(1, 4, 128);
-        assert!(!ends[0].send(0, PortId(0), &[0; 60]) && !ends[0].receive(|_| ()));
+        assert!(!ends[0].send(0, NOWHERE, &[0; 60]) && !ends[0].receive(|_| ()));
         assert_eq!(ends[0].waiting(), 0);
     }
 }

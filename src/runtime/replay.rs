@@ -11,7 +11,7 @@ use super::{HandOver, Idle, Publisher, Worker, WorkerShared};
 use crate::control::{
     CompileInput, DesiredState, HealthView, LimitsSpec, LiveFlows, Note, Refusal, Topology, compile,
 };
-use crate::dataplane::{Counters, Engine, EngineConfig, ShardMap, Ticks};
+use crate::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap, Ticks};
 use crate::forwarding::ClusterKey;
 use crate::io::pcap::PcapDevice;
 use crate::io::{Device, DeviceStatistics, PcapError};
@@ -150,6 +150,12 @@ impl<'a, R: Read, W: Write> Run<'a, R, W> {
             snat_hold_down_ms: limits.snat_hold_down_ms,
             max_snat_blocks: limits.snat_blocks_per_worker,
             max_replies_per_second: limits.replies_per_second,
+            fragments: FragmentLimits {
+                datagrams: limits.fragmented_packets,
+                held: limits.fragments_held,
+                frame_bytes: limits.frame_bytes as usize,
+                hold_ms: limits.fragment_hold_ms,
+            },
             flow_events: 0,
             flow_hash_key: FIXED_KEY,
         });

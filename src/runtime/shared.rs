@@ -40,7 +40,8 @@ pub struct WorkerReport {
     pub census: FrameCensus,
     /// Batches that had at least one frame.
     pub batches: u64,
-    /// Frames other workers have handed over that wait in the rings.
+    /// Frames that wait: in the rings, handed over by other workers, or as fragments for the first one
+    /// of their datagram.
     pub waiting: u64,
     /// Core the worker is pinned to.
     pub core: Option<usize>,

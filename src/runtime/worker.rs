@@ -8,6 +8,7 @@ use super::{HandOver, Message, Publisher, Reader, WorkerShared, clock};
 use crate::dataplane::{Arrival, DropReason, Engine, Outcome, Prepared, Ticks, Verdict};
 use crate::forwarding::Snapshot;
 use crate::io::{BATCH, Batch, Device, Frame};
+use crate::wire::PortId;
 
 /// Longest sleep while flows live: bounds how late an entry is expired.
 const SLEEP_WITH_FLOWS: Duration = Duration::from_millis(20);
@@ -58,7 +59,7 @@ struct Bench<D> {
     /// What the engine had counted as arrived before `current`, and how that arrived: for a frame
     /// over which there was a panic.
     arrived_before: u64,
-    is_taken_over: bool,
+    arrival: Arrival,
 }
 
 impl<D: Device> Worker<D> {
@@ -81,7 +82,7 @@ impl<D: Device> Worker<D> {
                 prepared: Box::new([Prepared::NONE; BATCH]),
                 current: None,
                 arrived_before: 0,
-                is_taken_over: false,
+                arrival: Arrival::Received(PortId(0)),
             },
             publisher,
             shared,
@@ -109,8 +110,10 @@ impl<D: Device> Worker<D> {
         let Worker { snapshots, bench, publisher, shared, .. } = self;
         let snapshot: &Snapshot = snapshots.refresh();
         bench.device.reclaim();
-        let worked =
-            bench.receive(snapshot, now) + bench.take_over(snapshot, now) + bench.messages(shared);
+        let worked = bench.receive(snapshot, now)
+            + bench.take_over(snapshot, now)
+            + bench.send_held(snapshot, now)
+            + bench.messages(shared);
         bench.hand_over.wake_receivers(|worker| publisher.workers()[worker].wake_if_sleeping());
         bench.engine.tick(snapshot, now);
         bench.device.flush();
@@ -146,7 +149,7 @@ impl<D: Device> Worker<D> {
             report.device = bench.device.statistics();
             report.census = bench.device.census();
             report.batches = self.batches;
-            report.waiting = bench.hand_over.waiting() as u64;
+            report.waiting = (bench.hand_over.waiting() + bench.engine.held_frames()) as u64;
             report.core = self.core;
         });
     }
@@ -165,8 +168,9 @@ impl<D: Device> Worker<D> {
         self.shared.fall_asleep();
         // What was pushed before `fall_asleep` is seen here; what comes after wakes us.
         if self.bench.hand_over.waiting() == 0 {
-            let flows = self.bench.engine.has_flows();
-            self.bench.device.wait(if flows { SLEEP_WITH_FLOWS } else { SLEEP_IDLE });
+            let engine = &self.bench.engine;
+            let expires = engine.has_flows() || engine.has_fragments();
+            self.bench.device.wait(if expires { SLEEP_WITH_FLOWS } else { SLEEP_IDLE });
         }
         self.shared.awake();
     }
@@ -180,13 +184,13 @@ impl<D: Device> Worker<D> {
         if let Some(frame) = current.take() {
             device.release(frame);
             if counters.arrived() == self.bench.arrived_before {
-                counters.count_arrival(self.bench.is_taken_over);
+                counters.count_arrival(self.bench.arrival);
             }
             counters.count(Verdict::Drop(DropReason::WorkerRestarted));
         }
         for frame in batch.drain(..) {
+            counters.count_arrival(Arrival::Received(frame.port));
             device.release(frame);
-            counters.count_arrival(false);
             counters.count(Verdict::Drop(DropReason::WorkerRestarted));
         }
         device.recover_lost_frames();
@@ -237,14 +241,13 @@ impl<D: Device> Bench<D> {
     fn decide(&mut self, snapshot: &Snapshot, now: Ticks, prepared: usize) {
         let Some(frame) = &mut self.current else { return };
         let Some(prepared) = self.prepared.get(prepared) else { return };
-        let port = frame.port;
         self.arrived_before = self.engine.counters().arrived();
-        self.is_taken_over = matches!(prepared.arrival(), Arrival::TakenOver(_));
+        self.arrival = prepared.arrival();
         let mut view = self.device.view(frame);
         let outcome = self.engine.finish(snapshot, now, prepared, &mut view);
         let (start, len) = (view.start(), view.len());
-        if let Outcome::HandOver { worker } = outcome {
-            let sent = self.hand_over.send(worker, port, view.bytes());
+        if let Outcome::HandOver { worker, arrival } = outcome {
+            let sent = self.hand_over.send(worker, arrival, view.bytes());
             let counters = self.engine.counters_mut();
             match sent {
                 true => counters.events.handed_over += 1,
@@ -268,29 +271,53 @@ impl<D: Device> Bench<D> {
     fn take_over(&mut self, snapshot: &Snapshot, now: Ticks) -> usize {
         for taken in 0..BATCH {
             // Noted as `decide` does: taking it into a frame may already panic.
-            (self.arrived_before, self.is_taken_over) = (self.engine.counters().arrived(), true);
+            self.arrived_before = self.engine.counters().arrived();
             let (device, current) = (&mut self.device, &mut self.current);
+            let arrival = &mut self.arrival;
             let waiting = self.hand_over.receive(|parcel| {
-                *current = device.acquire(parcel.port(), parcel.bytes().len());
-                if let Some(frame) = current {
-                    device.view(frame).bytes_mut().copy_from_slice(parcel.bytes());
-                }
+                *arrival = parcel.arrival();
+                *current = copy_in(device, arrival.port(), parcel.bytes());
             });
             if !waiting {
                 return taken;
             }
-            if let Some(frame) = &self.current {
-                let arrival = Arrival::TakenOver(frame.port);
-                let view = self.device.view(frame);
-                self.engine.prepare(snapshot, arrival, view.bytes(), &mut self.prepared[0]);
-                self.decide(snapshot, now, 0);
-            } else {
+            if !self.decide_copy(snapshot, now) {
                 let counters = self.engine.counters_mut();
-                counters.events.taken_over += 1;
+                counters.count_arrival(self.arrival);
                 counters.count(Verdict::Drop(DropReason::HandOverNoFrame));
             }
         }
         BATCH
+    }
+
+    /// Fragments that were held, and whose first one is there by now, at most a batch.
+    fn send_held(&mut self, snapshot: &Snapshot, now: Ticks) -> usize {
+        for sent in 0..BATCH {
+            self.arrived_before = self.engine.counters().arrived();
+            let (device, current) = (&mut self.device, &mut self.current);
+            let arrival = &mut self.arrival;
+            let waiting = self.engine.take_held(|held, bytes| {
+                *arrival = held;
+                *current = copy_in(device, held.port(), bytes);
+            });
+            if !waiting {
+                return sent;
+            }
+            if !self.decide_copy(snapshot, now) {
+                let counters = self.engine.counters_mut();
+                counters.count(Verdict::Drop(DropReason::FragmentNoFrame));
+            }
+        }
+        BATCH
+    }
+
+    /// As [`Self::decide`], for a frame that is alone; `false` when there is none.
+    fn decide_copy(&mut self, snapshot: &Snapshot, now: Ticks) -> bool {
+        let Some(frame) = &self.current else { return false };
+        let view = self.device.view(frame);
+        self.engine.prepare(snapshot, self.arrival, view.bytes(), &mut self.prepared[0]);
+        self.decide(snapshot, now, 0);
+        true
     }
 
     /// Does what the control thread asked for, at most a batch.
@@ -310,4 +337,11 @@ impl<D: Device> Bench<D> {
         }
         BATCH
     }
+}
+
+/// A frame of the device with these bytes, as if they had come by `port`.
+fn copy_in<D: Device>(device: &mut D, port: PortId, bytes: &[u8]) -> Option<Frame> {
+    let frame = device.acquire(port, bytes.len())?;
+    device.view(&frame).bytes_mut().copy_from_slice(bytes);
+    Some(frame)
 }

@@ -86,6 +86,9 @@ pub struct Fragment {
     pub identification: u32,
     /// Bytes of the datagram before this fragment's.
     pub offset: u16,
+    /// Bytes of the datagram in this fragment. In IPv6 extension headers behind the fragment header
+    /// are among them.
+    pub len: u16,
     /// It is not the last one.
     pub more: bool,
     /// The first fragment, with a whole transport header: the key has the ports.
@@ -160,13 +163,20 @@ impl IpPacket {
         usize::from(self.end.saturating_sub(self.payload))
     }
 
-    /// TCP's control bits; none of another protocol, or of a fragment.
+    /// TCP's control bits; none of another protocol, or of a fragment that is not the first.
     #[inline]
     pub fn tcp(&self) -> Option<TcpFlags> {
         match self.content {
             Content::Tcp(flags) => Some(flags),
+            Content::Fragment(part) if part.has_ports && self.key.is_tcp() => Some(part.tcp),
             _ => None,
         }
+    }
+
+    /// Is it a part of a packet, and not the one with the ports?
+    #[inline]
+    pub fn is_later_fragment(&self) -> bool {
+        matches!(self.content, Content::Fragment(part) if !part.has_ports)
     }
 
     /// Is it a transport that is balanced, whole?

@@ -110,6 +110,8 @@ struct Part {
     identification: u32,
     offset: u16,
     more: bool,
+    /// Where its part of the datagram begins in the frame.
+    at: u16,
 }
 
 #[cfg(test)]

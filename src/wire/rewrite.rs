@@ -10,6 +10,7 @@ use super::{Address, FlowKey, FrameView, Link, Protocol, Quote, Tags, checksum, 
 
 /// Offsets in an IPv4 header (RFC 791 section 3.1).
 mod ipv4 {
+    pub const IDENTIFICATION: usize = 4;
     pub const TTL: usize = 8;
     pub const CHECKSUM: usize = 10;
     pub const SOURCE: usize = 12;
@@ -160,6 +161,24 @@ fn put_ports(frame: &mut [u8], packet: &IpPacket, new: &FlowKey, change: Change)
         Some(Protocol::Tcp) => update(frame, start + TCP_CHECKSUM, change),
         Some(Protocol::Udp) => update_udp(frame, start + UDP_CHECKSUM, change),
         None => {}
+    }
+}
+
+/// Writes a fragment's identification: the one that `packet` says, whatever it came with.
+pub fn set_identification(frame: &mut [u8], packet: &IpPacket) {
+    let Content::Fragment(part) = packet.content else { return };
+    if packet.key.source.is_v4() {
+        let place = packet.start() + ipv4::IDENTIFICATION;
+        let Some(field) = frame.get_mut(place..).and_then(|rest| rest.first_chunk_mut()) else {
+            return;
+        };
+        let (old, new) = (u16::from_be_bytes(*field), part.identification as u16);
+        *field = new.to_be_bytes();
+        update(frame, packet.start() + ipv4::CHECKSUM, Change::NONE.word(old, new));
+    } else {
+        // The last four bytes of the fragment header, which the fragment's bytes follow.
+        let behind = usize::from(packet.end.saturating_sub(part.len));
+        put(frame, behind.saturating_sub(4), part.identification.to_be_bytes());
     }
 }
 

@@ -35,9 +35,30 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Nothing: no honest sender has use for so many. Many: filter them at the router."
         }
         Why::Fragment => {
-            "Let the sender send smaller packets (its MTU, or EDNS buffer size for DNS). Under NAT \
-             and DSR alike, no fragment is balanced."
+            "A ping longer than the MTU, say. On a shared address fragments stay with the kernel: use \
+             an address of its own, or smaller packets."
         }
+        Why::FragmentTiny | Why::FragmentOverlap | Why::FragmentEndless => {
+            "Broken or hostile senders: nobody honest sends such fragments. Many: filter them at the \
+             router."
+        }
+        Why::FragmentRepeated => "Nothing: the network doubled a packet. Many: look for a loop.",
+        Why::FragmentTableFull => {
+            "With `fragments_forgotten`: raise `limits.fragmented_packets`, or it is a flood. \
+             Without, that limit is 0."
+        }
+        Why::FragmentHoldFull => {
+            "Fragments arrive in the wrong order: find out where they are reordered, or raise \
+             `limits.fragments_held`; or it is a flood."
+        }
+        Why::FragmentTimeout => {
+            "First fragments are lost, or a firewall lets only later ones pass. Many: a flood."
+        }
+        Why::FragmentNoFlow => {
+            "As its first fragment, which has another reason: a full table, no backend, an MTU. Of \
+             TCP also segments of no known connection."
+        }
+        Why::FragmentNoFrame => "Raise `limits.frames_per_queue`.",
         Why::BadAddress => {
             "Spoofed or mistaken: filter such sources at the router. Also another host's \
              gratuitous ARP for an address of ours: find it with `arping -D`."
@@ -144,6 +165,11 @@ pub fn event(name: &str) -> &'static str {
         "handed_over" => {
             "Normal where no RSS can be read, and under NAT from backends. It costs two copies; \
              one worker has none."
+        }
+        "fragments_held" => "Normal where the network changes the order of packets.",
+        "fragments_forgotten" => {
+            "Raise `limits.fragmented_packets` if senders are honest; else a flood of fragments of \
+             which the others never come."
         }
         "flow_events_lost" => "Nothing: nobody takes flow events yet, the ring is off.",
         unknown => panic!("no advice for the event {unknown}: add it to tests/docs/advice.rs"),

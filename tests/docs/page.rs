@@ -18,7 +18,8 @@ reason), or not ours. `guideway status` shows those that happened, `--counters a
 `--output json` has them under `counters`. Two sums hold at any moment between two batches, and
 status says so where they do not:
 
-- received = forwarded + replied + dropped + not ours + what waits between two workers
+- received = forwarded + replied + dropped + not ours + what waits between two workers, or as a
+  fragment for the first one of its packet
 - forwarded + replied + announced = transmitted + `transmit_full`
 
 `not ours` should stay 0: the XDP program took a frame that the engine would have left to the

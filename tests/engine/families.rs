@@ -13,7 +13,7 @@ const DIRECT: &str = "[2001:db8:1::101]:80";
 const SNAT: &str = "2001:db8:1::10";
 
 /// Every socket of the world by its IPv6 counterpart.
-fn six(parts: &mut SnapshotParts) {
+pub fn six(parts: &mut SnapshotParts) {
     let vips = [VIP, "[2001:db8:1::100]:53", DIRECT, "[2001:db8:1::101]:53"];
     for (service, vip) in parts.services.iter_mut().zip(vips) {
         service.vip = socket(vip);

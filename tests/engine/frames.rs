@@ -131,3 +131,91 @@ pub fn fix_header(frame: &mut [u8]) {
     let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
     frame[24..26].copy_from_slice(&checksum.to_be_bytes());
 }
+
+/// A part of a whole packet as a fragment of its own: these bytes of its payload, zeros where it has
+/// none. The slow way, beside the engine's.
+pub fn piece(whole: &[u8], id: u32, bytes: std::ops::Range<usize>, more: bool) -> Vec<u8> {
+    let is_v4 = whole[12..14] == [8, 0];
+    let header_len = if is_v4 { 34 } else { 54 };
+    let (mut frame, payload) = (whole[..header_len].to_vec(), &whole[header_len..]);
+    let place = bytes.start as u16 & 0xfff8;
+    if is_v4 {
+        frame[16..18].copy_from_slice(&(20 + bytes.len() as u16).to_be_bytes());
+        frame[18..20].copy_from_slice(&(id as u16).to_be_bytes());
+        frame[20..22].copy_from_slice(&((place / 8) | (u16::from(more) << 13)).to_be_bytes());
+        fix_header(&mut frame);
+    } else {
+        frame[18..20].copy_from_slice(&(8 + bytes.len() as u16).to_be_bytes());
+        let next_header = std::mem::replace(&mut frame[20], 44);
+        frame.extend([next_header, 0]);
+        frame.extend((place | u16::from(more)).to_be_bytes());
+        frame.extend(id.to_be_bytes());
+    }
+    frame.extend(bytes.map(|at| payload.get(at).copied().unwrap_or(0)));
+    frame
+}
+
+/// A whole packet in fragments of at most `len` bytes of payload.
+pub fn cut(whole: &[u8], id: u32, len: usize) -> Vec<Vec<u8>> {
+    let payload_len = whole.len() - if whole[12..14] == [8, 0] { 34 } else { 54 };
+    let starts = (0..payload_len).step_by(len);
+    let ends = starts.clone().map(|start| (start + len).min(payload_len));
+    starts.zip(ends).map(|(start, end)| piece(whole, id, start..end, end < payload_len)).collect()
+}
+
+/// The identification of a fragment.
+pub fn identification(fragment: &[u8]) -> u32 {
+    match fragment[12..14] == [8, 0] {
+        true => u32::from(u16::from_be_bytes([fragment[18], fragment[19]])),
+        false => u32::from_be_bytes(*fragment[58..].first_chunk().unwrap()),
+    }
+}
+
+/// What a receiver makes of fragments in any order; none when a byte is missing. All headers but what
+/// tells fragments apart have to be the same. Whole, an IPv4 packet is not to be fragmented, as
+/// [`Head`] makes them.
+pub fn join(fragments: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let mut parts: Vec<_> = fragments
+        .iter()
+        .map(|frame| match frame[12..14] == [8, 0] {
+            true => {
+                let place = u16::from_be_bytes([frame[20], frame[21]]);
+                (place << 3, place & 0x2000 != 0, &frame[..34], &frame[34..])
+            }
+            false => {
+                let place = u16::from_be_bytes([frame[56], frame[57]]);
+                assert_eq!(frame[20], 44, "{frame:x?}");
+                (place & 0xfff8, place & 1 != 0, &frame[..62], &frame[62..])
+            }
+        })
+        .collect();
+    parts.sort_by_key(|&(start, ..)| start);
+    let mut payload = Vec::new();
+    for (at, &(start, more, head, bytes)) in parts.iter().enumerate() {
+        if usize::from(start) != payload.len() || more != (at + 1 < parts.len()) {
+            return None;
+        }
+        // But lengths, places and checksum.
+        let same = |head: &[u8]| match head.len() {
+            34 => [&head[..16], &head[18..20], &head[22..24], &head[26..]].concat(),
+            _ => [&head[..18], &head[20..56], &head[58..]].concat(),
+        };
+        assert_eq!(same(head), same(parts[0].2));
+        payload.extend_from_slice(bytes);
+    }
+    let mut whole = parts.first()?.2.to_vec();
+    match whole.len() {
+        34 => {
+            whole[16..18].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
+            whole[18..22].copy_from_slice(&[0, 0, 0x40, 0]);
+            fix_header(&mut whole);
+        }
+        _ => {
+            whole[18..20].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+            whole[20] = whole[54];
+            whole.truncate(54);
+        }
+    }
+    whole.extend(payload);
+    Some(whole)
+}

@@ -69,13 +69,16 @@ proptest! {
         for damage in &damages {
             let frame = damaged(&frames, damage);
             let arrival = Arrival::Received(guideway::wire::PortId(damage.port));
-            prop_assert!(matches!(world.run(arrival, &frame).0, Outcome::Verdict(_)));
+            let outcome = world.run(arrival, &frame).0;
+            prop_assert!(matches!(outcome, Outcome::Verdict(_) | Outcome::Held));
+            world.send_held();
             world.wait(damage.wait_ms);
             world.engine.tick(&world.snapshot, world.now);
         }
         let counters = world.engine.counters();
         prop_assert_eq!(counters.received, damages.len() as u64);
-        prop_assert_eq!(counters.verdicts(), counters.received);
+        let held = world.engine.held_frames() as u64;
+        prop_assert_eq!(counters.verdicts() + held, counters.received);
         let events = counters.events;
         let ended = events.flows_expired + events.flows_closed + events.flows_cut;
         prop_assert_eq!(events.flows_created, ended + u64::from(world.live()));

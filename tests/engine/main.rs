@@ -6,6 +6,8 @@ mod direct;
 mod dnat;
 mod errors;
 mod families;
+mod fragment_limits;
+mod fragments;
 mod frames;
 mod hand_over;
 mod hostile;

@@ -73,7 +73,11 @@ fn not_ours_and_dropped() {
             ("a TCP header cut short", cut_short, drop(Malformed)),
             ("no header at all", vec![0x02], drop(Malformed)),
             ("IPv4 header checksum", bad_sum, drop(BadIpv4Checksum)),
-            ("a fragment", fragment(web.tcp(ACK)), drop(Fragment)),
+            (
+                "a fragment of 20 bytes, which is no multiple of 8",
+                fragment(web.tcp(ACK)),
+                drop(FragmentTiny),
+            ),
             ("GRE to a VIP", web.protocol(47), drop(UnknownProtocol)),
             ("GRE to a SNAT address", to("10.1.0.10:0").protocol(47), drop(UnknownProtocol)),
             ("ICMP error that quotes zeros", web.icmp_other(), drop(BadQuote)),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use guideway::dataplane::{
-    Arrival, Counters, DropReason, Engine, EngineConfig, EventCounters, Outcome, ReplyKind, Shard,
-    ShardMap, Ticks, Verdict,
+    Arrival, Counters, DropReason, Engine, EngineConfig, EventCounters, FragmentLimits, Outcome,
+    ReplyKind, Shard, ShardMap, Ticks, Verdict,
 };
 use guideway::forwarding::{
     Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NextHop,
@@ -138,6 +138,7 @@ pub fn config() -> EngineConfig {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 4096,
         max_replies_per_second: 100,
+        fragments: FragmentLimits::default(),
         flow_events: 0,
         flow_hash_key: [1; 16],
     }
@@ -209,6 +210,19 @@ impl World {
         let mut view = FrameView::new(&mut chunk, 256, frame.len());
         let outcome = self.engine.process(&self.snapshot, self.now, arrival, &mut view);
         (outcome, view.bytes().to_vec())
+    }
+
+    /// Fragments that were held and may go on now, each with what becomes of it.
+    pub fn send_held(&mut self) -> Vec<(Outcome, Vec<u8>)> {
+        let mut sent = Vec::new();
+        loop {
+            let mut held = None;
+            if !self.engine.take_held(|arrival, frame| held = Some((arrival, frame.to_vec()))) {
+                return sent;
+            }
+            let (arrival, frame) = held.unwrap();
+            sent.push(self.run(arrival, &frame));
+        }
     }
 
     /// One received frame: exactly this verdict, and of all counters exactly these changed besides

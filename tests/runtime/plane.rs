@@ -8,7 +8,7 @@ use etherparse::PacketBuilder;
 use guideway::control::{
     BackendSpec, DesiredState, LimitsSpec, LinkState, ServiceSpec, SnatSpec, Topology,
 };
-use guideway::dataplane::{Counters, Engine, EngineConfig, ShardMap};
+use guideway::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
     ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
     SteerEntry, SteerTable,
@@ -191,6 +191,7 @@ fn engine_config(worker: u8, workers: usize) -> EngineConfig {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 1024,
         max_replies_per_second: 1000,
+        fragments: FragmentLimits::default(),
         flow_events: 0,
         flow_hash_key: [3; 16],
     }
@@ -205,6 +206,9 @@ fn limits() -> LimitsSpec {
         snat_hold_down_ms: 60_000,
         snat_blocks_per_worker: 1024,
         replies_per_second: 1000,
+        fragmented_packets: 64,
+        fragments_held: 16,
+        fragment_hold_ms: 2_000,
         frames_per_queue: 256,
         frame_bytes: 2048,
         hand_over_ring: 64,

@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use guideway::control::LiveFlows;
-use guideway::dataplane::{Engine, EngineConfig, FlowEventKind, NicHash, ShardMap, Ticks};
+use guideway::dataplane::{
+    Engine, EngineConfig, FlowEventKind, FragmentLimits, NicHash, ShardMap, Ticks,
+};
 use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
@@ -302,11 +304,14 @@ impl World {
         }
     }
 
-    /// Every frame has exactly one verdict, or waits in a ring between two workers.
+    /// Every frame has exactly one verdict, or waits in a ring between two workers or for the first
+    /// fragment of its datagram.
     fn check_verdicts(&self) {
         let all = self.workers.iter().map(|worker| worker.engine().counters());
         let all = all.fold(guideway::dataplane::Counters::default(), |sum, next| sum.plus(next));
-        let waiting = all.events.handed_over - all.events.taken_over;
+        let between = all.events.handed_over - all.events.taken_over;
+        let held = self.workers.iter().map(|worker| worker.engine().held_frames());
+        let waiting = between + held.sum::<usize>() as u64;
         assert_eq!(all.received, all.verdicts() + waiting, "{all:?}");
     }
 
@@ -317,7 +322,8 @@ impl World {
             let number = shared.ask_report();
             assert!(!worker.turn(Ticks(self.now_ms)) && shared.has_reported(number));
             let report = shared.report();
-            assert_eq!((report.waiting, report.census.in_hand), (0, 0));
+            let held = worker.engine().held_frames() as u64;
+            assert_eq!((report.waiting, report.census.in_hand), (held, 0));
             assert!(report.census.is_conserved());
             assert_eq!(report.generation, self.publisher.current().generation);
             let counters = &report.counters;
@@ -383,6 +389,7 @@ impl World {
             counts = counts.plus(worker.engine().counters());
             assert!(worker.engine().live_flows().iter().all(|&flows| flows == 0));
             assert!(!worker.engine().has_flows(), "entries are left after all times");
+            assert!(!worker.engine().has_fragments(), "fragments are left after all times");
             let (receive, transmit) = worker.device_mut().device.faults();
             self.summary.lost += receive.lost + transmit.lost;
         }
@@ -431,6 +438,7 @@ fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 4096,
         max_replies_per_second: 1000,
+        fragments: FragmentLimits::default(),
         flow_events: 4 * 4096,
         flow_hash_key: *b"a key of the sim",
     }

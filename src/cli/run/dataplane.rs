@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::control::{IdlePolicy, NodeSpec, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice};
-use crate::dataplane::{Engine, EngineConfig, NicHash, ShardMap};
+use crate::dataplane::{Engine, EngineConfig, FragmentLimits, NicHash, ShardMap};
 use crate::forwarding::SteerEntry;
 use crate::io::afxdp::ethtool::{HashedFields, Rss};
 use crate::io::afxdp::{
@@ -123,6 +123,12 @@ fn engine_config(node: &NodeSpec, worker: u8, shards: ShardMap, key: [u8; 16]) -
         snat_hold_down_ms: limits.snat_hold_down_ms,
         max_snat_blocks: limits.snat_blocks_per_worker,
         max_replies_per_second: limits.replies_per_second,
+        fragments: FragmentLimits {
+            datagrams: limits.fragmented_packets,
+            held: limits.fragments_held,
+            frame_bytes: limits.frame_bytes as usize,
+            hold_ms: limits.fragment_hold_ms,
+        },
         flow_events: 0,
         flow_hash_key: key,
     }

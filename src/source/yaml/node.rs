@@ -15,6 +15,8 @@ const MAX_INTERFACES: usize = 64;
 /// A flow's owner is one of 256 shards, so more workers would have nothing to own; the count itself
 /// is a byte.
 const MAX_WORKERS: usize = 255;
+/// No receiver waits longer for the rest of a packet (RFC 8200 section 4.5).
+const MOST_FRAGMENT_HOLD_MS: u32 = 60_000;
 
 pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
     let interfaces = root.maps("interfaces", &schema::INTERFACE, interface);
@@ -127,6 +129,9 @@ fn limits(section: &Section<'_>) -> Option<LimitsSpec> {
     let snat_hold_down_ms = section.get("snat_hold_down", duration_ms(0, day_ms));
     let snat_blocks_per_worker = section.get("snat_blocks_per_worker", number(1..=16_777_216));
     let replies_per_second = section.get("replies_per_second", number(0..=100_000_000));
+    let fragmented_packets = section.get("fragmented_packets", number(0..=1_048_576));
+    let fragments_held = section.get("fragments_held", number(0..=65_536));
+    let fragment_hold_ms = section.get("fragment_hold", duration_ms(0, MOST_FRAGMENT_HOLD_MS));
     let frames_per_queue = section.get("frames_per_queue", power_of_two(256, 262_144));
     let frame_bytes = section.get("frame_bytes", power_of_two(2_048, 4_096));
     let hand_over_ring = section.get("hand_over_ring", number(64..=65_536));
@@ -138,6 +143,9 @@ fn limits(section: &Section<'_>) -> Option<LimitsSpec> {
         snat_hold_down_ms: snat_hold_down_ms?,
         snat_blocks_per_worker: snat_blocks_per_worker?,
         replies_per_second: replies_per_second?,
+        fragmented_packets: fragmented_packets?,
+        fragments_held: fragments_held?,
+        fragment_hold_ms: fragment_hold_ms?,
         frames_per_queue: frames_per_queue?,
         frame_bytes: frame_bytes?,
         hand_over_ring: hand_over_ring?,

@@ -46,6 +46,7 @@ pub(super) fn parse(frame: &[u8], at: usize, ip: &mut IpPacket) -> Result<(), Pa
             identification: u32::from(header.identification()),
             offset: header.fragments_offset().value() * 8,
             more: header.more_fragments(),
+            at: ip.payload,
         };
         transport::parse_fragment(part, payload, ip);
         return Ok(());

@@ -95,6 +95,7 @@ fn walk(mut rest: &[u8], ip: &mut IpPacket) -> Result<(), ParseError> {
                 identification: u32::from_be_bytes(identification),
                 offset: place & 0xfff8,
                 more: place & 1 == 1,
+                at: (at + UNIT) as u16,
             };
             // An atomic fragment is a whole packet (RFC 6946), or as much of one as is around it.
             if part.offset > 0 || part.more {

@@ -115,6 +115,7 @@ pub(super) fn parse_fragment(part: Part, payload: &[u8], ip: &mut IpPacket) {
     let mut fragment = Fragment {
         identification: part.identification,
         offset: part.offset,
+        len: ip.end.saturating_sub(part.at),
         more: part.more,
         has_ports: false,
         tcp: TcpFlags::default(),

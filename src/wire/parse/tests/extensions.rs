@@ -90,7 +90,7 @@ fn a_chain_may_end_with_any_header() {
     let seven = [PADDING; 7];
     let eighth = |header: Header| [&seven[..], &[header]].concat();
     let later = s::ip(&chain(&eighth(LATER), 17, s::UDP_DATA_V6));
-    assert_eq!(later.content, part(0x1234_5678, 16, false, None));
+    assert_eq!(later.content, part(0x1234_5678, 16..33, false, None));
     let nothing = s::ip(&chain(&eighth(PADDING), NO_NEXT_HEADER, s::GRE_V6));
     assert_eq!((nothing.content, nothing.key.protocol), (Content::Other, 59));
     let later = s::ip(&chain(&[LATER], OPTIONS, s::UDP_DATA_V6));

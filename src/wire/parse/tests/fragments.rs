@@ -37,7 +37,7 @@ fn which_part_of_which_datagram() {
             None => assert_eq!(s::ip(&frame).content, Content::Udp, "{field:#06x}"),
             Some((offset, more)) => {
                 let flags = (offset == 0).then_some(0);
-                let wanted = part(0xabcd, offset, more, flags);
+                let wanted = part(0xabcd, offset..offset + 17, more, flags);
                 assert_eq!(s::ip(&frame).content, wanted, "{field:#06x}");
             }
         }
@@ -66,7 +66,7 @@ fn which_part_of_which_ipv6_datagram() {
             None => assert_eq!(s::ip(&frame).content, Content::Udp, "{field:#06x}"),
             Some((offset, more)) => {
                 let flags = (offset == 0).then_some(0);
-                let wanted = part(0x1234_5678, offset, more, flags);
+                let wanted = part(0x1234_5678, offset..offset + 16, more, flags);
                 assert_eq!(s::ip(&frame).content, wanted, "{field:#06x}");
             }
         }
@@ -151,15 +151,15 @@ fn of_fragments_in_a_chain() {
     // Headers, what they make of the packet, and where its payload begins.
     type Row = (&'static str, &'static [(u8, &'static str)], Content, usize);
     let rows: [Row; 8] = [
-        ("behind options", &[OPTIONS, FIRST], part(0xaaaa, 0, true, Some(0x02)), 70),
-        ("before options", &[FIRST, OPTIONS], part(0xaaaa, 0, true, Some(0x02)), 70),
-        ("later, behind options", &[OPTIONS, LATER], part(0xbbbb, 16, true, None), 70),
-        ("later, before options", &[LATER, OPTIONS], part(0xbbbb, 16, true, None), 62),
+        ("behind options", &[OPTIONS, FIRST], part(0xaaaa, 0..40, true, Some(0x02)), 70),
+        ("before options", &[FIRST, OPTIONS], part(0xaaaa, 0..48, true, Some(0x02)), 70),
+        ("later, behind options", &[OPTIONS, LATER], part(0xbbbb, 16..56, true, None), 70),
+        ("later, before options", &[LATER, OPTIONS], part(0xbbbb, 16..64, true, None), 62),
         // Fragments of fragments: whatever they are, they are not whole.
-        ("first, then atomic", &[FIRST, ATOMIC], part(0xaaaa, 0, true, Some(0x02)), 70),
-        ("atomic, then first", &[ATOMIC, FIRST], part(0xaaaa, 0, true, Some(0x02)), 70),
-        ("atomic, then later", &[ATOMIC, LATER], part(0xbbbb, 16, true, None), 70),
-        ("first, then later", &[FIRST, LATER], part(0xbbbb, 16, true, None), 70),
+        ("first, then atomic", &[FIRST, ATOMIC], part(0xaaaa, 0..48, true, Some(0x02)), 70),
+        ("atomic, then first", &[ATOMIC, FIRST], part(0xaaaa, 0..40, true, Some(0x02)), 70),
+        ("atomic, then later", &[ATOMIC, LATER], part(0xbbbb, 16..56, true, None), 70),
+        ("first, then later", &[FIRST, LATER], part(0xbbbb, 16..56, true, None), 70),
     ];
     for (what, headers, content, payload) in rows {
         let ip = s::ip(&chain(headers, 6, s::TCP_SYN_V6));

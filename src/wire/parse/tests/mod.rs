@@ -11,6 +11,7 @@ mod refused;
 mod refused_ipv6;
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use super::*;
 use crate::wire::samples::{self as s, bytes, packet};
@@ -74,10 +75,11 @@ fn tcp(flags: u8) -> Content {
 }
 
 /// A fragment, with TCP's flags (0 for UDP) where it has ports.
-fn part(identification: u32, offset: u16, more: bool, flags: Option<u8>) -> Content {
+fn part(identification: u32, bytes: Range<u32>, more: bool, flags: Option<u8>) -> Content {
+    let (offset, len) = (bytes.start as u16, bytes.len() as u16);
     let tcp = TcpFlags(flags.unwrap_or(0));
     let has_ports = flags.is_some();
-    Content::Fragment(Fragment { identification, offset, more, has_ports, tcp })
+    Content::Fragment(Fragment { identification, offset, len, more, has_ports, tcp })
 }
 
 fn ipv4_rows() -> Vec<(&'static str, IpPacket)> {
@@ -96,14 +98,14 @@ fn ipv4_rows() -> Vec<(&'static str, IpPacket)> {
         (s::ECHO_REQUEST, echo),
         (s::ECHO_REQUEST_IP_OPTIONS, fragmentable(echo_options)),
         (s::ICMP_UNREACHABLE, v4(1, [14, 34, 70], Content::IcmpError)),
-        (s::FRAGMENT_FIRST, fragmentable(v4(17, [14, 34, 50], part(0x1234, 0, true, Some(0))))),
-        (s::FRAGMENT_LAST, fragmentable(v4(17, [14, 34, 42], part(0x1234, 16, false, None)))),
+        (s::FRAGMENT_FIRST, fragmentable(v4(17, [14, 34, 50], part(0x1234, 0..16, true, Some(0))))),
+        (s::FRAGMENT_LAST, fragmentable(v4(17, [14, 34, 42], part(0x1234, 16..24, false, None)))),
         (s::GRE, v4(47, [14, 34, 38], Content::Other)),
         (
             s::FRAGMENT_FIRST_TCP,
-            fragmentable(v4(6, [14, 34, 58], part(0x1234, 0, true, Some(0x18)))),
+            fragmentable(v4(6, [14, 34, 58], part(0x1234, 0..24, true, Some(0x18)))),
         ),
-        (s::FRAGMENT_TINY, fragmentable(v4(6, [14, 34, 50], part(0x1234, 0, true, None)))),
+        (s::FRAGMENT_TINY, fragmentable(v4(6, [14, 34, 50], part(0x1234, 0..16, true, None)))),
         (s::TCP_SYN_VLAN, v4(6, [18, 38, 78], tcp(0x02))),
         (s::UDP_QINQ, v4(17, [22, 42, 59], Content::Udp)),
         (s::UDP_PRIORITY, v4(17, [18, 38, 55], Content::Udp)),
@@ -130,9 +132,9 @@ fn ipv6_rows() -> Vec<(&'static str, IpPacket)> {
         (s::UDP_V6_OPTIONS, v6(17, [14, 78, 95], Content::Udp)),
         (s::TCP_V6_ROUTED, v6(6, [14, 78, 98], tcp(0x10))),
         (s::TCP_V6_ATOMIC, v6(6, [14, 62, 82], tcp(0x10))),
-        (s::FRAGMENT_FIRST_V6, v6(17, [14, 62, 78], part(ID, 0, true, Some(0)))),
-        (s::FRAGMENT_LAST_V6, v6(17, [14, 62, 70], part(ID, 16, false, None))),
-        (s::FRAGMENT_TINY_V6, v6(6, [14, 62, 78], part(ID, 0, true, None))),
+        (s::FRAGMENT_FIRST_V6, v6(17, [14, 62, 78], part(ID, 0..16, true, Some(0)))),
+        (s::FRAGMENT_LAST_V6, v6(17, [14, 62, 70], part(ID, 16..24, false, None))),
+        (s::FRAGMENT_TINY_V6, v6(6, [14, 62, 78], part(ID, 0..16, true, None))),
         (s::ECHO_REQUEST_V6, echo),
         (s::ECHO_REQUEST_V6_OPTIONS, v6(58, [14, 70, 86], Content::EchoRequest)),
         (s::PACKET_TOO_BIG, v6(58, [14, 54, 110], Content::IcmpError)),
@@ -184,7 +186,7 @@ fn lengths_and_kinds_by_accessor() {
         (s::UDP_IP_OPTIONS, (32, 8), None, true),
         (s::UDP_V6_OPTIONS, (81, 17), None, true),
         (s::TCP_SYN_V6_QINQ, (80, 40), Some(TcpFlags::SYN), true),
-        (s::FRAGMENT_FIRST_TCP, (44, 24), None, false),
+        (s::FRAGMENT_FIRST_TCP, (44, 24), Some(TcpFlags(0x18)), false),
         (s::FRAGMENT_LAST_V6, (56, 8), None, false),
         (s::ECHO_REQUEST_V6, (56, 16), None, false),
     ];

@@ -69,6 +69,33 @@ fn fragments_without_ports_keep_their_payload() {
 }
 
 #[test]
+fn an_identification_is_all_that_changes() {
+    for sample in [
+        s::FRAGMENT_FIRST,
+        s::FRAGMENT_LAST,
+        s::FRAGMENT_FIRST_TCP,
+        s::FRAGMENT_FIRST_V6,
+        s::FRAGMENT_LAST_V6,
+        s::UDP_DATA,
+        s::TCP_DATA_V6,
+    ] {
+        for tags in ["", "8100 000a"] {
+            let mut frame = s::tagged(&bytes(sample), tags);
+            let (untouched, mut wanted) = (frame.clone(), s::ip(&frame));
+            if let Content::Fragment(part) = &mut wanted.content {
+                part.identification = 0xfeed;
+            }
+            set_identification(&mut frame, &wanted);
+            assert_eq!(s::ip(&frame), wanted, "{sample}: parsed, so its checksum is right");
+            let changed = frame.iter().zip(&untouched).filter(|(a, b)| a != b).count();
+            assert!(changed <= 4, "{sample}");
+            let is_whole = !matches!(wanted.content, Content::Fragment(_));
+            assert_eq!(changed == 0, is_whole, "{sample}");
+        }
+    }
+}
+
+#[test]
 fn a_first_fragments_checksum_takes_in_what_changed() {
     // The sample's checksum is that of the datagram, of which the second half is elsewhere.
     let (mut first, mut last) = (bytes(s::FRAGMENT_FIRST_V6), bytes(s::FRAGMENT_LAST_V6));
