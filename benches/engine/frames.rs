@@ -53,9 +53,10 @@ impl Frames {
         frames
     }
 
-    /// From here on the frames are those of backends; `keys` has one for each flow.
-    pub fn turn_round(&mut self, keys: Vec<FlowKey>) {
-        self.back = Some(keys);
+    /// From here on the frames are those of backends, and `keys` has one for each flow; with none,
+    /// those of clients.
+    pub fn turn_round(&mut self, keys: Option<Vec<FlowKey>>) {
+        self.back = keys;
     }
 
     /// The VIP of a service.

@@ -101,14 +101,20 @@ impl Bench {
         let mut engine = world::engine(flows as usize, 100);
         let mut sent = vec![FlowKey::default(); flows as usize];
         open(&mut engine, &snapshot, &mut frames, Some(&mut sent));
+        if self.mode.1 == Mode::Nat {
+            // A segment of its backend's establishes a flow.
+            frames.turn_round(Some(sent.iter().map(|key| key.reversed()).collect()));
+            let (packets, arrival) = (flows as usize, Arrival::Received(world::BACKENDS));
+            pass_all(&mut engine, &snapshot, &mut frames, (packets, ACK), arrival);
+        }
         let (port, flags) = match self.direction {
             Direction::Forward => (world::CLIENTS, ACK),
-            Direction::Back => {
-                frames.turn_round(sent.iter().map(|key| key.reversed()).collect());
-                (world::BACKENDS, ACK)
-            }
+            Direction::Back => (world::BACKENDS, ACK),
             Direction::New => (world::CLIENTS, SYN),
         };
+        if self.direction != Direction::Back {
+            frames.turn_round(None);
+        }
         let packets = match self.direction {
             Direction::New => flows as usize,
             _ => effort.packets.max(flows as usize),
