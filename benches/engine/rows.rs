@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use guideway::dataplane::{Arrival, Engine, Outcome, Prepared, Ticks, Verdict};
 use guideway::forwarding::{Mode, Snapshot};
+use guideway::wire::encap::{Dscp, Tunnel};
 use guideway::wire::{Body, FlowKey, ParseOutcome, parse};
 
 use super::frames::{Family, Frames};
@@ -71,13 +72,21 @@ struct Bench {
 
 /// Everything that is measured, or those rows whose mode is `only`.
 pub fn run(effort: &Effort, only: Option<&str>) -> Vec<Row> {
-    let modes = [("l2dsr", Mode::L2dsr), ("nat", Mode::Nat)];
+    let by = |tunnel| Mode::Tunnel(tunnel, Dscp::Copied);
+    let modes = [
+        ("l2dsr", Mode::L2dsr),
+        ("nat", Mode::Nat),
+        ("dnat", Mode::Dnat),
+        ("ipip", by(Tunnel::Ipip)),
+        ("gre", by(Tunnel::Gre { key: None })),
+        ("gue", by(Tunnel::GUE)),
+    ];
     let mut rows = Vec::new();
     table::head();
     for family in [Family::V4, Family::V6] {
         for mode in modes {
             for direction in [Direction::Forward, Direction::Back, Direction::New] {
-                let has_way_back = mode.1 == Mode::Nat;
+                let has_way_back = mode.1.is_translated();
                 let is_asked = only.is_none_or(|only| only == mode.0);
                 if !is_asked || (direction == Direction::Back && !has_way_back) {
                     continue;
@@ -101,7 +110,7 @@ impl Bench {
         let mut engine = world::engine(flows as usize, 100);
         let mut sent = vec![FlowKey::default(); flows as usize];
         open(&mut engine, &snapshot, &mut frames, Some(&mut sent));
-        if self.mode.1 == Mode::Nat {
+        if self.mode.1.is_translated() {
             // A segment of its backend's establishes a flow.
             frames.turn_round(Some(sent.iter().map(|key| key.reversed()).collect()));
             let (packets, arrival) = (flows as usize, Arrival::Received(world::BACKENDS));

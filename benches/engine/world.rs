@@ -6,7 +6,7 @@ use guideway::dataplane::{Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
     Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, MssClamp, NextHop,
     NoBackendPolicy, Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
-    SnapshotParts, SnatAddress, TunnelSources,
+    SnapshotParts, SnatAddress, TunnelSource, TunnelSources,
 };
 use guideway::wire::{Address, MacAddress, PortId, Protocol, Tags};
 
@@ -72,7 +72,10 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
         |name: &str, last| Port { name: name.into(), mac: mac(last), mtu_bytes: 1500, up: true };
     Snapshot::new(SnapshotParts {
         generation: 1,
-        tunnel_sources: TunnelSources::default(),
+        tunnel_sources: TunnelSources {
+            v4: Some(TunnelSource::new(Address::v4(0x0a09_0000), 16)),
+            v6: Some(TunnelSource::new(Address::from_bits(0xfd00_0009 << 96), 64)),
+        },
         own_addresses: vec![],
         services: (0..services).map(service).collect(),
         backends: (0..services * backends).map(backend).collect(),

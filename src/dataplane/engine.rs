@@ -387,6 +387,7 @@ impl Engine {
         let sent = match prepared.way {
             PlainWay::Forward => self.forward_plain(snapshot, now_ms, prepared, frame),
             PlainWay::Back => self.back_plain(snapshot, now_ms, prepared, frame),
+            PlainWay::Return => self.return_plain(snapshot, now_ms, prepared, frame),
             PlainWay::None => None,
         };
         match prepared.arrival {

@@ -27,6 +27,7 @@ mod icmp;
 mod mss;
 mod path_mtu;
 mod plain;
+mod plain_modes;
 mod reply_limit;
 mod shard;
 mod snat;

@@ -9,6 +9,7 @@ use super::classify::Class;
 use super::egress::client_way;
 use super::engine::Prepared;
 use super::flows::{Flows, goes_on};
+use super::plain_modes::Tunneling;
 use super::{Engine, FlowState, Shard, Side};
 use crate::forwarding::{BackendId, FlowTimeouts, Mode, Snapshot, Way};
 use crate::wire::{
@@ -26,6 +27,8 @@ pub(super) enum PlainWay {
     Forward,
     /// From a backend to a SNAT address.
     Back,
+    /// From a DNAT backend to a client.
+    Return,
 }
 
 impl Engine {
@@ -74,10 +77,28 @@ impl Engine {
             (prepared.way, prepared.class) = (PlainWay::Back, Class::Back);
             Shard::of_snat_port(key.destination_port)
         } else {
-            return None;
+            return self.place_return(snapshot, prepared);
         };
         prepared.hash = hash;
         self.find_owner(shard, hash, prepared);
+        Some(())
+    }
+
+    /// It goes the way of the client's packets: to whoever has their flow, found by their key.
+    #[inline(never)]
+    fn place_return(&self, snapshot: &Snapshot, prepared: &mut Prepared) -> Option<()> {
+        let key = &prepared.headers.ip.key;
+        let service = snapshot.find_dnat(key)?;
+        // What is to an address of ours is none of a client's.
+        if snapshot.address_role(key.destination).is_some() {
+            return None;
+        }
+        let place = snapshot.services.get(service.index())?;
+        let sent = place.key_from(key.destination, key.destination_port);
+        let hash = self.flows.hash.of(&sent);
+        (prepared.way, prepared.service) = (PlainWay::Return, service);
+        (prepared.class, prepared.hash) = (Class::Return(service), hash);
+        self.find_owner(self.shards.shard_of(&sent, hash), hash, prepared);
         Some(())
     }
 
@@ -90,7 +111,8 @@ impl Engine {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Option<PortId> {
-        let Flows { table, pool, traffic, .. } = &mut self.flows;
+        let Engine { flows, path_mtus, outer_identification, .. } = self;
+        let Flows { table, pool, traffic, .. } = flows;
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         let service = snapshot.services.get(prepared.service.index())?;
@@ -104,6 +126,14 @@ impl Engine {
         }
         let target = snapshot.target_line(BackendId(flow.backend))?;
         let way = target.way.as_ref()?;
+        if let Mode::Tunnel(tunnel, dscp) = target.mode {
+            if flow.fingerprint() != Some(target.fingerprint) {
+                return None;
+            }
+            let identification = outer_identification;
+            let tunneling = Tunneling { snapshot, path_mtus, identification, traffic, now_ms };
+            return tunneling.send(flow, (target, tunnel, dscp), prepared, frame);
+        }
         if ip.len() > usize::from(way.mtu_bytes) || !keeps_length(way, &prepared.headers.link) {
             return None;
         }
@@ -118,10 +148,10 @@ impl Engine {
                 let port = u16::from_be_bytes([high, block.shard]);
                 Some(((block.snat, port), (block.backend, block.backend_port)))
             }
-            None if flow.fingerprint() == Some(target.fingerprint)
-                && target.mode == Mode::L2dsr =>
-            {
-                None
+            None if flow.fingerprint() != Some(target.fingerprint) => return None,
+            None if target.mode == Mode::L2dsr => None,
+            None if target.mode == Mode::Dnat && ip.hop_limit > 1 => {
+                Some(((ip.key.source, ip.key.source_port), (target.address, target.port)))
             }
             None => return None,
         };
@@ -183,7 +213,7 @@ impl Engine {
 
 /// Of a flow that [`goes_on`]: the two states it may be in.
 #[inline(always)]
-fn is_idle(state: u8, age_ms: u32, timeouts: &FlowTimeouts) -> bool {
+pub(super) fn is_idle(state: u8, age_ms: u32, timeouts: &FlowTimeouts) -> bool {
     let timeout_ms = match state == FlowState::Udp as u8 {
         true => timeouts.udp_ms,
         false => timeouts.tcp_established_ms,
@@ -193,7 +223,7 @@ fn is_idle(state: u8, age_ms: u32, timeouts: &FlowTimeouts) -> bool {
 
 /// Does the frame leave with as many tags as it came with?
 #[inline(always)]
-fn keeps_length(way: &Way, came_with: &Link) -> bool {
+pub(super) fn keeps_length(way: &Way, came_with: &Link) -> bool {
     let are_none = way.tags == Tags::NONE && came_with.end() == ETHERNET_LEN;
     are_none || way.tags.header_len() == came_with.end()
 }

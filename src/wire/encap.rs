@@ -158,17 +158,10 @@ pub struct Outer {
 pub fn encapsulate(
     view: &mut FrameView<'_>,
     packet: &IpPacket,
-    (macs, tags): (&[u8; 12], Tags),
+    link: (&[u8; 12], Tags),
     tunnel: Tunnel,
     outer: &Outer,
 ) -> bool {
-    let (family, inner) = (outer.destination.family(), packet.family());
-    let (inner_len, shim_len) = (packet.len(), tunnel.shim_len());
-    let at = tags.header_len();
-    let head = at + outer_len(family) + shim_len;
-    if !view.move_start(packet.start(), head) || !view.set_len(head + inner_len) {
-        return false;
-    }
     let header = IpHeader {
         source: outer.source,
         destination: outer.destination,
@@ -177,22 +170,38 @@ pub fn encapsulate(
         identification: if packet.dont_fragment { 0 } else { outer.identification },
         fragmenting: if packet.dont_fragment { DONT_FRAGMENT } else { 0 },
         flow_label: outer.entropy & 0xf_ffff,
-        protocol: tunnel.protocol(inner),
-        payload_len: shim_len + inner_len,
+        protocol: tunnel.protocol(packet.family()),
+        payload_len: tunnel.shim_len() + packet.len(),
     };
-    let frame = view.bytes_mut();
-    let Some((place, behind)) = frame.split_at_mut_checked(at) else { return false };
-    if !header.emit(behind) {
+    // Each family with its own code: then lengths are constants.
+    if outer.destination.is_v4() {
+        let emit = |place: &mut [u8; IPV4_LEN]| header.emit_ipv4(place);
+        around(view, packet, (link, ETHERTYPE_IPV4), emit, (tunnel, &header, outer.entropy))
+    } else {
+        let emit = |place: &mut [u8; IPV6_LEN]| header.emit_ipv6(place);
+        around(view, packet, (link, ETHERTYPE_IPV6), emit, (tunnel, &header, outer.entropy))
+    }
+}
+
+#[inline(always)]
+fn around<const OUTER_LEN: usize>(
+    view: &mut FrameView<'_>,
+    packet: &IpPacket,
+    ((macs, tags), ethertype): ((&[u8; 12], Tags), u16),
+    emit: impl FnOnce(&mut [u8; OUTER_LEN]) -> bool,
+    (tunnel, header, entropy): (Tunnel, &IpHeader, u32),
+) -> bool {
+    let head = tags.header_len() + OUTER_LEN + tunnel.shim_len();
+    if !view.replace_head(packet.start(), head, packet.len()) {
         return false;
     }
-    let ethertype = if family == Family::Ipv4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
-    let Some(place_of_type) = place.last_chunk_mut::<2>() else { return false };
-    *place_of_type = ethertype.to_be_bytes();
-    let shim_at = outer_len(family);
-    if let Some(segment) = behind.get_mut(shim_at..) {
-        put_shim(segment, packet, tunnel, &header, outer.entropy);
+    let frame = view.bytes_mut();
+    let Some(behind) = link::emit_whole(frame, macs, tags, ethertype) else { return false };
+    let Some((place, segment)) = behind.split_first_chunk_mut::<OUTER_LEN>() else { return false };
+    if tunnel != Tunnel::Ipip {
+        put_shim(segment, packet, tunnel, header, entropy);
     }
-    link::emit(frame, macs, tags)
+    emit(place)
 }
 
 /// Writes what stands between the outer header and the packet; `segment` is everything behind the
@@ -221,42 +230,54 @@ fn put_shim(
             // RFC 8085 section 5.1.1: entropy in the source port.
             let source = FIRST_DYNAMIC_PORT | entropy as u16;
             let ports = u32::from(source) << 16 | u32::from(port);
-            put(segment, 0, ports.to_be_bytes());
-            let len_and_no_sum = (header.payload_len as u32) << 16;
-            put(segment, 4, len_and_no_sum.to_be_bytes());
-            if version == GueVersion::V0 {
-                // Version 0, data message, no optional fields, what is inside.
-                put(segment, UDP_LEN, [0, ip_in_ip(inner), 0, 0]);
+            // Version 0, data message, no optional fields, what is inside.
+            let gue = if version == GueVersion::V0 { u32::from(ip_in_ip(inner)) << 16 } else { 0 };
+            let mut len_and_sum = (header.payload_len as u32) << 16;
+            if checksum || !header.destination.is_v4() {
+                let shim = u64::from(ports) + u64::from(len_and_sum) + u64::from(gue);
+                let behind = segment.get(tunnel.shim_len()..).unwrap_or_default();
+                len_and_sum |= u32::from(udp_checksum(shim, behind, packet, header));
             }
-            if checksum || header.destination.family() == Family::Ipv6 {
-                let sum = udp_checksum(segment, packet, tunnel.shim_len(), header);
-                put(segment, 6, sum.to_be_bytes());
+            put(segment, 0, ports.to_be_bytes());
+            put(segment, 4, len_and_sum.to_be_bytes());
+            if version == GueVersion::V0 {
+                put(segment, UDP_LEN, gue.to_be_bytes());
             }
         }
     }
 }
 
-/// The checksum of a UDP datagram around a packet.
+/// The checksum of a UDP datagram around a packet; `shim` is the sum of what stands between.
 ///
 /// A transport segment with a right checksum adds up, together with its pseudo header, to zero. So
 /// what is inside need not be read: its sum is the complement of its pseudo header's. Around a
 /// wrong one the outer checksum is wrong too, and the backend drops what it would have dropped
 /// anyway. Where there is no such checksum (UDP without one, fragments, ICMP) the bytes are added up.
 #[inline]
-fn udp_checksum(segment: &[u8], packet: &IpPacket, shim_len: usize, header: &IpHeader) -> u16 {
-    let (shim, inner) = segment.split_at_checked(shim_len).unwrap_or_default();
+fn udp_checksum(shim: u64, inner: &[u8], packet: &IpPacket, header: &IpHeader) -> u16 {
     let pseudo =
         checksum::pseudo_header_sum(header.source, header.destination, UDP, header.payload_len);
     let header_len = packet.payload_start().saturating_sub(packet.start());
     let (head, body) = inner.split_at_checked(header_len).unwrap_or_default();
-    let body_sum = match has_checksum(body, packet) {
-        true => u64::from(!checksum::fold(checksum::pseudo_header_of(&packet.key, body.len()))),
-        false => checksum::sum(body),
+    let inside = match (has_checksum(body, packet), head.len()) {
+        // An IPv4 header adds up to zero.
+        (true, IPV4_LEN) => {
+            u64::from(!checksum::fold(checksum::pseudo_header_of(&packet.key, body.len())))
+        }
+        // Of an IPv6 header the addresses are in the pseudo header, too, and fall out.
+        (true, IPV6_LEN) if !packet.key.source.is_v4() => {
+            let segment_len = body.len() as u64 + u64::from(packet.key.protocol_number());
+            let before = head.first_chunk::<8>().map_or(0, |words| checksum::sum(words));
+            before + u64::from(!checksum::fold(segment_len))
+        }
+        (true, _) => {
+            let segment = !checksum::fold(checksum::pseudo_header_of(&packet.key, body.len()));
+            checksum::sum(head) + u64::from(segment)
+        }
+        (false, _) => checksum::sum(inner),
     };
-    // An IPv4 header adds up to all ones, which is zero here; but for options it is no longer to add.
-    let sum = pseudo + checksum::sum(shim) + checksum::sum(head) + body_sum;
     // RFC 768: zero says that there is none.
-    match !checksum::fold(sum) {
+    match !checksum::fold(pseudo + shim + inside) {
         0 => 0xffff,
         sum => sum,
     }

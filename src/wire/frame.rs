@@ -105,6 +105,21 @@ impl<'a> FrameView<'a> {
         true
     }
 
+    /// As [`FrameView::move_start`], and cuts or lengthens what is behind the first `new` bytes to `len`.
+    #[inline]
+    pub fn replace_head(&mut self, old: usize, new: usize, len: usize) -> bool {
+        let room = self.start + old;
+        if new > room {
+            return self.move_start(old, new) && self.set_len(new + len);
+        }
+        let end = room + len;
+        let fits = end <= self.chunk.len();
+        if fits {
+            (self.start, self.end) = (room - new, end);
+        }
+        fits
+    }
+
     /// Gives the frame a new length, longer or shorter at its end; `false`, and nothing done, when
     /// the chunk ends before. Bytes gained are whatever stood there.
     pub fn set_len(&mut self, len: usize) -> bool {

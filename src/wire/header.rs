@@ -32,36 +32,34 @@ impl IpHeader {
     #[inline]
     pub(super) fn emit(&self, place: &mut [u8]) -> bool {
         match self.destination.family() {
-            Family::Ipv4 => self.emit_ipv4(place),
-            Family::Ipv6 => self.emit_ipv6(place),
+            Family::Ipv4 => place.first_chunk_mut().is_some_and(|place| self.emit_ipv4(place)),
+            Family::Ipv6 => place.first_chunk_mut().is_some_and(|place| self.emit_ipv6(place)),
         }
     }
 
     /// RFC 791 section 3.1.
     #[inline]
-    fn emit_ipv4(&self, place: &mut [u8]) -> bool {
+    pub(super) fn emit_ipv4(&self, header: &mut [u8; IPV4_LEN]) -> bool {
         let Ok(total_len) = u16::try_from(IPV4_LEN + self.payload_len) else { return false };
-        let Some(header) = place.first_chunk_mut::<IPV4_LEN>() else { return false };
         let word = |high: u16, low: u16| u32::from(high) << 16 | u32::from(low);
         let first = word(0x4500 | u16::from(self.traffic_class), total_len);
         let second = word(self.identification, self.fragmenting);
         let third = word(u16::from_be_bytes([self.hop_limit, self.protocol]), 0);
-        let words = [first, second, third, self.source.low_bits(), self.destination.low_bits()];
+        let (source, destination) = (self.source.low_bits(), self.destination.low_bits());
+        let words = [first, second, third, source, destination];
         let sum = words.iter().map(|&word| u64::from(word)).sum();
-        let checksum = u32::from(!checksum::fold(sum));
+        let third = third | u32::from(!checksum::fold(sum));
         let (places, _) = header.as_chunks_mut::<4>();
-        for (place, word) in places.iter_mut().zip(words) {
+        for (place, word) in places.iter_mut().zip([first, second, third, source, destination]) {
             *place = word.to_be_bytes();
         }
-        header[8..12].copy_from_slice(&(third | checksum).to_be_bytes());
         true
     }
 
     /// RFC 8200 section 3.
     #[inline]
-    fn emit_ipv6(&self, place: &mut [u8]) -> bool {
+    pub(super) fn emit_ipv6(&self, header: &mut [u8; IPV6_LEN]) -> bool {
         let Ok(payload_len) = u16::try_from(self.payload_len) else { return false };
-        let Some(header) = place.first_chunk_mut::<IPV6_LEN>() else { return false };
         let first = 6 << 28 | u32::from(self.traffic_class) << 20 | self.flow_label;
         header[0..4].copy_from_slice(&first.to_be_bytes());
         header[4..6].copy_from_slice(&payload_len.to_be_bytes());

@@ -218,6 +218,26 @@ pub(super) fn emit(frame: &mut [u8], macs: &[u8; 12], tags: Tags) -> bool {
     })
 }
 
+/// Writes a whole link header; gives what is behind it, or none when the frame is shorter.
+#[inline(always)]
+pub(super) fn emit_whole<'a>(
+    frame: &'a mut [u8],
+    macs: &[u8; 12],
+    tags: Tags,
+    ethertype: u16,
+) -> Option<&'a mut [u8]> {
+    let [t0, t1] = ethertype.to_be_bytes();
+    if tags != Tags::NONE {
+        let (header, behind) = frame.split_at_mut_checked(tags.header_len())?;
+        *header.last_chunk_mut()? = [t0, t1];
+        return emit(header, macs, tags).then_some(behind);
+    }
+    let (header, behind) = frame.split_first_chunk_mut::<ETHERNET_LEN>()?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *macs;
+    *header = [a, b, c, d, e, f, g, h, i, j, k, l, t0, t1];
+    Some(behind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
