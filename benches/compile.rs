@@ -8,7 +8,8 @@ use guideway::control::{
     LimitsSpec, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy, Snapshot,
+    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy,
+    Snapshot,
 };
 use guideway::wire::Protocol;
 
@@ -39,6 +40,8 @@ fn service(place: u32, backends: u32) -> ServiceSpec {
             fall: 3,
         }),
         timeouts: FlowTimeouts::default(),
+        last_port: None,
+        rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
@@ -63,6 +66,7 @@ const LIMITS: LimitsSpec = LimitsSpec {
     service_gone_linger_ms: 60_000,
     snat_hold_down_ms: 60_000,
     snat_blocks_per_worker: 65_536,
+    new_flows_per_second: 1_000_000,
     replies_per_second: 10_000,
     fragmented_packets: 64,
     fragments_held: 16,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use guideway::dataplane::{Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, MssClamp, NextHop,
+    Backend, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NextHop,
     NoBackendPolicy, Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
     SnapshotParts, SnatAddress, TunnelSource, TunnelSources,
 };
@@ -41,6 +41,8 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
         shared_address: false,
         mode,
         slots: table.iter().map(|&place| BackendId(number * backends + place)).collect(),
+        last_port: None,
+        rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         timeouts: FlowTimeouts::default(),
@@ -97,6 +99,7 @@ pub fn engine(flows: usize, backends: usize) -> Engine {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 256 * backends.min(128) * 8,
         max_replies_per_second: 1000,
+        max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits::default(),
         flow_events: 0,
         flow_hash_key: *b"sixteen secrets!",

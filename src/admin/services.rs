@@ -101,8 +101,9 @@ fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
 mod tests {
     use super::*;
     use crate::forwarding::{
-        BackendId, ClusterKey, FlowTimeouts, Mode, MssClamp, NextHop, NoBackendPolicy, Port, Route,
-        RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts, TunnelSources,
+        BackendId, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NextHop, NoBackendPolicy,
+        Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts,
+        TunnelSources,
     };
     use crate::wire::{MacAddress, PortId, Protocol};
     use std::sync::Arc;
@@ -147,6 +148,8 @@ mod tests {
                 shared_address: false,
                 mode: Mode::Nat,
                 slots: [0, 0, 2, 0, 0].map(BackendId).into(),
+                last_port: None,
+                rules: FlowRules::default(),
                 mss: MssClamp::Auto,
                 no_backend: NoBackendPolicy::Reset,
                 timeouts: FlowTimeouts::default(),

@@ -131,8 +131,8 @@ fn claims_of(snapshot: &Snapshot) -> BTreeSet<Claim> {
 mod tests {
     use super::*;
     use crate::forwarding::{
-        ClusterKey, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, Port, Route, RouteTable,
-        Service, ServiceGonePolicy, SnapshotParts, SnatAddress, TunnelSources,
+        ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, Port, Route,
+        RouteTable, Service, ServiceGonePolicy, SnapshotParts, SnatAddress, TunnelSources,
     };
     use crate::wire::{Body, ParseOutcome, Protocol, parse};
     use std::net::SocketAddr;
@@ -146,6 +146,8 @@ mod tests {
             shared_address,
             mode: Mode::Nat,
             slots: Arc::from([]),
+            last_port: None,
+            rules: FlowRules::default(),
             mss: MssClamp::Auto,
             no_backend: NoBackendPolicy::Reset,
             timeouts: FlowTimeouts::default(),

@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::forwarding::{FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy};
+use crate::forwarding::{
+    FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy,
+};
 use crate::wire::Protocol;
 
 /// Everything that may change while running.
@@ -42,6 +44,10 @@ pub struct ServiceSpec {
     pub health_check: Option<HealthCheckSpec>,
     /// Idle times of its flows.
     pub timeouts: FlowTimeouts,
+    /// The last of several ports; `port` is the first.
+    pub last_port: Option<u16>,
+    /// Who may use it, and what chooses backends.
+    pub rules: FlowRules,
     /// What the maximum segment size of its SYNs is lowered to.
     pub mss: MssClamp,
     /// With no usable backend.

@@ -58,6 +58,10 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("protocol", old.protocol.to_string(), new.protocol.to_string()),
             ("shared_address", words(&old.shared_address), words(&new.shared_address)),
             ("mode", old.mode.to_string(), new.mode.to_string()),
+            ("last_port", words(&old.last_port), words(&new.last_port)),
+            ("hash", words(&old.rules.hash), words(&new.rules.hash)),
+            ("flow entries", words(&old.rules.entries), words(&new.rules.entries)),
+            ("affinity_ms", words(&old.rules.affinity_ms), words(&new.rules.affinity_ms)),
             ("mss", words(&old.mss), words(&new.mss)),
             ("table_size", words(&old.table_size), words(&new.table_size)),
             ("no_backend", words(&old.no_backend), words(&new.no_backend)),
@@ -66,6 +70,9 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("health_check", words(&old.health_check), words(&new.health_check)),
         ],
     ));
+    if old.rules.allow != new.rules.allow {
+        lines.push(format!("{what}: other networks in `allow`"));
+    }
     for (name, pair) in pairs(&backends(old), &backends(new)) {
         let what = format!("{what}, backend {name}");
         match pair {

@@ -97,6 +97,8 @@ pub struct LimitsSpec {
     pub snat_blocks_per_worker: usize,
     /// ARP, echo, reset and unreachable answers of each worker a second.
     pub replies_per_second: u32,
+    /// New flows of each worker a second that get entries where they need none (direct return).
+    pub new_flows_per_second: u32,
     /// Packets in fragments of which each worker knows at a time; 0: none is forwarded.
     pub fragmented_packets: usize,
     /// Fragments each worker holds until the first one of their packet is there.

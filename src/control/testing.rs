@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
-    Snapshot,
+    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
+    ServiceGonePolicy, Snapshot,
 };
 use crate::wire::{MacAddress, PortId, Protocol, Tags};
 
@@ -44,6 +44,8 @@ pub(super) fn service(name: &str, count: u8) -> ServiceSpec {
             fall: 3,
         }),
         timeouts: FlowTimeouts::default(),
+        last_port: None,
+        rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
@@ -164,6 +166,7 @@ pub(super) fn limits() -> LimitsSpec {
         service_gone_linger_ms: 60_000,
         snat_hold_down_ms: 60_000,
         snat_blocks_per_worker: 64,
+        new_flows_per_second: 1_000_000,
         replies_per_second: 1_000,
         fragmented_packets: 64,
         fragments_held: 16,

@@ -36,13 +36,16 @@ named_counters! {
     EventCounters {
         /// New flow entries.
         flows_created,
+        /// New entries that say to which backend a client's new flows go (session affinity).
+        affinities_created,
         /// Entries ended by their idle time.
         flows_expired,
         /// Entries ended since their TCP connection had closed.
         flows_closed,
         /// Entries ended since their backend or service was cut from the snapshot.
         flows_cut,
-        /// Forwarded by Maglev alone, without an entry, since the flow table was full (DSR).
+        /// First packets of flows forwarded by Maglev alone, without an entry, since the flow table was
+        /// full or new flows came faster than `limits.new_flows_per_second` (direct return).
         forwarded_stateless,
         /// Packets moved back in their memory to make room for a tunnel's header.
         moved_for_room,

@@ -47,6 +47,8 @@ pub struct EngineConfig {
     pub max_snat_blocks: usize,
     /// Answers (ARP, echo, reset, unreachable) a second.
     pub max_replies_per_second: u32,
+    /// New flows a second that get entries where they need none (direct return).
+    pub max_new_flows_per_second: u32,
     /// How much of fragmented datagrams is kept.
     pub fragments: FragmentLimits,
     /// Length of the ring of flow events; 0 turns it off.
@@ -218,6 +220,8 @@ pub struct Engine {
     pub(super) fragments: Fragments,
     pub(super) sweep: Sweep,
     pub(super) replies: ReplyLimit,
+    /// Entries for new flows where they are not needed.
+    pub(super) new_flows: ReplyLimit,
     pub(super) path_mtus: PathMtus,
     /// Of the last outer IPv4 header.
     pub(super) outer_identification: u16,
@@ -231,6 +235,7 @@ impl Engine {
             fragments: Fragments::new(&config.fragments, config.worker, config.shards.workers()),
             sweep: Sweep::default(),
             replies: ReplyLimit::new(config.max_replies_per_second),
+            new_flows: ReplyLimit::new(config.max_new_flows_per_second),
             worker: config.worker,
             shards: config.shards,
             path_mtus: PathMtus::new(config.max_backends),

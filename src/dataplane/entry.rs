@@ -131,6 +131,12 @@ impl Flow {
         self.state != 0
     }
 
+    /// Is it no flow, but where a client's new ones go?
+    #[inline]
+    pub(super) fn is_affinity(&self) -> bool {
+        self.state == super::FlowState::Affinity as u8
+    }
+
     /// Is the flow translated? Its own mode counts, not what its service has become since.
     #[inline]
     pub(super) fn is_nat(&self) -> bool {

@@ -25,6 +25,8 @@ pub enum FlowState {
     Reset = 5,
     /// UDP.
     Udp = 6,
+    /// No flow: which backend a client's new flows go to.
+    Affinity = 7,
 }
 
 /// How long a closed or reset flow passes late packets on, where `tcp_closing` is not shorter: some
@@ -49,7 +51,7 @@ impl FlowState {
     /// The state with this number.
     #[inline]
     pub fn from_number(number: u8) -> Option<FlowState> {
-        use FlowState::{Closed, Closing, Established, Opening, Reset, Udp};
+        use FlowState::{Affinity, Closed, Closing, Established, Opening, Reset, Udp};
         match number {
             1 => Some(Opening),
             2 => Some(Established),
@@ -57,6 +59,7 @@ impl FlowState {
             4 => Some(Closed),
             5 => Some(Reset),
             6 => Some(Udp),
+            7 => Some(Affinity),
             _ => None,
         }
     }
@@ -70,6 +73,7 @@ impl FlowState {
             FlowState::Closing => timeouts.tcp_closing_ms,
             FlowState::Closed | FlowState::Reset => timeouts.tcp_closing_ms.min(LINGER_MS),
             FlowState::Udp => timeouts.udp_ms,
+            FlowState::Affinity => timeouts.affinity_ms,
         }
     }
 

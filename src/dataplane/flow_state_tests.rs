@@ -1,4 +1,4 @@
-use super::FlowState::{Closed, Closing, Established, Opening, Reset, Udp};
+use super::FlowState::{Affinity, Closed, Closing, Established, Opening, Reset, Udp};
 use super::Side::{Backend, Client};
 use super::*;
 
@@ -140,7 +140,7 @@ fn udp_has_one_state() {
 fn states_are_their_numbers() {
     for state in 0..=u8::MAX {
         let found = FlowState::of(&FlowEntry { state, ..FlowEntry::FREE });
-        assert_eq!(found.map(|found| found as u8), (1..=6).contains(&state).then_some(state));
+        assert_eq!(found.map(|found| found as u8), (1..=7).contains(&state).then_some(state));
     }
 }
 
@@ -151,6 +151,7 @@ fn idle_times() {
         tcp_established_ms: 2,
         tcp_closing_ms: 30_000,
         udp_ms: 4,
+        affinity_ms: 5,
     };
     let rows = [
         (Opening, 1),
@@ -159,6 +160,7 @@ fn idle_times() {
         (Closed, 10_000),
         (Reset, 10_000),
         (Udp, 4),
+        (Affinity, 5),
     ];
     for (state, wanted) in rows {
         assert_eq!(state.timeout_ms(&timeouts), wanted, "{state:?}");

@@ -161,6 +161,21 @@ impl Flows {
         Some(place)
     }
 
+    /// Adds a client's affinity, if there is room: no flow, and not counted as one.
+    pub(super) fn open_affinity(&mut self, entry: Flow) {
+        let hashes = self.hashes_of(&entry);
+        if self.table.insert(entry, hashes).is_some() {
+            self.counters.events.affinities_created += 1;
+        }
+    }
+
+    /// Takes a client's affinity out.
+    pub(super) fn end_affinity(&mut self, place: FlowPlace) {
+        let Some(entry) = self.table.get(place).copied() else { return };
+        let hashes = self.hashes_of(&entry);
+        self.table.remove(place, hashes);
+    }
+
     /// Adds a flow that was made elsewhere, as [`Flows::open`] does, and tells nobody.
     pub(super) fn restore(&mut self, flow: Flow) -> bool {
         let is_added = self.table.insert(flow, self.hashes_of(&flow)).is_some();
@@ -226,6 +241,9 @@ impl Flows {
     /// Ends a flow and all that hangs on it.
     pub(super) fn end(&mut self, place: FlowPlace, why: End, now_ms: u32) {
         let Some(flow) = self.table.get(place).copied() else { return };
+        if flow.is_affinity() {
+            return self.end_affinity(place);
+        }
         let hashes = self.hashes_of(&flow);
         self.table.remove(place, hashes);
         // Before its block may be made another's.
@@ -267,6 +285,10 @@ impl Flows {
     /// Counts a flow in or out at its backend. Ids beyond the counts are a mistake of the
     /// configuration, not to be paid for by a panic.
     pub(super) fn count_live(&mut self, flow: &Flow, change: impl Fn(u32) -> u32) {
+        // A client that may come back holds no backend.
+        if flow.is_affinity() {
+            return;
+        }
         if let Some(live) = self.live.get_mut(BackendId(flow.backend).index()) {
             *live = change(*live);
         }

@@ -147,15 +147,19 @@ impl Engine {
                 ServiceGonePolicy::Drop => DropReason::ServiceGone.into(),
             });
         }
+        if !service.rules.allows(ip.key.source) {
+            return Err(DropReason::ClientNotAllowed.into());
+        }
         let nat = service.mode == Mode::Nat;
+        let entries = service.rules.entries || service.mode.is_translated();
         // The first fragment begins a flow. Where that finds no room, none is needed.
-        if ip.is_later_fragment() && (nat || !self.flows.table.is_full()) {
+        if ip.is_later_fragment() && (nat || entries && !self.flows.table.is_full()) {
             return Err(DropReason::FragmentNoFlow.into());
         }
         if nat {
             check_begins(ip.tcp())?;
         }
-        let backend = turn.snapshot.select(service, &ip.key).ok_or(match service.no_backend {
+        let backend = self.select(turn, service, ip).ok_or(match service.no_backend {
             NoBackendPolicy::Reset => Refusal::Tell,
             NoBackendPolicy::Drop => DropReason::NoBackend.into(),
         })?;
@@ -163,12 +167,13 @@ impl Engine {
         let way = self.way_to(turn, (backend.id, target), ip)?;
         let mut flow = new_flow(turn, backend, ip);
         flow.set_fingerprint(target.fingerprint);
-        if self.flows.table.is_full() {
-            if service.mode.is_translated() {
-                return Err(DropReason::FlowTableFull.into());
-            }
+        if !entries {
+            // Maglev alone chooses, for each packet anew.
+        } else if !service.mode.is_translated() && !self.may_open(turn) {
             // Maglev gives the next packet the same backend while the backends stay.
             self.flows.counters.events.forwarded_stateless += 1;
+        } else if self.flows.table.is_full() {
+            return Err(DropReason::FlowTableFull.into());
         } else {
             if nat {
                 self.bind(turn, backend, hash, &ip.key, &mut flow)?;
@@ -179,6 +184,13 @@ impl Engine {
         let binding = flow.binding();
         let delivery = Delivery { backend: backend.id, target, way, binding, hash };
         Ok(self.send_to_backend(turn, &delivery, ip, frame))
+    }
+
+    /// Is there room for one more flow, and time to make it? Where an entry is not needed, a flood of
+    /// first packets must not fill the table with flows that never were.
+    #[inline]
+    fn may_open(&mut self, turn: &Turn<'_>) -> bool {
+        !self.flows.table.is_full() && self.new_flows.take(turn.now)
     }
 
     /// Gives a new flow its SNAT address and port. An address is begun with by the flow's hash. Only

@@ -116,6 +116,8 @@ named_reasons! {
         NoBackend => "no_backend",
         /// The flow's service was removed and its policy is to drop.
         ServiceGone => "service_gone",
+        /// The client is in none of the service's `allow` networks.
+        ClientNotAllowed => "client_not_allowed",
         /// There is no route or no MAC to the next hop.
         NoNextHop => "no_next_hop",
         /// The time to live or hop limit ran out, and its sender may not be told.

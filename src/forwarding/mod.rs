@@ -4,9 +4,11 @@
 
 mod address_table;
 mod dnat;
+mod flow_rules;
 mod ids;
 mod ledger;
 mod mode;
+mod prefix_set;
 mod routes;
 mod service;
 mod snapshot;
@@ -17,9 +19,11 @@ mod tests;
 mod tunnel;
 
 pub use dnat::DnatTable;
+pub use flow_rules::{FlowRules, HashBy};
 pub use ids::{BackendId, ServiceIndex};
 pub use ledger::Ledger;
 pub use mode::Mode;
+pub use prefix_set::PrefixSet;
 pub use routes::{Neighbour, NextHop, Route, RouteTable};
 pub use service::{
     FlowTimeouts, MssClamp, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable,

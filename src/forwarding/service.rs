@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{BackendId, Mode, ServiceIndex};
+use super::{BackendId, FlowRules, Mode, ServiceIndex};
 use crate::wire::{Address, FlowKey, Protocol};
 
 /// What a client gets when the service has no usable backend.
@@ -53,6 +53,8 @@ pub struct FlowTimeouts {
     pub tcp_closing_ms: u32,
     /// UDP without a packet (RFC 4787 REQ-5: at least 2 min, 5 min recommended).
     pub udp_ms: u32,
+    /// Session affinity of a client without new flows; set with [`FlowRules::affinity_ms`].
+    pub affinity_ms: u32,
 }
 
 impl Default for FlowTimeouts {
@@ -62,6 +64,7 @@ impl Default for FlowTimeouts {
             tcp_established_ms: 7_440_000,
             tcp_closing_ms: 60_000,
             udp_ms: 300_000,
+            affinity_ms: 0,
         }
     }
 }
@@ -71,8 +74,10 @@ impl Default for FlowTimeouts {
 pub struct Service {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// VIP and port.
+    /// VIP and port; of several ports, the first.
     pub vip: SocketAddr,
+    /// The last of several ports.
+    pub last_port: Option<u16>,
     /// Transport.
     pub protocol: Protocol,
     /// The machine has this address too: only this protocol and port of it are ours.
@@ -81,6 +86,8 @@ pub struct Service {
     pub mode: Mode,
     /// Slot -> backend for new flows; its length is the table size. Empty: no usable backend.
     pub slots: Arc<[BackendId]>,
+    /// Who may use it, and what chooses backends.
+    pub rules: FlowRules,
     /// What SYNs may say of segments.
     pub mss: MssClamp,
     /// With no usable backend.
@@ -135,6 +142,8 @@ impl VipKey {
 pub struct ServiceTable {
     /// Power of two long, and never full. An index of [`EMPTY`] marks an empty place.
     places: Vec<(VipKey, u32)>,
+    /// Services of several ports: VIP and protocol with port 0, first and last port, sorted.
+    ranges: Vec<(VipKey, u16, u16, u32)>,
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -144,15 +153,21 @@ impl ServiceTable {
     pub fn new(services: &[Service]) -> ServiceTable {
         let len = (services.len() * 2).next_power_of_two().max(2);
         let empty = (VipKey::new(Address::UNSPECIFIED, 0, 0), EMPTY);
-        let mut table = ServiceTable { places: vec![empty; len] };
+        let mut table = ServiceTable { places: vec![empty; len], ranges: Vec::new() };
         for (index, service) in services.iter().enumerate() {
             let vip = service.vip;
+            if let Some(last) = service.last_port {
+                let key = VipKey::new(vip.ip().into(), 0, service.protocol.number());
+                table.ranges.push((key, vip.port(), last, index as u32));
+                continue;
+            }
             let key = VipKey::new(vip.ip().into(), vip.port(), service.protocol.number());
             let place = table.place_of(&key);
             if table.places[place].1 == EMPTY {
                 table.places[place] = (key, index as u32);
             }
         }
+        table.ranges.sort_by_key(|&(key, first, ..)| (key.address, key.rest, first));
         table
     }
 
@@ -161,7 +176,24 @@ impl ServiceTable {
     pub fn find(&self, key: &FlowKey) -> Option<ServiceIndex> {
         let wanted = VipKey::new(key.destination, key.destination_port, key.protocol_number());
         let (_, index) = self.places.get(self.place_of(&wanted))?;
-        (*index != EMPTY).then_some(ServiceIndex(*index))
+        match *index {
+            EMPTY if self.ranges.is_empty() => None,
+            EMPTY => self.find_range(key),
+            index => Some(ServiceIndex(index)),
+        }
+    }
+
+    /// The service of several ports that a packet is for. Ranges of one address and protocol do not
+    /// overlap.
+    #[inline(never)]
+    fn find_range(&self, key: &FlowKey) -> Option<ServiceIndex> {
+        let wanted = VipKey::new(key.destination, 0, key.protocol_number());
+        let port = key.destination_port;
+        let behind = self.ranges.partition_point(|&(its, first, ..)| {
+            (its.address, its.rest, first) <= (wanted.address, wanted.rest, port)
+        });
+        let &(its, first, last, index) = self.ranges.get(behind.checked_sub(1)?)?;
+        (its == wanted && (first..=last).contains(&port)).then_some(ServiceIndex(index))
     }
 
     /// Where `key` stands, or the empty place where it would.
@@ -193,6 +225,8 @@ mod tests {
             shared_address: false,
             mode: Mode::Nat,
             slots: Arc::from([]),
+            last_port: None,
+            rules: FlowRules::default(),
             mss: MssClamp::Auto,
             no_backend: NoBackendPolicy::Reset,
             timeouts: FlowTimeouts::default(),
@@ -213,6 +247,34 @@ mod tests {
             let other =
                 if service.protocol == Protocol::Tcp { Protocol::Udp } else { Protocol::Tcp };
             assert_eq!(table.find(&FlowKey::new(other, client, service.vip)), None);
+        }
+        let several = |address, first, last| Service {
+            last_port: Some(last),
+            ..service(address, first, Protocol::Tcp)
+        };
+        let mixed = [
+            several(0x0a00_0001, 1000, 1999),
+            several(0x0a00_0001, 3000, 3000),
+            service(0x0a00_0001, 1500, Protocol::Tcp),
+            several(0x0a00_0002, 1, 65_535),
+        ];
+        let table = ServiceTable::new(&mixed);
+        let rows = [
+            ("10.0.0.1:999", None),
+            ("10.0.0.1:1000", Some(0)),
+            ("10.0.0.1:1500", Some(2)),
+            ("10.0.0.1:1999", Some(0)),
+            ("10.0.0.1:2000", None),
+            ("10.0.0.1:3000", Some(1)),
+            ("10.0.0.1:3001", None),
+            ("10.0.0.2:65535", Some(3)),
+            ("10.0.0.3:80", None),
+        ];
+        for (vip, wanted) in rows {
+            let vip: SocketAddr = vip.parse().unwrap();
+            let found = table.find(&FlowKey::new(Protocol::Tcp, client, vip));
+            assert_eq!(found, wanted.map(ServiceIndex), "{vip}");
+            assert_eq!(table.find(&FlowKey::new(Protocol::Udp, client, vip)), None, "{vip}");
         }
         assert_eq!(
             ServiceTable::default().find(&FlowKey::new(Protocol::Tcp, client, client)),

@@ -317,7 +317,9 @@ impl Snapshot {
     pub fn slot(&self, service: &Service, key: &FlowKey) -> Option<usize> {
         let len = service.slots.len();
         // Multiply-shift spreads the hash over the slots without a division (Lemire 2019).
-        (len > 0).then(|| ((u128::from(self.flow_hash(key)) * len as u128) >> 64) as usize)
+        (len > 0).then(|| {
+            ((u128::from(self.flow_hash(&service.rules.hash.of(key))) * len as u128) >> 64) as usize
+        })
     }
 
     fn flow_hash(&self, key: &FlowKey) -> u64 {

@@ -18,6 +18,8 @@ fn service(vip: &str, slots: &[u32]) -> Service {
         shared_address: false,
         mode: Mode::Nat,
         slots: slots.iter().map(|&id| BackendId(id)).collect(),
+        last_port: None,
+        rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         timeouts: FlowTimeouts::default(),

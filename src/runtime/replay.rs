@@ -150,6 +150,7 @@ impl<'a, R: Read, W: Write> Run<'a, R, W> {
             snat_hold_down_ms: limits.snat_hold_down_ms,
             max_snat_blocks: limits.snat_blocks_per_worker,
             max_replies_per_second: limits.replies_per_second,
+            max_new_flows_per_second: limits.new_flows_per_second,
             fragments: FragmentLimits {
                 datagrams: limits.fragmented_packets,
                 held: limits.fragments_held,

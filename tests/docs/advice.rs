@@ -92,6 +92,9 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Add a `snat` address without `interface`, or for the interface the backend's route \
              leaves by."
         }
+        Why::ClientNotAllowed => {
+            "Add the client's network to the service's `allow`, if it is meant."
+        }
         Why::NoTunnelSource => {
             "Add a network of the backend's family to `tunnel_sources`; it was taken out while \
              flows by a tunnel to such a backend were alive."

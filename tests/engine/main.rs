@@ -17,6 +17,7 @@ mod path_mtu;
 mod pressure;
 mod restart;
 mod rows;
+mod rules;
 mod state;
 mod tunnel;
 mod world;

@@ -9,9 +9,9 @@ use guideway::dataplane::{
     ReplyKind, Shard, ShardMap, Ticks, Verdict,
 };
 use guideway::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NextHop,
-    NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
-    SnapshotParts, SnatAddress, TunnelSources,
+    Backend, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp,
+    Neighbour, NextHop, NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy,
+    ServiceIndex, Snapshot, SnapshotParts, SnatAddress, TunnelSources,
 };
 use guideway::wire::{FrameView, PortId, Protocol, Tags};
 
@@ -26,6 +26,7 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
     tcp_established_ms: 1_000_000,
     tcp_closing_ms: 30_000,
     udp_ms: 50_000,
+    affinity_ms: 0,
 };
 
 pub fn service(name: &str, vip: &str, protocol: Protocol, mode: Mode) -> Service {
@@ -36,6 +37,8 @@ pub fn service(name: &str, vip: &str, protocol: Protocol, mode: Mode) -> Service
         shared_address: false,
         mode,
         slots: Arc::from([]),
+        last_port: None,
+        rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         timeouts: TIMEOUTS,
@@ -138,6 +141,7 @@ pub fn config() -> EngineConfig {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 4096,
         max_replies_per_second: 100,
+        max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits::default(),
         flow_events: 0,
         flow_hash_key: [1; 16],

@@ -10,8 +10,8 @@ use guideway::control::{
 };
 use guideway::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
-    SteerEntry, SteerTable,
+    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
+    ServiceGonePolicy, SteerEntry, SteerTable,
 };
 use guideway::io::Device;
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
@@ -191,6 +191,7 @@ fn engine_config(worker: u8, workers: usize) -> EngineConfig {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 1024,
         max_replies_per_second: 1000,
+        max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits::default(),
         flow_events: 0,
         flow_hash_key: [3; 16],
@@ -205,6 +206,7 @@ fn limits() -> LimitsSpec {
         service_gone_linger_ms: 60_000,
         snat_hold_down_ms: 60_000,
         snat_blocks_per_worker: 1024,
+        new_flows_per_second: 1_000_000,
         replies_per_second: 1000,
         fragmented_packets: 64,
         fragments_held: 16,
@@ -242,6 +244,8 @@ pub fn desired(backends: &[&str]) -> DesiredState {
             fall: 1,
         }),
         timeouts: FlowTimeouts { tcp_closing_ms: 100, ..FlowTimeouts::default() },
+        last_port: None,
+        rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,

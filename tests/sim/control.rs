@@ -9,8 +9,8 @@ use guideway::control::{
     LimitsSpec, LinkState, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    ClusterKey, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
-    Snapshot,
+    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
+    ServiceGonePolicy, Snapshot,
 };
 use guideway::runtime::Publisher;
 use guideway::wire::{Family, MacAddress, PortId, Protocol};
@@ -47,6 +47,7 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
     tcp_established_ms: 600_000,
     tcp_closing_ms: 60_000,
     udp_ms: 120_000,
+    affinity_ms: 0,
 };
 
 /// A machine that is a backend when the configuration says so.
@@ -262,6 +263,8 @@ fn service(
             fall: 1,
         }),
         timeouts: TIMEOUTS,
+        last_port: None,
+        rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
@@ -335,6 +338,7 @@ fn limits(plan: &Plan) -> LimitsSpec {
         service_gone_linger_ms: 60_000,
         snat_hold_down_ms: 60_000,
         snat_blocks_per_worker: 4096,
+        new_flows_per_second: 1_000_000,
         replies_per_second: 1000,
         fragmented_packets: 64,
         fragments_held: 16,

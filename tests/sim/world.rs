@@ -438,6 +438,7 @@ fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
         snat_hold_down_ms: 60_000,
         max_snat_blocks: 4096,
         max_replies_per_second: 1000,
+        max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits::default(),
         flow_events: 4 * 4096,
         flow_hash_key: *b"a key of the sim",

@@ -123,6 +123,7 @@ fn engine_config(node: &NodeSpec, worker: u8, shards: ShardMap, key: [u8; 16]) -
         snat_hold_down_ms: limits.snat_hold_down_ms,
         max_snat_blocks: limits.snat_blocks_per_worker,
         max_replies_per_second: limits.replies_per_second,
+        max_new_flows_per_second: limits.new_flows_per_second,
         fragments: FragmentLimits {
             datagrams: limits.fragmented_packets,
             held: limits.fragments_held,

@@ -22,8 +22,8 @@ use std::fmt;
 
 use super::{DesiredState, HealthView, LimitsSpec, Refusal, Topology, validate};
 use crate::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, Ledger, Port, Service, ServiceIndex, Snapshot,
-    SnapshotParts, TunnelSource, TunnelSources,
+    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Ledger, Port, Service,
+    ServiceIndex, Snapshot, SnapshotParts, TunnelSource, TunnelSources,
 };
 use crate::wire::{Address, Family};
 
@@ -182,9 +182,11 @@ fn services(
             shared_address: spec.shared_address,
             mode: spec.mode,
             slots,
+            last_port: spec.last_port,
+            rules: spec.rules.clone(),
             mss: spec.mss,
             no_backend: spec.no_backend,
-            timeouts: spec.timeouts,
+            timeouts: FlowTimeouts { affinity_ms: spec.rules.affinity_ms, ..spec.timeouts },
             on_service_gone: spec.on_service_gone,
             gone: false,
         });

@@ -116,3 +116,66 @@ fn dnat() {
         ),
     ]);
 }
+
+#[test]
+fn what_goes_with_some_modes_only() {
+    check(&[
+        (
+            "several ports by a tunnel",
+            |s| {
+                tunnel(s).last_port = Some(90);
+                s.services[0].health_check = None;
+            },
+            &[],
+        ),
+        (
+            "several ports by nat",
+            |s| {
+                s.services[0].last_port = Some(90);
+                s.services[0].health_check = None;
+            },
+            &[("services[0].port", "80-90 are several, and nat translates to one")],
+        ),
+        (
+            "several ports, and a check of none of them",
+            |s| tunnel(s).last_port = Some(90),
+            &[("services[0].health_check", "it does not say which")],
+        ),
+        (
+            "several of a shared address",
+            |s| {
+                let service = tunnel(s);
+                (service.last_port, service.health_check) = (Some(90), None);
+                service.shared_address = true;
+            },
+            &[("services[0].port", "shared with the machine")],
+        ),
+        (
+            "overlapping ranges",
+            |s| {
+                tunnel(s);
+                for (service, ports) in s.services.iter_mut().zip([(80, 90), (85, 95)]) {
+                    service.mode = IPIP;
+                    service.address = address("10.1.0.100");
+                    (service.port, service.last_port) = (ports.0, Some(ports.1));
+                    service.health_check = None;
+                    service.backends.iter_mut().for_each(|backend| backend.port = ports.0);
+                }
+            },
+            &[("services[1].port", "are those of service web already")],
+        ),
+        (
+            "no entries under nat",
+            |s| s.services[0].rules.entries = false,
+            &[("services[0].flow", "nat would not know its own translation")],
+        ),
+        (
+            "affinity without entries",
+            |s| {
+                let rules = &mut tunnel(s).rules;
+                (rules.entries, rules.affinity_ms) = (false, 1000);
+            },
+            &[("services[0].affinity", "nothing is remembered")],
+        ),
+    ]);
+}

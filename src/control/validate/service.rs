@@ -18,6 +18,7 @@ const LONGEST_MS: u32 = i32::MAX as u32;
 
 pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
     check_dnat(desired, refusals);
+    check_ranges(desired, refusals);
     let mut names = HashMap::new();
     let mut sockets = HashMap::new();
     for (place, service) in desired.services.iter().enumerate() {
@@ -113,7 +114,78 @@ fn check_dnat(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
     }
 }
 
+/// What goes only with some modes.
+fn check_rules(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
+    let mode = service.mode.name();
+    if let Some(last) = service.last_port {
+        let ports = format!("{}-{last}", service.port);
+        if !service.mode.keeps_port() {
+            refusals.push(Refusal::new(
+                format!("{path}.port"),
+                format!("{ports} are several, and {mode} translates to one"),
+                "one port, or a mode that leaves ports as they are (l2dsr, ipip, gre, gue)",
+            ));
+        }
+        if service.shared_address {
+            refusals.push(Refusal::new(
+                format!("{path}.port"),
+                format!("{ports} are several, of an address shared with the machine"),
+                "one port, or an address that is Guideway's alone",
+            ));
+        }
+        if service.health_check.as_ref().is_some_and(|check| check.port.is_none()) {
+            refusals.push(Refusal::new(
+                format!("{path}.health_check"),
+                format!("of the ports {ports} it does not say which"),
+                "`port` in `health_check`",
+            ));
+        }
+    }
+    if !service.rules.entries && service.mode.is_translated() {
+        refusals.push(Refusal::new(
+            format!("{path}.flow"),
+            format!("without an entry {mode} would not know its own translation"),
+            "`entry`, or a mode of direct return (l2dsr, ipip, gre, gue)",
+        ));
+    }
+    if !service.rules.entries && service.rules.affinity_ms > 0 {
+        refusals.push(Refusal::new(
+            format!("{path}.affinity"),
+            "with `flow: none` nothing is remembered",
+            "`flow: entry`, or `hash: client` alone",
+        ));
+    }
+}
+
+/// Ports of services of several do not overlap.
+fn check_ranges(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
+    let mut ranges: Vec<_> = desired
+        .services
+        .iter()
+        .enumerate()
+        .filter_map(|(place, service)| {
+            let last = service.last_port?;
+            Some((service.address, service.protocol, service.port, last, place))
+        })
+        .collect();
+    ranges.sort_unstable();
+    for pair in ranges.windows(2) {
+        let &[(address, protocol, _, last, before), (next, its, first, _, place)] = pair else {
+            continue;
+        };
+        if (address, protocol) == (next, its) && first <= last {
+            let other = &desired.services[before].name;
+            refusals.push(Refusal::new(
+                format!("services[{place}].port"),
+                format!("some of these ports of {address} are those of service {other} already"),
+                "ports that do not overlap",
+            ));
+        }
+    }
+}
+
 fn check_one(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
+    check_rules(path, service, refusals);
     check_unicast(format!("{path}.address"), service.address, refusals);
     check_port(path, service.port, refusals);
     check_table_size(path, service, refusals);

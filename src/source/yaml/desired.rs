@@ -1,5 +1,8 @@
 //! The part of a file that may change while running -> [`DesiredState`].
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
 use super::reader::Section;
 use super::scalar::{
     Scalar, Wrong, address, boolean, choice, duration_ms, interface_name, network, number, range,
@@ -10,7 +13,9 @@ use crate::control::{
     BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
     TunnelSourceSpec,
 };
-use crate::forwarding::{FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy};
+use crate::forwarding::{
+    FlowRules, FlowTimeouts, HashBy, Mode, MssClamp, NoBackendPolicy, PrefixSet, ServiceGonePolicy,
+};
 use crate::wire::Protocol;
 use crate::wire::encap::{Dscp, GueVersion, Tunnel};
 
@@ -49,10 +54,12 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
         &[("reset", ServiceGonePolicy::Reset), ("drop", ServiceGonePolicy::Drop)];
     let name = section.get("name", text);
     let address = section.get("address", address);
-    let port: Option<u16> = section.get("port", number(PORT));
+    let ports = section.get("port", ports);
+    let port = ports.as_ref().map(|ports| *ports.start());
     let protocol = section.get("protocol", choice(PROTOCOLS));
     let shared_address = section.get("shared_address", boolean);
     let mode = mode(section);
+    let rules = rules(section);
     let mss = section.get("mss", mss);
     let table_size = section.optional("table_size", number(0..=u64::from(u32::MAX)));
     let no_backend = section.get("no_backend", choice(NO_BACKEND));
@@ -69,6 +76,8 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
         name: name?,
         address: address?,
         port: port?,
+        last_port: ports.map(|ports| *ports.end()).filter(|&last| port != Some(last)),
+        rules: rules?,
         protocol: protocol?,
         shared_address: shared_address?,
         mode: mode?,
@@ -125,6 +134,42 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
     Some(Mode::Tunnel(tunnel, dscp?.map_or(Dscp::Copied, Dscp::Fixed)))
 }
 
+/// One port, several in a row, or `all`.
+fn ports(scalar: Scalar<'_>) -> Result<RangeInclusive<u16>, Wrong> {
+    if scalar.text == "all" {
+        return Ok(1..=u16::MAX);
+    }
+    if scalar.text.contains('-') {
+        return range(scalar);
+    }
+    number(PORT)(scalar).map(|port: u16| port..=port)
+}
+
+fn rules(section: &Section<'_>) -> Option<FlowRules> {
+    const HASHES: &[(&str, HashBy)] = &[
+        ("five_tuple", HashBy::FiveTuple),
+        ("client", HashBy::Client),
+        ("client_and_port", HashBy::ClientAndPort),
+        ("destination_port", HashBy::DestinationPort),
+    ];
+    let hash = section.get("hash", choice(HASHES));
+    let entries = section.get("flow", choice(&[("entry", true), ("none", false)]));
+    let affinity_ms = section.optional("affinity", duration_ms(1, i32::MAX as u32));
+    let allow = section.scalars("allow", network);
+    let (affinity_ms, written) = (affinity_ms?.unwrap_or(0), section.has("hash"));
+    let hash = match hash? {
+        HashBy::FiveTuple if affinity_ms > 0 && written => {
+            let problem = "with `affinity` the client's address alone chooses";
+            section.refuse("hash", problem, "`client`, or no such key");
+            return None;
+        }
+        HashBy::FiveTuple if affinity_ms > 0 => HashBy::Client,
+        hash => hash,
+    };
+    let allow = allow?.map(|networks| Arc::new(PrefixSet::new(networks)));
+    Some(FlowRules { hash, entries: entries?, affinity_ms, allow })
+}
+
 /// `auto`, `off`, or a number of bytes.
 fn mss(scalar: Scalar<'_>) -> Result<MssClamp, Wrong> {
     const WORDS: &[(&str, MssClamp)] = &[("auto", MssClamp::Auto), ("off", MssClamp::Off)];
@@ -155,6 +200,7 @@ fn timeouts(section: &Section<'_>) -> Option<FlowTimeouts> {
         tcp_established_ms: tcp_established_ms?,
         tcp_closing_ms: tcp_closing_ms?,
         udp_ms: udp_ms?,
+        affinity_ms: 0,
     })
 }
 
