@@ -135,12 +135,14 @@ fn classify_ip(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
 }
 
 /// On an address shared with the machine the XDP program leaves later fragments to the kernel, since
-/// nothing tells whose they are: there a first one alone is no use.
+/// nothing tells whose they are: there a first one alone is no use. So it is with what DNAT backends
+/// answer, which is sent to clients.
 #[cold]
 fn classify_fragment(snapshot: &Snapshot, ip: &IpPacket) -> Class {
     match snapshot.address_role(ip.destination()) {
         Some(AddressRole::Vip | AddressRole::Snat) => {}
         Some(AddressRole::Shared) => return dropped(DropReason::Fragment),
+        None if snapshot.find_dnat(&ip.key).is_some() => return dropped(DropReason::Fragment),
         None => return NOT_OURS,
     }
     if is_no_sender(snapshot, ip.source(), ip.destination()) {

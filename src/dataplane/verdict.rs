@@ -79,8 +79,8 @@ named_reasons! {
         SourceRouted => "source_routed",
         /// More IPv6 extension headers than are walked over (8).
         TooManyExtensionHeaders => "too_many_extension_headers",
-        /// A fragment to an address that is shared with the machine, or of a packet of another protocol
-        /// than TCP and UDP.
+        /// A fragment to an address that is shared with the machine, of a DNAT backend's answer, or of
+        /// another protocol than TCP and UDP.
         Fragment => "fragment",
         /// A first fragment without the whole transport header, an empty one, or one that is not the
         /// last and not a multiple of 8 bytes long. With it all others of its packet.

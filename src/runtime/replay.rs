@@ -117,6 +117,7 @@ pub fn replay<R: Read, W: Write>(
             }
         }
     }
+    run.give_up_held();
     run.worker.device_mut().finish()?;
     Ok(run.report())
 }
@@ -229,6 +230,14 @@ impl<'a, R: Read, W: Write> Run<'a, R, W> {
             self.worker.turn(Ticks(self.now_ms));
         }
         self.worker.device_mut().give_until(None);
+    }
+
+    /// Fragments whose first one is not in the capture get their verdict.
+    fn give_up_held(&mut self) {
+        if self.worker.engine().held_frames() > 0 {
+            let later_ms = self.now_ms + u64::from(self.limits.fragment_hold_ms) + 1;
+            self.worker.turn(Ticks(later_ms));
+        }
     }
 
     fn publish(&mut self) -> Result<(), ReplayError> {

@@ -35,8 +35,8 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Nothing: no honest sender has use for so many. Many: filter them at the router."
         }
         Why::Fragment => {
-            "A ping longer than the MTU, say. On a shared address fragments stay with the kernel: use \
-             an address of its own, or smaller packets."
+            "A ping longer than the MTU, say. To a shared address, and from DNAT backends, fragments \
+             stay with the kernel: use an address of its own, NAT, or smaller packets."
         }
         Why::FragmentTiny | Why::FragmentOverlap | Why::FragmentEndless => {
             "Broken or hostile senders: nobody honest sends such fragments. Many: filter them at the \

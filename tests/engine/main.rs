@@ -7,6 +7,8 @@ mod dnat;
 mod errors;
 mod families;
 mod fragment_limits;
+mod fragment_modes;
+mod fragment_rows;
 mod fragments;
 mod frames;
 mod hand_over;

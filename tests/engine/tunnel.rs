@@ -35,7 +35,7 @@ pub fn client(port: u16) -> Head {
 }
 
 /// Outer addresses and protocol, and what is behind the outer header.
-fn open(frame: &[u8]) -> (Address, Address, u8, &[u8]) {
+pub fn open(frame: &[u8]) -> (Address, Address, u8, &[u8]) {
     match frame[12..14] {
         [0x08, 0x00] => {
             let header = Ipv4HeaderSlice::from_slice(&frame[14..]).unwrap();

@@ -8,6 +8,7 @@ mod crash;
 mod decap;
 mod dsr;
 mod errors;
+mod fragments;
 mod ipv6;
 mod lab;
 mod modes;

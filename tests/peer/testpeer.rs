@@ -3,6 +3,7 @@
 //! Real sockets, ordinary behaviour, and a report as JSON at the end. Everything is bounded by count
 //! and by time, so that a test that dies leaves nothing running for long.
 
+mod fragments;
 mod hold;
 mod pattern;
 mod raw;
@@ -29,6 +30,8 @@ enum Command {
     Udp(udp::Options),
     /// Encapsulated packets by a raw socket, and their answers
     Raw(raw::Options),
+    /// UDP questions in fragments of any order by a raw socket, and their answers
+    Fragments(fragments::Options),
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -40,5 +43,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Command::Transfer(options) => transfer::run(options).await,
         Command::Udp(options) => udp::run(options).await,
         Command::Raw(options) => raw::run(&options),
+        Command::Fragments(options) => fragments::run(&options),
     }
 }

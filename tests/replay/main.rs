@@ -145,7 +145,7 @@ fn every_frame_has_its_line_in_the_table() {
         vec!["reply", "icmp_echo", "1"],
         vec!["drop", "malformed", "1"],
         vec!["drop", "bad_ipv4_checksum", "1"],
-        vec!["drop", "fragment", "1"],
+        vec!["drop", "fragment_tiny", "1"],
         vec!["drop", "no_service", "2"],
         vec!["not_ours", "2"],
         vec!["total", "11"],

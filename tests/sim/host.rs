@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use guideway::wire::MacAddress;
+
+use super::parts::Parts;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -21,6 +23,8 @@ pub struct Host {
     pub sockets: SocketSet<'static>,
     iface: Interface,
     wire: Wire,
+    /// Datagrams leave and come in fragments.
+    parts: Option<Parts>,
 }
 
 impl Host {
@@ -30,6 +34,7 @@ impl Host {
         (address, prefix_len): (IpAddr, u8),
         hidden: Option<IpAddr>,
         seed: u64,
+        parts: Option<Parts>,
     ) -> Host {
         let mut wire = Wire::default();
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac.0)));
@@ -41,13 +46,17 @@ impl Host {
             addresses
                 .extend(own.into_iter().chain(hidden.map(|vip| IpCidr::new(vip.into(), host_len))));
         });
-        Host { address, hidden, sockets: SocketSet::new(vec![]), iface, wire }
+        Host { address, hidden, sockets: SocketSet::new(vec![]), iface, wire, parts }
     }
 
     /// Hands the machine a frame.
     pub fn deliver(&mut self, frame: Vec<u8>) {
         let asks_for_hidden = self.hidden.is_some_and(|vip| asked_for(&frame) == Some(vip));
-        if !asks_for_hidden {
+        let whole = match &mut self.parts {
+            Some(parts) => parts.join(frame),
+            None => Some(frame),
+        };
+        if let Some(frame) = whole.filter(|_| !asks_for_hidden) {
             self.wire.inbox.push_back(frame);
         }
     }
@@ -59,7 +68,10 @@ impl Host {
         if let Some(vip) = self.hidden {
             sent.iter_mut().for_each(|frame| ask_as(frame, vip, self.address));
         }
-        sent
+        match &mut self.parts {
+            Some(parts) => sent.into_iter().flat_map(|frame| parts.cut(frame)).collect(),
+            None => sent,
+        }
     }
 
     /// When the stack wants to work again.

@@ -12,9 +12,13 @@
 mod chance;
 mod client;
 mod control;
+#[path = "../engine/frames.rs"]
+#[allow(dead_code)]
+mod frames;
 mod host;
 mod model;
 mod network;
+mod parts;
 mod plan;
 mod server;
 mod station;
@@ -67,6 +71,7 @@ fn every_seed_keeps_the_promises() {
                     all.flows += summary.flows;
                     all.generations += summary.generations;
                     all.handed_over += summary.handed_over;
+                    all.held += summary.held;
                     all.lost += summary.lost;
                     all.moved += summary.moved;
                     all.restarts += summary.restarts;
@@ -83,6 +88,7 @@ fn every_seed_keeps_the_promises() {
             all.flows > 0 && all.handed_over > 0 && all.lost > 0 && all.restarts > 0,
             "{all:?}"
         );
+        assert!(all.held > 0, "{all:?}");
         assert!(all.moved * 1000 <= all.flows, "the exception is rare: {all:?}");
         assert!(all.generations > 2 * seeds.count() as u64, "{all:?}");
     }
@@ -111,6 +117,7 @@ fn quiet_plan(family: Family, flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>)
         wander: 5,
         nic_hash: false,
         hand_over_ring: 64,
+        fragments: false,
         flows,
         changes,
     }

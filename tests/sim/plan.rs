@@ -84,6 +84,8 @@ pub struct Plan {
     /// A flow's owner is found as a NIC does, not by the flow table's hash.
     pub nic_hash: bool,
     pub hand_over_ring: usize,
+    /// Half of all datagrams are sent in fragments.
+    pub fragments: bool,
     pub flows: Vec<FlowPlan>,
     pub changes: Vec<(u64, Change)>,
 }
@@ -101,6 +103,8 @@ impl Plan {
         // Two flips in one packet can leave its checksum right: no stack sees that.
         let unflipped = if chance.one_in(2) { &mut receive_faults } else { &mut transmit_faults };
         unflipped.bit_flips = 0.0;
+        // Nor two flips in two fragments of one.
+        let has_flips = receive_faults.bit_flips + transmit_faults.bit_flips > 0.0;
         Plan {
             family: if chance.one_in(2) { Family::Ipv6 } else { Family::Ipv4 },
             vlans: (0..2).map(|_| Vlan::draw(chance)).collect(),
@@ -115,6 +119,7 @@ impl Plan {
             wander: chance.between(2, 60),
             nic_hash: chance.one_in(3),
             hand_over_ring: if chance.one_in(4) { 2 } else { 64 },
+            fragments: chance.one_in(2) && !has_flips,
             flows: flows(chance, clients),
             changes: changes(chance),
         }

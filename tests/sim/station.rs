@@ -8,6 +8,7 @@ use super::client::{Datagrams, End, Stream};
 use super::control::{Machine, SERVICE_PORT, address, prefix_len, vip};
 use super::host::Host;
 use super::network::Network;
+use super::parts::Parts;
 use super::plan::{FlowKind, FlowPlan, Plan, Pool};
 use super::server::Server;
 
@@ -111,7 +112,8 @@ pub fn stations(
             let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr);
             let hidden = hidden.map(|machine| vip(plan.family, machine.pool));
             let own = (address, prefix_len(plan.family));
-            let mut host = Host::new(mac, own, hidden, chance.bits());
+            let parts = plan.fragments.then(|| Parts::new(chance.fork()));
+            let mut host = Host::new(mac, own, hidden, chance.bits(), parts);
             network.attach(segment, mac, place);
             let server = machine.map(|m| Server::new(&m, &mut host.sockets));
             // Ports of their own for every client and run.

@@ -131,6 +131,10 @@ fn is_sound_ipv4(bytes: &[u8]) -> bool {
     if !ip.verify_checksum() {
         return false;
     }
+    // A fragment has no checksum of its own.
+    if ip.more_frags() || ip.frag_offset() > 0 {
+        return true;
+    }
     match ip.next_header() {
         IpProtocol::Icmp => {
             Icmpv4Packet::new_checked(ip.payload()).is_ok_and(|icmp| icmp.verify_checksum())
@@ -145,6 +149,7 @@ fn is_sound_ipv6(bytes: &[u8]) -> bool {
     let Ok(ip) = Ipv6Packet::new_checked(bytes) else { return false };
     let (source, destination) = (ip.src_addr(), ip.dst_addr());
     match ip.next_header() {
+        IpProtocol::Ipv6Frag => true,
         IpProtocol::Icmpv6 => Icmpv6Packet::new_checked(ip.payload())
             .is_ok_and(|icmp| icmp.verify_checksum(&source, &destination)),
         protocol => is_sound_transport(protocol, ip.payload(), source.into(), destination.into()),

@@ -41,6 +41,8 @@ pub struct Summary {
     pub flows: u64,
     pub generations: u64,
     pub handed_over: u64,
+    /// Fragments that waited for their first one.
+    pub held: u64,
     pub lost: u64,
     /// Panics of workers.
     pub restarts: u64,
@@ -398,6 +400,7 @@ impl World {
         assert_eq!(events.flows_created, ended, "{events:?}");
         self.summary.flows = events.flows_created;
         self.summary.handed_over = events.handed_over;
+        self.summary.held = events.fragments_held;
         // With the last flows gone, retired backends leave the snapshot.
         self.publish();
         self.turn_workers();

@@ -13,7 +13,9 @@ mod uml;
 pub use guideway::{Backend, Config, Guideway, Service, refused, refused_under};
 pub use lab::Lab;
 pub use network::{Namespace, Site, plug, switch};
-pub use peers::{Download, Hold, Nginx, get, serve, serve_all, storm, testpeer, transfer, udp};
+pub use peers::{
+    Download, Hold, Nginx, fragments, get, serve, serve_all, storm, testpeer, transfer, udp,
+};
 pub use process::{Process, output, told};
 pub use uml::Uml;
 

@@ -66,6 +66,11 @@ pub fn udp(client: &Namespace, options: &str) -> Value {
     report(client, &format!("udp {options}"))
 }
 
+/// UDP questions in fragments of an order of their own; the peer's report.
+pub fn fragments(client: &Namespace, options: &str) -> Value {
+    report(client, &format!("fragments {options}"))
+}
+
 /// One transfer in the background.
 pub struct Download(Process);
 
