@@ -7,9 +7,9 @@ use super::engine::{Looked, Turn};
 use super::entry::Flow;
 use super::entry_flags::{BOTH_WAYS, SEEN_BACKEND};
 use super::flow_state::first_step;
-use super::flow_table::FlowPlace;
+use super::flow_table::{FlowPlace, KeyHashes};
 use super::flows::{End, Passing};
-use super::snat::{NoPort, PortWish, user_of};
+use super::snat::{GivenPort, NoPort, PortWish, user_of};
 use super::snat_block::Rest;
 use super::{DropReason, Engine, FlowState, Side, Verdict};
 use crate::forwarding::{
@@ -170,10 +170,11 @@ impl Engine {
             // Maglev gives the next packet the same backend while the backends stay.
             self.flows.counters.events.forwarded_stateless += 1;
         } else {
-            if nat {
-                self.bind(turn, backend, hash, &ip.key, &mut flow)?;
-            }
-            self.flows.open(flow);
+            let back = match nat {
+                true => Some(self.bind(turn, backend, hash, &ip.key, &mut flow)?),
+                false => None,
+            };
+            self.flows.open(flow, KeyHashes { forward: hash, back });
         }
         self.flows.count_packet(flow.backend, Side::Client, frame.len());
         let binding = flow.binding();
@@ -183,7 +184,7 @@ impl Engine {
 
     /// Gives a new flow its SNAT address and port. An address is begun with by the flow's hash. Only
     /// when no address has a port that has rested, one that has not is taken: the one this client
-    /// had last, else any.
+    /// had last, else any. The answer is the hash of its return key.
     fn bind(
         &mut self,
         turn: &Turn<'_>,
@@ -191,16 +192,18 @@ impl Engine {
         hash: u64,
         key: &FlowKey,
         flow: &mut Flow,
-    ) -> Result<(), DropReason> {
+    ) -> Result<u64, DropReason> {
         let usable = backend.snat.len();
         if usable == 0 {
             return Err(DropReason::NoSnatAddress);
         }
-        let first = (hash >> 40) as usize % usable;
+        let shard = self.shards.shard_of(key, hash);
+        let (before, after) = backend.snat.split_at((hash >> 40) as usize % usable);
         let mut without = DropReason::SnatPortsExhausted;
-        for rest in [Rest::Over, Rest::OfUser, Rest::Any] {
-            let in_turn = backend.snat.iter().cycle().skip(first).take(usable);
-            for snat in in_turn.filter_map(|&place| turn.snapshot.snat.get(usize::from(place))) {
+        let mut rest = Rest::Over;
+        loop {
+            for place in after.iter().chain(before) {
+                let Some(snat) = turn.snapshot.snat.get(usize::from(*place)) else { continue };
                 let towards = FlowKey {
                     source: backend.socket.ip().into(),
                     destination: Address::from(snat.address),
@@ -208,30 +211,42 @@ impl Engine {
                     destination_port: 0,
                     protocol: key.protocol,
                 };
-                let shard = self.shards.shard_of(key, hash);
-                let user = user_of(hash);
-                let wish = PortWish { towards, shard, ports: &snat.ports, user, rest };
-                let given = match self.flows.pool.acquire(&wish, turn.now_ms()) {
-                    Ok(given) => given,
-                    Err(NoPort::Ports) => continue,
-                    Err(NoPort::Blocks) => {
-                        without = DropReason::SnatBlocksExhausted;
-                        continue;
-                    }
-                };
-                flow.bind(given.block, given.high);
-                let events = &mut self.flows.counters.events;
-                match rest {
-                    Rest::OfUser => events.snat_ports_of_same_client += 1,
-                    _ => events.snat_hold_down_shortened += u64::from(!given.rested),
+                let wish =
+                    PortWish { towards, shard, ports: &snat.ports, user: user_of(hash), rest };
+                match self.flows.pool.acquire(&wish, turn.now_ms()) {
+                    Ok(given) => return Ok(self.bind_to(turn, &towards, given, rest, flow)),
+                    Err(NoPort::Ports) => {}
+                    Err(NoPort::Blocks) => without = DropReason::SnatBlocksExhausted,
                 }
-                if let Some(return_key) = self.flows.return_key(flow) {
-                    self.flows.end_late(&return_key, turn.now_ms());
-                }
-                return Ok(());
             }
+            rest = match rest {
+                Rest::Over => Rest::OfUser,
+                Rest::OfUser => Rest::Any,
+                Rest::Any => return Err(without),
+            };
         }
-        Err(without)
+    }
+
+    /// The port that was found is the flow's; the hash of its return key is the answer.
+    fn bind_to(
+        &mut self,
+        turn: &Turn<'_>,
+        towards: &FlowKey,
+        given: GivenPort,
+        rest: Rest,
+        flow: &mut Flow,
+    ) -> u64 {
+        flow.bind(given.block, given.high);
+        let events = &mut self.flows.counters.events;
+        match rest {
+            Rest::OfUser => events.snat_ports_of_same_client += 1,
+            _ => events.snat_hold_down_shortened += u64::from(!given.rested),
+        }
+        let port = u16::from_be_bytes([given.high, given.block as u8]);
+        let return_key = FlowKey { destination_port: port, ..*towards };
+        let back = self.flows.hash.of(&return_key);
+        self.flows.end_late(back, &return_key, turn.now_ms());
+        back
     }
 }
 
