@@ -1,5 +1,6 @@
 //! From a client to a backend: find the flow or begin one, and send the packet on.
 
+use super::ahead::first_snat;
 use super::classify::is_no_client;
 use super::deliver::Delivery;
 use super::egress::Stuck;
@@ -58,7 +59,7 @@ impl Engine {
         };
         let sent = match self.known_flow(turn, service, ip, looked) {
             Ok(Some(place)) => self.forward_known(turn, place, ip, looked.hash, frame),
-            Ok(None) => self.forward_new(turn, service, ip, looked.hash, frame),
+            Ok(None) => self.forward_new(turn, service, ip, looked, frame),
             Err(refusal) => Err(refusal),
         };
         match sent {
@@ -79,7 +80,7 @@ impl Engine {
         looked: Looked,
     ) -> Result<Option<FlowPlace>, Refusal> {
         let now_ms = turn.now_ms();
-        let Looked { hash, guess } = looked;
+        let Looked { hash, guess, .. } = looked;
         let found = self.flows.find_forward(hash, &ip.key, guess, now_ms, &service.timeouts);
         let Some(place) = found else { return Ok(None) };
         let Some(flow) = self.flows.table.get(place) else { return Ok(None) };
@@ -135,9 +136,10 @@ impl Engine {
         turn: &Turn<'_>,
         service: &Service,
         ip: &IpPacket,
-        hash: u64,
+        looked: Looked,
         frame: &mut FrameView<'_>,
     ) -> Result<Verdict, Refusal> {
+        let hash = looked.hash;
         if is_no_client(turn.snapshot, &ip.key) {
             return Err(DropReason::BadAddress.into());
         }
@@ -155,7 +157,9 @@ impl Engine {
         if nat {
             check_begins(ip.tcp())?;
         }
-        let backend = turn.snapshot.select(service, &ip.key).ok_or(match service.no_backend {
+        let chosen = turn.snapshot.backend(looked.choice);
+        let chosen = chosen.or_else(|| turn.snapshot.select(service, &ip.key));
+        let backend = chosen.ok_or(match service.no_backend {
             NoBackendPolicy::Reset => Refusal::Tell,
             NoBackendPolicy::Drop => DropReason::NoBackend.into(),
         })?;
@@ -193,12 +197,9 @@ impl Engine {
         key: &FlowKey,
         flow: &mut Flow,
     ) -> Result<u64, DropReason> {
-        let usable = backend.snat.len();
-        if usable == 0 {
-            return Err(DropReason::NoSnatAddress);
-        }
+        let first = first_snat(hash, backend).ok_or(DropReason::NoSnatAddress)?;
         let shard = self.shards.shard_of(key, hash);
-        let (before, after) = backend.snat.split_at((hash >> 40) as usize % usable);
+        let (before, after) = backend.snat.split_at(first);
         let mut without = DropReason::SnatPortsExhausted;
         let mut rest = Rest::Over;
         loop {
@@ -265,7 +266,7 @@ fn may_begin_anew(turn: &Turn<'_>, flow: &Flow) -> bool {
 }
 
 /// A SYN and nothing that contradicts it.
-fn is_opening(flags: TcpFlags) -> bool {
+pub(super) fn is_opening(flags: TcpFlags) -> bool {
     flags.contains(TcpFlags::SYN)
         && !flags.intersects(TcpFlags::ACK.with(TcpFlags::RST).with(TcpFlags::FIN))
 }

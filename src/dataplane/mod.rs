@@ -3,6 +3,7 @@
 //! A pure function of frame, time and snapshot, with the flow table as its state. Must never know
 //! control, devices, clocks or threads.
 
+mod ahead;
 mod answer;
 mod back;
 mod classify;

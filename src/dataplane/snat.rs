@@ -141,6 +141,37 @@ impl SnatPool {
         }
     }
 
+    /// The block of this pair and shard, as flows know it; none when the pair is not known.
+    pub(super) fn place_of(&self, key: &PairKey, shard: Shard) -> Option<u32> {
+        Some(self.pairs.find(key)? << 8 | u32::from(shard.0))
+    }
+
+    /// First stage of a look at a block: the line where its chain begins.
+    #[inline]
+    pub(super) fn prefetch_chain(&self, block: u32) {
+        arch::prefetch(&self.heads[self.chain_of(block)]);
+    }
+
+    /// Second stage: the line of the first block of its chain.
+    #[inline]
+    pub(super) fn prefetch_block(&self, block: u32) {
+        if let Some(first) = self.blocks.get(self.heads[self.chain_of(block)] as usize) {
+            arch::prefetch(first);
+        }
+    }
+
+    /// Third stage: the return key that the next flow of a block will have, if that is easily told.
+    pub(super) fn peek(&self, place: u32, ports: &RangeInclusive<u16>) -> Option<FlowKey> {
+        let highs = highs_of(ports, Shard(place as u8))?;
+        let seed = seed_of(&self.hash, self.pairs.get(place >> 8)?.hash, place as u8);
+        let block = self.find(place).and_then(|number| self.blocks.get(number as usize));
+        let high = match block {
+            Some(block) => block.peek(&self.shelf, seed, highs)?,
+            None => SnatBlock::new(place).peek(&self.shelf, seed, highs)?,
+        };
+        Some(self.key(place)?.return_key(high))
+    }
+
     /// Gives back the port that a flow has, with its user; the flow stays.
     pub(super) fn release(&mut self, block: u32, high: u8, user: u16, now_ms: u32) {
         let block = self.find(block).and_then(|number| self.blocks.get_mut(number as usize));
