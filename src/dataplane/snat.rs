@@ -68,7 +68,8 @@ pub(super) struct SnatPool {
     /// Room for all is set aside; memory is touched as blocks are made.
     blocks: Vec<SnatBlock>,
     max_blocks: usize,
-    /// First block of each chain of those with like hashes. A power of two long.
+    /// First block of each chain of those with like hashes. A power of two long, and twice as long
+    /// as it has to be: a second block in a chain is a line of memory more to wait for.
     heads: Box<[u32]>,
     /// Where the next search for an idle block begins.
     hand: usize,
@@ -83,7 +84,7 @@ impl SnatPool {
             pairs: SnatPairs::new(max_blocks, hash),
             blocks: arch::room_in_large_pages(max_blocks),
             max_blocks,
-            heads: vec![NONE; max_blocks.next_power_of_two()].into_boxed_slice(),
+            heads: vec![NONE; (max_blocks * 2).next_power_of_two()].into_boxed_slice(),
             hand: 0,
             shelf: Shelf {
                 notes: Notes::new(max_blocks),
