@@ -70,8 +70,8 @@ struct Bench {
     direction: Direction,
 }
 
-/// Everything that is measured, or those rows whose mode is `only`.
-pub fn run(effort: &Effort, only: Option<&str>) -> Vec<Row> {
+/// Everything that is measured, or those rows whose mode and direction have all of these names.
+pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
     let by = |tunnel| Mode::Tunnel(tunnel, Dscp::Copied);
     let modes = [
         ("l2dsr", Mode::L2dsr),
@@ -87,7 +87,8 @@ pub fn run(effort: &Effort, only: Option<&str>) -> Vec<Row> {
         for mode in modes {
             for direction in [Direction::Forward, Direction::Back, Direction::New] {
                 let has_way_back = mode.1.is_translated();
-                let is_asked = only.is_none_or(|only| only == mode.0);
+                let is_asked =
+                    only.iter().all(|name| [mode.0, direction.name()].contains(&&**name));
                 if !is_asked || (direction == Direction::Back && !has_way_back) {
                     continue;
                 }

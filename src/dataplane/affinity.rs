@@ -27,16 +27,18 @@ fn key_of(service: &Service, client: &FlowKey) -> FlowKey {
 }
 
 impl Engine {
-    /// The backend of a client's new flow.
+    /// The backend of a client's new flow; `chosen` is Maglev's, where it was asked already.
     #[inline]
-    pub(super) fn select<'a>(
+    pub(super) fn choose<'a>(
         &mut self,
         turn: &Turn<'a>,
         service: &Service,
         ip: &IpPacket,
+        chosen: BackendId,
     ) -> Option<&'a Backend> {
         if service.rules.affinity_ms == 0 {
-            return turn.snapshot.select(service, &ip.key);
+            let chosen = turn.snapshot.backend(chosen);
+            return chosen.or_else(|| turn.snapshot.select(service, &ip.key));
         }
         self.select_by_affinity(turn, service, ip)
     }

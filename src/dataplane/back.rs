@@ -62,11 +62,9 @@ impl Engine {
                 self.clamp_mss(turn, target, way.mtu_bytes, ip, frame);
             }
         }
-        let bytes = frame.bytes_mut();
-        rewrite::decrement_hop_limit(bytes, ip);
         let (vip, client) =
             ((key.destination, key.destination_port), (key.source, key.source_port));
-        rewrite::translate(bytes, ip, Some(vip), Some(client));
+        rewrite::route(frame.bytes_mut(), ip, vip, client);
         match send_by(way, turn.link, frame) {
             true => Verdict::Forward(way.port),
             false => Verdict::Drop(DropReason::NoHeadroom),

@@ -310,7 +310,12 @@ pub(super) fn is_no_sender(snapshot: &Snapshot, source: Address, destination: Ad
 
 /// As [`is_no_sender`], for a packet that would begin a flow. The machine may be a client of a VIP
 /// by an address that it shares with us, but not by a port of it that is ours.
+#[inline]
 pub(super) fn is_no_client(snapshot: &Snapshot, key: &FlowKey) -> bool {
+    if snapshot.address_role(key.source).is_none() {
+        // Nearly always. What is not ours has no port or service of ours either.
+        return !key.source.is_one_host() || key.source == key.destination;
+    }
     is_no_sender(snapshot, key.source, key.destination)
         || snapshot.find_snat(key.source, key.source_port).is_some()
         || snapshot.find_service(&key.reversed()).is_some()

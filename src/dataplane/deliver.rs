@@ -40,15 +40,12 @@ impl Engine {
         let block =
             delivery.binding.and_then(|(block, high)| Some((self.flows.pool.key(block)?, high)));
         if let Some((block, high)) = block {
-            let bytes = frame.bytes_mut();
-            rewrite::decrement_hop_limit(bytes, ip);
             let source = (block.snat, u16::from_be_bytes([high, block.shard]));
-            rewrite::translate(bytes, ip, Some(source), Some(destination));
-            rewrite::set_identification(bytes, ip);
+            rewrite::route(frame.bytes_mut(), ip, source, destination);
+            rewrite::set_identification(frame.bytes_mut(), ip);
         } else if target.mode == Mode::Dnat {
-            let bytes = frame.bytes_mut();
-            rewrite::decrement_hop_limit(bytes, ip);
-            rewrite::translate(bytes, ip, None, Some(destination));
+            let source = (ip.key.source, ip.key.source_port);
+            rewrite::route(frame.bytes_mut(), ip, source, destination);
         }
         self.leave_to_backend(turn, delivery, ip, frame)
     }

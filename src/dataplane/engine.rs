@@ -22,7 +22,6 @@ use super::upkeep::Sweep;
 use super::{
     Counters, FlowEvent, FragmentLimits, Ports, Shard, ShardMap, Station, Traffic, Verdict,
 };
-use crate::arch;
 use crate::forwarding::{BackendId, ServiceIndex, Snapshot};
 use crate::wire::{FrameView, Headers, Link, PortId, parse_quote, parse_tunnel_quote};
 
@@ -70,10 +69,6 @@ impl std::fmt::Debug for EngineConfig {
             .finish_non_exhaustive()
     }
 }
-
-/// With no more backends, and pairs of backend and SNAT address, than this, what packets need of them
-/// is in the cache (64 bytes each) and is not fetched ahead.
-const FEW: usize = 2048;
 
 /// What the caller has to do with the frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,6 +142,8 @@ pub struct Prepared {
     pub(super) hash: u64,
     /// Where its flow probably is.
     pub(super) guess: FlowPlace,
+    /// Where it has no flow: the backend that Maglev gives it, if that is known already.
+    pub(super) choice: BackendId,
     /// Of a client's packet: what it is for.
     pub(super) service: ServiceIndex,
     /// May it go the plain way? Says the same as `class`, in one byte.
@@ -163,6 +160,7 @@ impl Prepared {
         headers: Headers::NONE,
         hash: 0,
         guess: FlowPlace::NONE,
+        choice: BackendId::NONE,
         service: ServiceIndex(0),
         way: PlainWay::None,
         class: Class::Settled(Verdict::NotOurs),
@@ -188,6 +186,8 @@ impl Prepared {
 pub(super) struct Looked {
     pub(super) hash: u64,
     pub(super) guess: Option<FlowPlace>,
+    /// Of a new one: see [`Prepared::choice`].
+    pub(super) choice: BackendId,
 }
 
 /// What is the same for all steps of one frame.
@@ -268,7 +268,8 @@ impl Engine {
         prepared: &mut Prepared,
     ) {
         let ingress = arrival.port();
-        (prepared.arrival, prepared.guess, prepared.owner) = (arrival, FlowPlace::NONE, None);
+        (prepared.guess, prepared.choice) = (FlowPlace::NONE, BackendId::NONE);
+        (prepared.arrival, prepared.owner) = (arrival, None);
         if self.prepare_plain(snapshot, ingress, frame, prepared).is_none() {
             self.prepare_thoroughly(snapshot, ingress, frame, prepared);
         }
@@ -343,41 +344,6 @@ impl Engine {
         }
     }
 
-    /// Fetches what the frames of a batch will need, so that they wait for memory together and not
-    /// one after the other. Optional; changes nothing but the time [`Engine::finish`] takes.
-    ///
-    /// In stages, each with its lines for the whole batch: a flow's place in the slab stands in its
-    /// index line, its backend and SNAT block in the slab.
-    #[inline]
-    pub fn look_ahead(&self, snapshot: &Snapshot, batch: &mut [Prepared]) {
-        for prepared in batch.iter_mut() {
-            if prepared.way != PlainWay::None {
-                prepared.guess = self.flows.table.prefetch_flow(prepared.hash);
-            }
-        }
-        let are_few = snapshot.target_count() <= FEW && self.flows.pool.pair_count() <= FEW;
-        if !are_few {
-            self.look_further_ahead(snapshot, batch);
-        }
-    }
-
-    /// Where there are too many backends for the cache to hold.
-    #[inline(never)]
-    fn look_further_ahead(&self, snapshot: &Snapshot, batch: &[Prepared]) {
-        for prepared in batch.iter() {
-            let Some(flow) = self.flows.table.get(prepared.guess) else { continue };
-            if let Some(target) = snapshot.target_line(BackendId(flow.backend)) {
-                arch::prefetch(target);
-            }
-            if let Some(traffic) = self.flows.traffic.get(flow.backend as usize) {
-                arch::prefetch(traffic);
-            }
-            if let Some((block, _)) = flow.binding() {
-                self.flows.pool.prefetch(block);
-            }
-        }
-    }
-
     /// Does the rest for a prepared frame. Between the two, neither the frame nor the snapshot may
     /// change.
     #[inline(always)]
@@ -434,7 +400,11 @@ impl Engine {
         match prepared.class {
             Class::Settled(verdict) => verdict,
             Class::Forward(service) => {
-                let looked = Looked { hash: prepared.hash, guess: Some(prepared.guess) };
+                let looked = Looked {
+                    hash: prepared.hash,
+                    guess: Some(prepared.guess),
+                    choice: prepared.choice,
+                };
                 self.forward(turn, service, ip, looked, frame)
             }
             Class::Back => self.back(turn, ip, prepared.hash, frame),

@@ -95,9 +95,10 @@ impl FlowIndex {
         let mut at = home;
         for distance in 0..self.buckets.len() {
             let bucket = &mut self.buckets[at];
-            if let Some(free) = bucket.places.iter().position(|&place| place == EMPTY) {
-                bucket.places[free] = number;
-                bucket.tags[free] = tag_of(hash);
+            let free = bucket.marked(0);
+            if free != 0 {
+                let free = (free.trailing_zeros() / 2) as usize % WIDTH;
+                (bucket.places[free], bucket.tags[free]) = (number, tag_of(hash));
                 self.passed(home, distance, |overflow| overflow + 1);
                 return true;
             }

@@ -153,8 +153,10 @@ impl Flows {
     }
 
     /// Adds a flow whose SNAT port, if it has one, is already taken; none when there is no room.
-    pub(super) fn open(&mut self, flow: Flow) -> Option<FlowPlace> {
-        let place = self.table.insert(flow, self.hashes_of(&flow))?;
+    #[inline]
+    pub(super) fn open(&mut self, flow: Flow, hashes: KeyHashes) -> Option<FlowPlace> {
+        debug_assert_eq!(hashes, self.hashes_of(&flow));
+        let place = self.table.insert(flow, hashes)?;
         self.count_live(&flow, |live| live.saturating_add(1));
         self.counters.events.flows_created += 1;
         self.tell(FlowEventKind::Created, &flow);
@@ -265,9 +267,9 @@ impl Flows {
     }
 
     /// Ends the closed flow that still passes late packets on by a port, since a new flow is given
-    /// that port.
-    pub(super) fn end_late(&mut self, return_key: &FlowKey, now_ms: u32) {
-        let hash = self.hash.of(return_key);
+    /// that port. `hash` is the return key's.
+    #[inline]
+    pub(super) fn end_late(&mut self, hash: u64, return_key: &FlowKey, now_ms: u32) {
         let Some(place) = self.place_of_return(hash, return_key) else { return };
         if let Some(flow) = self.table.get_mut(place) {
             debug_assert!(flow.has(PORT_RELEASED), "a port was given away twice: {return_key}");

@@ -6,7 +6,7 @@ use super::engine::{Arrival, Looked, Outcome, Prepared, Ticks, Turn};
 use super::fragment_table::DatagramKey;
 use super::fragments::{Admission, Came};
 use super::{DropReason, Engine, Ports, Shard, Verdict};
-use crate::forwarding::Snapshot;
+use crate::forwarding::{BackendId, Snapshot};
 use crate::wire::{Content, FrameView};
 
 impl Engine {
@@ -107,7 +107,7 @@ impl Engine {
         let verdict = match known.class {
             Class::Settled(verdict) => verdict,
             Class::Forward(service) => {
-                let looked = Looked { hash: known.hash, guess: None };
+                let looked = Looked { hash: known.hash, guess: None, choice: BackendId::NONE };
                 self.forward(&turn, service, ip, looked, frame)
             }
             Class::Back => self.back(&turn, ip, known.hash, frame),

@@ -1,5 +1,6 @@
 //! From a client to a backend: find the flow or begin one, and send the packet on.
 
+use super::ahead::first_snat;
 use super::classify::is_no_client;
 use super::deliver::Delivery;
 use super::egress::Stuck;
@@ -7,9 +8,9 @@ use super::engine::{Looked, Turn};
 use super::entry::Flow;
 use super::entry_flags::{BOTH_WAYS, SEEN_BACKEND};
 use super::flow_state::first_step;
-use super::flow_table::FlowPlace;
+use super::flow_table::{FlowPlace, KeyHashes};
 use super::flows::{End, Passing};
-use super::snat::{NoPort, PortWish, user_of};
+use super::snat::{GivenPort, NoPort, PortWish, user_of};
 use super::snat_block::Rest;
 use super::{DropReason, Engine, FlowState, Side, Verdict};
 use crate::forwarding::{
@@ -58,7 +59,7 @@ impl Engine {
         };
         let sent = match self.known_flow(turn, service, ip, looked) {
             Ok(Some(place)) => self.forward_known(turn, place, ip, looked.hash, frame),
-            Ok(None) => self.forward_new(turn, service, ip, looked.hash, frame),
+            Ok(None) => self.forward_new(turn, service, ip, looked, frame),
             Err(refusal) => Err(refusal),
         };
         match sent {
@@ -79,7 +80,7 @@ impl Engine {
         looked: Looked,
     ) -> Result<Option<FlowPlace>, Refusal> {
         let now_ms = turn.now_ms();
-        let Looked { hash, guess } = looked;
+        let Looked { hash, guess, .. } = looked;
         let found = self.flows.find_forward(hash, &ip.key, guess, now_ms, &service.timeouts);
         let Some(place) = found else { return Ok(None) };
         let Some(flow) = self.flows.table.get(place) else { return Ok(None) };
@@ -135,9 +136,10 @@ impl Engine {
         turn: &Turn<'_>,
         service: &Service,
         ip: &IpPacket,
-        hash: u64,
+        looked: Looked,
         frame: &mut FrameView<'_>,
     ) -> Result<Verdict, Refusal> {
+        let hash = looked.hash;
         if is_no_client(turn.snapshot, &ip.key) {
             return Err(DropReason::BadAddress.into());
         }
@@ -159,7 +161,8 @@ impl Engine {
         if nat {
             check_begins(ip.tcp())?;
         }
-        let backend = self.select(turn, service, ip).ok_or(match service.no_backend {
+        let chosen = self.choose(turn, service, ip, looked.choice);
+        let backend = chosen.ok_or(match service.no_backend {
             NoBackendPolicy::Reset => Refusal::Tell,
             NoBackendPolicy::Drop => DropReason::NoBackend.into(),
         })?;
@@ -175,10 +178,11 @@ impl Engine {
         } else if self.flows.table.is_full() {
             return Err(DropReason::FlowTableFull.into());
         } else {
-            if nat {
-                self.bind(turn, backend, hash, &ip.key, &mut flow)?;
-            }
-            self.flows.open(flow);
+            let back = match nat {
+                true => Some(self.bind(turn, backend, hash, &ip.key, &mut flow)?),
+                false => None,
+            };
+            self.flows.open(flow, KeyHashes { forward: hash, back });
         }
         self.flows.count_packet(flow.backend, Side::Client, frame.len());
         let binding = flow.binding();
@@ -195,7 +199,7 @@ impl Engine {
 
     /// Gives a new flow its SNAT address and port. An address is begun with by the flow's hash. Only
     /// when no address has a port that has rested, one that has not is taken: the one this client
-    /// had last, else any.
+    /// had last, else any. The answer is the hash of its return key.
     fn bind(
         &mut self,
         turn: &Turn<'_>,
@@ -203,16 +207,15 @@ impl Engine {
         hash: u64,
         key: &FlowKey,
         flow: &mut Flow,
-    ) -> Result<(), DropReason> {
-        let usable = backend.snat.len();
-        if usable == 0 {
-            return Err(DropReason::NoSnatAddress);
-        }
-        let first = (hash >> 40) as usize % usable;
+    ) -> Result<u64, DropReason> {
+        let first = first_snat(hash, backend).ok_or(DropReason::NoSnatAddress)?;
+        let shard = self.shards.shard_of(key, hash);
+        let (before, after) = backend.snat.split_at(first);
         let mut without = DropReason::SnatPortsExhausted;
-        for rest in [Rest::Over, Rest::OfUser, Rest::Any] {
-            let in_turn = backend.snat.iter().cycle().skip(first).take(usable);
-            for snat in in_turn.filter_map(|&place| turn.snapshot.snat.get(usize::from(place))) {
+        let mut rest = Rest::Over;
+        loop {
+            for place in after.iter().chain(before) {
+                let Some(snat) = turn.snapshot.snat.get(usize::from(*place)) else { continue };
                 let towards = FlowKey {
                     source: backend.socket.ip().into(),
                     destination: Address::from(snat.address),
@@ -220,30 +223,42 @@ impl Engine {
                     destination_port: 0,
                     protocol: key.protocol,
                 };
-                let shard = self.shards.shard_of(key, hash);
-                let user = user_of(hash);
-                let wish = PortWish { towards, shard, ports: &snat.ports, user, rest };
-                let given = match self.flows.pool.acquire(&wish, turn.now_ms()) {
-                    Ok(given) => given,
-                    Err(NoPort::Ports) => continue,
-                    Err(NoPort::Blocks) => {
-                        without = DropReason::SnatBlocksExhausted;
-                        continue;
-                    }
-                };
-                flow.bind(given.block, given.high);
-                let events = &mut self.flows.counters.events;
-                match rest {
-                    Rest::OfUser => events.snat_ports_of_same_client += 1,
-                    _ => events.snat_hold_down_shortened += u64::from(!given.rested),
+                let wish =
+                    PortWish { towards, shard, ports: &snat.ports, user: user_of(hash), rest };
+                match self.flows.pool.acquire(&wish, turn.now_ms()) {
+                    Ok(given) => return Ok(self.bind_to(turn, &towards, given, rest, flow)),
+                    Err(NoPort::Ports) => {}
+                    Err(NoPort::Blocks) => without = DropReason::SnatBlocksExhausted,
                 }
-                if let Some(return_key) = self.flows.return_key(flow) {
-                    self.flows.end_late(&return_key, turn.now_ms());
-                }
-                return Ok(());
             }
+            rest = match rest {
+                Rest::Over => Rest::OfUser,
+                Rest::OfUser => Rest::Any,
+                Rest::Any => return Err(without),
+            };
         }
-        Err(without)
+    }
+
+    /// The port that was found is the flow's; the hash of its return key is the answer.
+    fn bind_to(
+        &mut self,
+        turn: &Turn<'_>,
+        towards: &FlowKey,
+        given: GivenPort,
+        rest: Rest,
+        flow: &mut Flow,
+    ) -> u64 {
+        flow.bind(given.block, given.high);
+        let events = &mut self.flows.counters.events;
+        match rest {
+            Rest::OfUser => events.snat_ports_of_same_client += 1,
+            _ => events.snat_hold_down_shortened += u64::from(!given.rested),
+        }
+        let port = u16::from_be_bytes([given.high, given.block as u8]);
+        let return_key = FlowKey { destination_port: port, ..*towards };
+        let back = self.flows.hash.of(&return_key);
+        self.flows.end_late(back, &return_key, turn.now_ms());
+        back
     }
 }
 
@@ -262,7 +277,7 @@ fn may_begin_anew(turn: &Turn<'_>, flow: &Flow) -> bool {
 }
 
 /// A SYN and nothing that contradicts it.
-fn is_opening(flags: TcpFlags) -> bool {
+pub(super) fn is_opening(flags: TcpFlags) -> bool {
     flags.contains(TcpFlags::SYN)
         && !flags.intersects(TcpFlags::ACK.with(TcpFlags::RST).with(TcpFlags::FIN))
 }

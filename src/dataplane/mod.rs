@@ -4,6 +4,7 @@
 //! control, devices, clocks or threads.
 
 mod affinity;
+mod ahead;
 mod answer;
 mod back;
 mod classify;

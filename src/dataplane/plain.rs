@@ -162,7 +162,7 @@ impl Engine {
         }
         let bytes = frame.bytes_mut();
         if let Some((source, destination)) = ends {
-            rewrite::route(bytes, ip, source, destination);
+            rewrite::route_whole(bytes, ip, source, destination);
         }
         rewrite::replace_link(bytes, &way.macs, way.tags);
         Some(way.port)
@@ -205,7 +205,7 @@ impl Engine {
         let (vip, client) =
             ((key.destination, key.destination_port), (key.source, key.source_port));
         let bytes = frame.bytes_mut();
-        rewrite::route(bytes, ip, vip, client);
+        rewrite::route_whole(bytes, ip, vip, client);
         rewrite::replace_link(bytes, &way.macs, way.tags);
         Some(way.port)
     }

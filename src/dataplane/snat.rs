@@ -68,7 +68,8 @@ pub(super) struct SnatPool {
     /// Room for all is set aside; memory is touched as blocks are made.
     blocks: Vec<SnatBlock>,
     max_blocks: usize,
-    /// First block of each chain of those with like hashes. A power of two long.
+    /// First block of each chain of those with like hashes. A power of two long, and twice as long
+    /// as it has to be: a second block in a chain is a line of memory more to wait for.
     heads: Box<[u32]>,
     /// Where the next search for an idle block begins.
     hand: usize,
@@ -83,7 +84,7 @@ impl SnatPool {
             pairs: SnatPairs::new(max_blocks, hash),
             blocks: arch::room_in_large_pages(max_blocks),
             max_blocks,
-            heads: vec![NONE; max_blocks.next_power_of_two()].into_boxed_slice(),
+            heads: vec![NONE; (max_blocks * 2).next_power_of_two()].into_boxed_slice(),
             hand: 0,
             shelf: Shelf {
                 notes: Notes::new(max_blocks),
@@ -139,6 +140,37 @@ impl SnatPool {
         if let Some(pair) = self.pairs.get(block >> 8) {
             arch::prefetch(pair);
         }
+    }
+
+    /// The block of this pair and shard, as flows know it; none when the pair is not known.
+    pub(super) fn place_of(&self, key: &PairKey, shard: Shard) -> Option<u32> {
+        Some(self.pairs.find(key)? << 8 | u32::from(shard.0))
+    }
+
+    /// First stage of a look at a block: the line where its chain begins.
+    #[inline]
+    pub(super) fn prefetch_chain(&self, block: u32) {
+        arch::prefetch(&self.heads[self.chain_of(block)]);
+    }
+
+    /// Second stage: the line of the first block of its chain.
+    #[inline]
+    pub(super) fn prefetch_block(&self, block: u32) {
+        if let Some(first) = self.blocks.get(self.heads[self.chain_of(block)] as usize) {
+            arch::prefetch(first);
+        }
+    }
+
+    /// Third stage: the return key that the next flow of a block will have, if that is easily told.
+    pub(super) fn peek(&self, place: u32, ports: &RangeInclusive<u16>) -> Option<FlowKey> {
+        let highs = highs_of(ports, Shard(place as u8))?;
+        let seed = seed_of(&self.hash, self.pairs.get(place >> 8)?.hash, place as u8);
+        let block = self.find(place).and_then(|number| self.blocks.get(number as usize));
+        let high = match block {
+            Some(block) => block.peek(&self.shelf, seed, highs)?,
+            None => SnatBlock::new(place).peek(&self.shelf, seed, highs)?,
+        };
+        Some(self.key(place)?.return_key(high))
     }
 
     /// Gives back the port that a flow has, with its user; the flow stays.

@@ -141,6 +141,14 @@ impl SnatBlock {
         Some(acquired)
     }
 
+    /// The port that [`SnatBlock::acquire`] will probably give next.
+    pub(super) fn peek(&self, shelf: &Shelf, seed: u32, highs: Highs) -> Option<u8> {
+        let dealt = if self.highs == highs { self.dealt } else { 0 };
+        let mut rest =
+            (u8::try_from(dealt).ok()?..=u8::MAX).map(|place| shelf.order.at(seed, place));
+        rest.find(|&high| deals_in(highs, high))
+    }
+
     /// The next port that was never used.
     #[inline]
     fn deal(&mut self, shelf: &mut Shelf, seed: u32) -> Option<u8> {

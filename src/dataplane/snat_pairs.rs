@@ -74,14 +74,15 @@ pub(super) struct SnatPairs {
 }
 
 impl SnatPairs {
-    /// Room for so many; chains are short as long as a pair has some blocks.
+    /// Room for so many. Chains are short as long as pairs have a dozen blocks or more, as they have
+    /// with up to 16 workers; and where they begin is in the cache.
     pub(super) fn new(most: usize, hash: FlowHash) -> SnatPairs {
         let most = most.min(MOST_PAIRS);
         SnatPairs {
             pairs: arch::room_in_large_pages(most),
             most,
             free: NONE,
-            heads: vec![NONE; (most / 4).next_power_of_two()].into_boxed_slice(),
+            heads: vec![NONE; (most / 16).next_power_of_two()].into_boxed_slice(),
             hash,
         }
     }

@@ -7,6 +7,9 @@
 pub struct BackendId(pub u32);
 
 impl BackendId {
+    /// No backend's.
+    pub const NONE: BackendId = BackendId(u32::MAX);
+
     /// Place in the snapshot's backend array and in the workers' live-flow counts.
     pub fn index(self) -> usize {
         self.0 as usize

@@ -1,6 +1,5 @@
 //! The immutable state workers forward by: made by `compile`, swapped in between batches.
 
-use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -322,19 +321,27 @@ impl Snapshot {
         })
     }
 
+    /// Of addresses, ports and protocol as they stand in a packet, one after the other.
+    #[inline]
     fn flow_hash(&self, key: &FlowKey) -> u64 {
-        let mut hasher = SipHasher13::new_with_key(&self.cluster_key.0);
+        let hasher = SipHasher13::new_with_key(&self.cluster_key.0);
+        let mut rest = [0; 5];
+        rest[..2].copy_from_slice(&key.source_port.to_be_bytes());
+        rest[2..4].copy_from_slice(&key.destination_port.to_be_bytes());
+        rest[4] = key.protocol_number();
+        // In one piece: piece by piece costs three times as much.
         if key.source.is_v4() {
-            hasher.write(&key.source.low_bits().to_be_bytes());
-            hasher.write(&key.destination.low_bits().to_be_bytes());
-        } else {
-            hasher.write(&key.source.octets());
-            hasher.write(&key.destination.octets());
+            let mut bytes = [0; 13];
+            bytes[..4].copy_from_slice(&key.source.low_bits().to_be_bytes());
+            bytes[4..8].copy_from_slice(&key.destination.low_bits().to_be_bytes());
+            bytes[8..].copy_from_slice(&rest);
+            return hasher.hash(&bytes);
         }
-        hasher.write(&key.source_port.to_be_bytes());
-        hasher.write(&key.destination_port.to_be_bytes());
-        hasher.write(&[key.protocol_number()]);
-        hasher.finish()
+        let mut bytes = [0; 37];
+        bytes[..16].copy_from_slice(&key.source.octets());
+        bytes[16..32].copy_from_slice(&key.destination.octets());
+        bytes[32..].copy_from_slice(&rest);
+        hasher.hash(&bytes)
     }
 
     /// The DNAT service whose backend has sent a packet with this key to a client; none of a packet

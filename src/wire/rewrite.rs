@@ -106,10 +106,20 @@ pub fn translate(
     new
 }
 
-/// [`decrement_hop_limit`] and [`translate`] in one go, for a packet that has ports and a hop limit
-/// that is not zero.
-#[inline(always)]
+/// [`decrement_hop_limit`] and [`translate`], for a packet whose hop limit is not zero.
+#[inline]
 pub fn route(frame: &mut [u8], packet: &IpPacket, source: Endpoint, destination: Endpoint) {
+    if packet.is_transport() {
+        route_whole(frame, packet, source, destination);
+    } else {
+        decrement_hop_limit(frame, packet);
+        translate(frame, packet, Some(source), Some(destination));
+    }
+}
+
+/// As [`route`], in one go, for a whole TCP segment or UDP datagram.
+#[inline(always)]
+pub fn route_whole(frame: &mut [u8], packet: &IpPacket, source: Endpoint, destination: Endpoint) {
     let old = &packet.key;
     let addresses =
         Change::NONE.address(old.source, source.0).address(old.destination, destination.0);

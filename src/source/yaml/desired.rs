@@ -139,7 +139,7 @@ fn ports(scalar: Scalar<'_>) -> Result<RangeInclusive<u16>, Wrong> {
     if scalar.text == "all" {
         return Ok(1..=u16::MAX);
     }
-    if scalar.text.contains('-') {
+    if scalar.text.trim_start_matches('-').contains('-') {
         return range(scalar);
     }
     number(PORT)(scalar).map(|port: u16| port..=port)

@@ -294,7 +294,7 @@ fn in_one_go_is_one_after_the_other() {
             };
             decrement_hop_limit(&mut wanted, &ip);
             translate(&mut wanted, &ip, Some(ends[0]), Some(ends[1]));
-            route(&mut frame, &ip, ends[0], ends[1]);
+            route_whole(&mut frame, &ip, ends[0], ends[1]);
             assert_eq!(frame, wanted, "{sample}, {hop_limit}");
         }
     }
