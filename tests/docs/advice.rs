@@ -155,8 +155,16 @@ pub fn event(name: &str) -> &'static str {
              are of removed services."
         }
         "forwarded_stateless" => {
-            "The flow table is full: as `flow_table_full`. Such flows move when backends change."
+            "The flow table is full, as `flow_table_full`, or new flows come faster than \
+             `limits.new_flows_per_second`: a flood. Such flows move when backends change."
         }
+        "affinities_created" => NOTHING,
+        "moved_for_room" => {
+            "Frames that were handed over, or got too little room in front. It costs a copy of each; \
+             many on one worker: a chunk of memory is too small, or the XDP program is an older one."
+        }
+        "path_mtu_lowered" => "Normal where the way to a backend is narrower than the port's MTU.",
+        "mss_clamped" => "Nothing: it saves the connection a round of path MTU discovery.",
         "snat_hold_down_shortened" => {
             "Ports towards a backend are few: as `snat_ports_exhausted`. Until then a backend in \
              TIME_WAIT may delay a connection by a second."
@@ -181,7 +189,7 @@ pub fn event(name: &str) -> &'static str {
 
 pub fn steer(name: &str) -> &'static str {
     match name {
-        "steered" | "steered_arp" | "steered_icmp_error" | "passed" => NOTHING,
+        "steered" | "steered_arp" | "steered_icmp_error" | "steered_return" | "passed" => NOTHING,
         "steer_no_worker" => {
             "Dropped, or passed up with `on_worker_gone: kernel`. Normal between a crash and the \
              next start; else start Guideway."
