@@ -4,7 +4,8 @@
  * kernel as if this program were not there.
  *
  * An AF_XDP socket cannot give a frame back to the kernel, so every decision that a frame is ours
- * is made here, and is made by what stands in the first bytes alone: this program keeps no state.
+ * is made here, and is made by what stands in the first bytes alone. This program keeps no state but
+ * which datagrams of DNAT backends are in fragments: the later ones have no ports (steer_back.h).
  * It needs no header beyond those of the kernel.
  */
 #include <linux/bpf.h>
@@ -17,6 +18,8 @@
 #include "steer.h"
 
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) =
+	(void *)BPF_FUNC_map_update_elem;
 static long (*bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)BPF_FUNC_xdp_adjust_head;
 
 struct {
@@ -64,6 +67,13 @@ struct {
 	map_type(key, struct steer_ip);
 	map_type(value, __u8);
 } steer_own SEC(".maps");
+
+struct {
+	map_number(type, BPF_MAP_TYPE_LRU_HASH);
+	map_number(max_entries, STEER_FRAGMENTS);
+	map_type(key, struct steer_datagram);
+	map_type(value, __u8);
+} steer_fragments SEC(".maps");
 
 struct {
 	map_number(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -277,6 +287,7 @@ static always_inline int steer_shared_ipv4(struct xdp_md *ctx, const struct stee
 }
 
 /* What `walk` tells: where the upper layer is, from the frame's first byte, its protocol, and: */
+/* Of what is not the first fragment, the offset is that of the fragment header. */
 #define WALKED_OFFSET 0x7fff
 #define WALKED_PROTOCOL(walked) ((__u8)((walked) >> 16))
 #define WALKED_FRAGMENT 0x1000000	/* a fragment, first or later */
@@ -315,7 +326,7 @@ __attribute__((noinline)) __u32 walk(struct xdp_md *ctx, __u32 offset)
 			if (header->offset & net16(0xfff9))
 				flags |= WALKED_FRAGMENT;
 			if (header->offset & net16(0xfff8))
-				return flags | WALKED_LATER;
+				return flags | WALKED_LATER | (offset & WALKED_OFFSET);
 			offset += sizeof(*header);
 		} else {
 			offset += (header->len + 1) * 8;

@@ -15,6 +15,7 @@
 #define STEER_RANGES 8		/* port ranges of one shared address */
 #define STEER_TAGS 2		/* VLAN tags that are looked behind */
 #define STEER_BACKENDS 262144	/* entries of the map of DNAT backends' sockets */
+#define STEER_FRAGMENTS 16384	/* datagrams of DNAT backends whose later fragments are ours */
 #define STEER_OWN 4096		/* entries of the map of the machine's own addresses */
 #define STEER_SOURCES 2		/* networks of tunnels' outer sources */
 #define STEER_TAG 8		/* bytes that say how much room is in front of a frame */
@@ -73,6 +74,14 @@ struct steer_address {
 	__u16 room;		/* bytes of room its frames are given in front, 0 or at least STEER_TAG */
 	__u16 reserved;
 	struct steer_range range[STEER_RANGES];
+};
+
+/* A datagram in fragments (RFC 791 section 3.2, RFC 8200 section 4.5). */
+struct steer_datagram {
+	struct steer_ip source;
+	struct steer_ip destination;
+	__be32 identification;
+	__u32 protocol;		/* of IPv4; of IPv6 0, since later fragments need not say it */
 };
 
 struct steer_port {

@@ -59,6 +59,22 @@ static always_inline int is_own(const struct steer_ip *address)
 	return bpf_map_lookup_elem(&steer_own, address) != 0;
 }
 
+/*
+ * A first fragment that is ours makes the later ones ours, too, where they come behind it. Those that
+ * overtake it, or whose datagram was forgotten, go to the kernel.
+ */
+static always_inline void remember(const struct steer_datagram *datagram)
+{
+	__u8 one = 1;
+
+	bpf_map_update_elem(&steer_fragments, datagram, &one, BPF_ANY);
+}
+
+static always_inline int is_remembered(const struct steer_datagram *datagram)
+{
+	return bpf_map_lookup_elem(&steer_fragments, datagram) != 0;
+}
+
 static always_inline int steer_back_error_ipv4(struct xdp_md *ctx,
 					       const struct steer_config *config,
 					       struct iphdr *ip, void *body, void *end)
@@ -95,27 +111,35 @@ static always_inline int steer_back_error_ipv4(struct xdp_md *ctx,
 static always_inline int steer_back_ipv4(struct xdp_md *ctx, const struct steer_config *config,
 					 struct iphdr *ip, void *end)
 {
-	struct steer_ip source, receiver;
+	struct steer_datagram datagram = { .identification = ip->id, .protocol = ip->protocol };
+	struct steer_ip source = mapped(ip->saddr), receiver = mapped(ip->daddr);
 	struct ports *ports;
 	__u32 len;
 
 	if (!config->dnat && !config->sources)
 		return pass(STEER_PASSED);
+	datagram.source = source;
+	datagram.destination = receiver;
+	if (ip->frag_off & net16(0x1fff)) {
+		if (config->dnat && is_remembered(&datagram))
+			return take(ctx, config, STEER_STEERED_RETURN);
+		return pass(STEER_PASSED);
+	}
 	len = ip->ihl * 4;
 	ports = (void *)ip + len;
-	if (len < sizeof(*ip) || ip->frag_off & net16(0x1fff) || (void *)(ports + 1) > end)
+	if (len < sizeof(*ip) || (void *)(ports + 1) > end)
 		return pass(STEER_PASSED);
 	/* The rest of a fragmented error would miss its beginning here. */
 	if (ip->protocol == IPPROTO_ICMP && !(ip->frag_off & net16(0x2000)))
 		return steer_back_error_ipv4(ctx, config, ip, ports, end);
 	if (!config->dnat)
 		return pass(STEER_PASSED);
-	source = mapped(ip->saddr);
-	receiver = mapped(ip->daddr);
-	if (is_backend(&source, ip->protocol, ports->source) && !is_own(&receiver) &&
-	    !is_no_host(ip->daddr))
-		return take(ctx, config, STEER_STEERED_RETURN);
-	return pass(STEER_PASSED);
+	if (!is_backend(&source, ip->protocol, ports->source) || is_own(&receiver) ||
+	    is_no_host(ip->daddr))
+		return pass(STEER_PASSED);
+	if (ip->frag_off & net16(0x2000))
+		remember(&datagram);
+	return take(ctx, config, STEER_STEERED_RETURN);
 }
 
 static always_inline int steer_back_error_ipv6(struct xdp_md *ctx,
@@ -159,6 +183,8 @@ static always_inline int steer_back_ipv6(struct xdp_md *ctx, const struct steer_
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *ip = data + (at & (WALKED_OFFSET >> 1));
+	struct steer_datagram datagram = { .protocol = 0 };
+	struct extension *fragment;
 	struct steer_ip source, receiver;
 	struct ports *ports;
 	__u32 walked, offset;
@@ -167,10 +193,21 @@ static always_inline int steer_back_ipv6(struct xdp_md *ctx, const struct steer_
 		return pass(STEER_PASSED);
 	__builtin_memcpy(&source, &ip->saddr, sizeof(source));
 	__builtin_memcpy(&receiver, &ip->daddr, sizeof(receiver));
+	datagram.source = source;
+	datagram.destination = receiver;
 	walked = walk(ctx, at);
-	if (walked & (WALKED_LOST | WALKED_LATER))
+	if (walked & WALKED_LOST)
 		return pass(STEER_PASSED);
 	offset = walked & WALKED_OFFSET;
+	if (walked & WALKED_LATER) {
+		fragment = data + offset;
+		if (!config->dnat || (void *)(fragment + 1) > end)
+			return pass(STEER_PASSED);
+		datagram.identification = fragment->rest;
+		if (is_remembered(&datagram))
+			return take(ctx, config, STEER_STEERED_RETURN);
+		return pass(STEER_PASSED);
+	}
 	if (WALKED_PROTOCOL(walked) == IPPROTO_ICMPV6) {
 		if (walked & WALKED_FRAGMENT)
 			return pass(STEER_PASSED);
@@ -179,10 +216,18 @@ static always_inline int steer_back_ipv6(struct xdp_md *ctx, const struct steer_
 	ports = data + offset;
 	if (!config->dnat || (void *)(ports + 1) > end)
 		return pass(STEER_PASSED);
-	if (is_backend(&source, WALKED_PROTOCOL(walked), ports->source) && !is_own(&receiver) &&
-	    !is_no_host_ipv6(&receiver))
-		return take(ctx, config, STEER_STEERED_RETURN);
-	return pass(STEER_PASSED);
+	if (!is_backend(&source, WALKED_PROTOCOL(walked), ports->source) || is_own(&receiver) ||
+	    is_no_host_ipv6(&receiver))
+		return pass(STEER_PASSED);
+	if (walked & WALKED_FRAGMENT) {
+		/* Senders put the fragment header last (RFC 8200 section 4.1 for what may follow it). */
+		fragment = (void *)ports - sizeof(*fragment);
+		if ((void *)fragment >= data && (void *)(fragment + 1) <= end) {
+			datagram.identification = fragment->rest;
+			remember(&datagram);
+		}
+	}
+	return take(ctx, config, STEER_STEERED_RETURN);
 }
 
 #endif

@@ -135,14 +135,13 @@ fn classify_ip(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
 }
 
 /// On an address shared with the machine the XDP program leaves later fragments to the kernel, since
-/// nothing tells whose they are: there a first one alone is no use. So it is with what DNAT backends
-/// answer, which is sent to clients.
+/// nothing tells whose they are: there a first one alone is no use.
 #[cold]
 fn classify_fragment(snapshot: &Snapshot, ip: &IpPacket) -> Class {
     match snapshot.address_role(ip.destination()) {
         Some(AddressRole::Vip | AddressRole::Snat) => {}
         Some(AddressRole::Shared) => return dropped(DropReason::Fragment),
-        None if snapshot.find_dnat(&ip.key).is_some() => return dropped(DropReason::Fragment),
+        None if is_dnat_fragment(snapshot, ip) => {}
         None => return NOT_OURS,
     }
     if is_no_sender(snapshot, ip.source(), ip.destination()) {
@@ -153,6 +152,19 @@ fn classify_fragment(snapshot: &Snapshot, ip: &IpPacket) -> Class {
     match ip.key.source.is_v4() && !is_balanced {
         true => dropped(DropReason::Fragment),
         false => Class::Fragment,
+    }
+}
+
+/// Is it of a datagram that a DNAT backend sends to a client? A later one is, if the XDP program has
+/// taken it, and its first one says so.
+fn is_dnat_fragment(snapshot: &Snapshot, ip: &IpPacket) -> bool {
+    match ip.content {
+        Content::Fragment(part) if part.offset == 0 => snapshot.find_dnat(&ip.key).is_some(),
+        _ => {
+            snapshot.dnat().has_address(ip.key.source)
+                && ip.key.destination.is_one_host()
+                && !snapshot.is_own(ip.key.destination)
+        }
     }
 }
 

@@ -47,6 +47,12 @@ impl Engine {
         let shard = match prepared.class {
             Class::Forward(_) => self.shards.shard_of(key, prepared.hash),
             Class::Back => Shard::of_snat_port(key.destination_port),
+            Class::Return(service) => {
+                let Some(service) = snapshot.services.get(service.index()) else { return };
+                let sent = service.key_from(key.destination, key.destination_port);
+                prepared.hash = self.flows.hash.of(&sent);
+                self.shards.shard_of(&sent, prepared.hash)
+            }
             _ => return,
         };
         let owner = self.shards.owner(shard);
@@ -111,6 +117,7 @@ impl Engine {
                 self.forward(&turn, service, ip, looked, frame)
             }
             Class::Back => self.back(&turn, ip, known.hash, frame),
+            Class::Return(_) => self.back_dnat(&turn, ip, frame),
             _ => Verdict::Drop(DropReason::Fragment),
         };
         self.settle(verdict)

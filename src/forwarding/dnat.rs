@@ -29,6 +29,8 @@ impl Socket {
 pub struct DnatTable {
     /// A power of two long, or empty when there is no DNAT.
     places: Vec<(Socket, u32)>,
+    /// Addresses of backends, sorted.
+    addresses: Vec<Address>,
 }
 
 impl DnatTable {
@@ -49,6 +51,9 @@ impl DnatTable {
         if sockets.is_empty() {
             return DnatTable::default();
         }
+        let mut addresses: Vec<Address> = sockets.iter().map(|(at, ..)| at.address).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
         let len = (sockets.len() * 2).next_power_of_two();
         let nothing = Socket { address: Address::UNSPECIFIED, rest: 0 };
         let mut places = vec![(nothing, EMPTY); len];
@@ -59,13 +64,18 @@ impl DnatTable {
             }
             places[place] = (socket, service);
         }
-        DnatTable { places }
+        DnatTable { places, addresses }
     }
 
     /// Is there no DNAT?
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// Has some backend this address? Of later fragments nothing more can be asked.
+    pub fn has_address(&self, address: Address) -> bool {
+        self.addresses.binary_search(&address).is_ok()
     }
 
     /// The service whose backend has sent a packet with this key.

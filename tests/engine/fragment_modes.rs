@@ -1,6 +1,6 @@
 //! Fragments in each mode besides L2 DSR: in tunnels, by DNAT, and with what a SNAT address is given.
 
-use guideway::dataplane::{DropReason, Verdict};
+use guideway::dataplane::Verdict;
 use guideway::forwarding::Mode;
 use guideway::wire::encap::{Dscp, Tunnel};
 
@@ -44,11 +44,18 @@ fn in_an_envelope_each_and_by_dnat() {
     let mut wanted = sent(Head { destination: socket("10.2.0.15:5353"), ..head });
     wanted[..12].copy_from_slice(&left[0][..12]);
     assert_eq!(join(&left), Some(wanted));
-    let answer = Head::new(0xb5, 2, "10.2.0.15:5353", "10.1.0.60:4000");
-    let [first, last] = <[_; 2]>::try_from(cut(&answer.udp(&[7; 1200]), 7, 800)).unwrap();
-    let dropped = Verdict::Drop(DropReason::Fragment);
-    world.expect("its first one comes by its port", BACKENDS, &first, dropped, &[]);
-    world.expect("the others are the kernel's", BACKENDS, &last, Verdict::NotOurs, &[]);
+    let answer = Head { source: socket("10.2.0.15:5353"), destination: head.source, ..head };
+    let answer = Head { from: mac(0xb5), to: mac(2), ..answer };
+    let (told, left) = pass(&mut world, BACKENDS, &cut(&answer.udp(&data), 7, 800));
+    assert_eq!(told, wanted_of(0, 3));
+    let mut wanted = sent(Head { source: head.destination, ..answer });
+    wanted[..12].copy_from_slice(&left[0][..12]);
+    assert_eq!(join(&left), Some(wanted), "the backend's answer");
+    let other = Head { source: socket("10.2.0.15:9"), ..answer };
+    let [first, last] = <[_; 2]>::try_from(cut(&other.udp(&[7; 1200]), 8, 800)).unwrap();
+    world.expect("from another port of it", BACKENDS, &first, Verdict::NotOurs, &[]);
+    let (outcome, _) = world.run(guideway::dataplane::Arrival::Received(BACKENDS), &last);
+    assert_eq!(outcome, guideway::dataplane::Outcome::Held, "who knows");
 }
 
 /// From a SNAT address the identifications of all clients would meet.

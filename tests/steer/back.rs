@@ -33,7 +33,8 @@ fn from_backends() -> Vec<Row> {
         ("an answer of a backend", from(BACKEND, CLIENT, TCP, 8080), OURS),
         ("with options", v4(0, 8), OURS),
         ("its first fragment", v4(MORE, 0), OURS),
-        ("a later fragment", v4(185, 0), PASSED),
+        ("a later fragment behind it", v4(185, 0), OURS),
+        ("a later fragment of another datagram", { let mut f = v4(185, 0); f[19] = 9; f }, PASSED),
         ("from another port of it", from(BACKEND, CLIENT, TCP, 22), PASSED),
         ("by another protocol", from(BACKEND, CLIENT, UDP, 8080), PASSED),
         ("from another host", from(CLIENT, BACKEND, TCP, 8080), PASSED),
@@ -45,12 +46,20 @@ fn from_backends() -> Vec<Row> {
     ]
 }
 
+/// A fragment of a backend's to a client.
+fn ip6_fragment(next: u8, place: u16, body: &[u8]) -> Vec<u8> {
+    ethernet(OWN, IPV6, &ipv6(CLIENT6, BACKEND6, 44, &fragment(next, place, body)))
+}
+
 #[rustfmt::skip]
 fn from_backends_v6() -> Vec<Row> {
     vec![
         ("an answer of an IPv6 backend", from_v6(BACKEND6, CLIENT6, TCP, 8080), OURS),
         ("from another port of it", from_v6(BACKEND6, CLIENT6, TCP, 22), PASSED),
         ("to the machine itself", from_v6(BACKEND6, SHARED6, TCP, 8080), PASSED),
+        ("a first fragment", ip6_fragment(TCP, 1, &ports(8080, 40000)), OURS),
+        ("a later fragment behind it", ip6_fragment(TCP, 0x20, &[0; 24]), OURS),
+        ("of another datagram", { let mut f = ip6_fragment(TCP, 0x20, &[0; 24]); f[61] = 9; f }, PASSED),
         ("to a group", from_v6(BACKEND6, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), TCP, 8080), PASSED),
         ("to nobody", from_v6(BACKEND6, Ipv6Addr::LOCALHOST, TCP, 8080), PASSED),
     ]
