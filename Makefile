@@ -9,14 +9,17 @@ KEEP ?=
 TEST ?=
 # Options of `make bench` and `make bench-short`: BENCH="--rounds 5 --only packets,tcp".
 BENCH ?=
+# Variables of `make fuzz`: which target, and for how many seconds.
+TARGET ?=
+TIME ?= 60
 # The namespaced tests load both cores by themselves.
 export RUST_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench bench-short bench-engine bench-pure fmt deny clean-namespaces
+.PHONY: help setup build demo test lint bench bench-short bench-engine bench-engine-short bench-pure instructions instructions-accept fuzz fuzz-all fmt deny clean-namespaces
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install missing Debian packages; says what and why, does nothing when all are there
 	@scripts/setup
@@ -58,6 +61,12 @@ bench-engine: ## nanoseconds a packet in the engine alone, for this CPU; writes 
 		CARGO_PROFILE_BENCH_CODEGEN_UNITS=1 \
 		$(CARGO) bench --locked --no-default-features --bench engine
 
+bench-engine-short: ## the same with fewer rows and flows, not for this CPU alone; what CI keeps a table of
+	@scripts/setup build
+	CARGO_TARGET_DIR=target/instructions RUSTFLAGS="-C target-cpu=x86-64-v3" \
+		$(CARGO) bench --locked --manifest-path benches/instructions/Cargo.toml --bench engine \
+		-- --short
+
 bench: ## AF_XDP on veth beside a bare forwarder, nft, haproxy, nginx (15 minutes; root; BENCH=... options)
 	@scripts/setup build test bench
 	$(CARGO) bench --locked --bench veth -- $(BENCH)
@@ -69,6 +78,22 @@ bench-short: ## the same with fewer rows, under 90 seconds
 bench-pure: ## tables and snapshots in memory: no root, no network
 	@scripts/setup build
 	$(CARGO) bench --locked --no-default-features --bench maglev --bench compile -- --quick
+
+instructions: ## instructions a packet beside the baseline, counted by valgrind; fails above +3 %
+	@scripts/setup build count
+	@CARGO="$(CARGO)" scripts/instructions
+
+instructions-accept: ## the same, and what was counted becomes the baseline
+	@scripts/setup build count
+	@CARGO="$(CARGO)" scripts/instructions --accept
+
+fuzz: ## fuzz the library (TARGET=parse TIME=60); without TARGET, a list of the targets
+	@$(if $(TARGET),scripts/setup build fuzz)
+	@CARGO="$(CARGO)" scripts/fuzz $(if $(TARGET),$(TARGET) $(TIME))
+
+fuzz-all: ## all fuzz targets for half a minute each, two at a time
+	@scripts/setup build fuzz
+	@CARGO="$(CARGO)" scripts/fuzz --all 30
 
 fmt: ## format the code
 	$(CARGO) fmt

@@ -3,12 +3,14 @@
 //! etherparse's parser of whole packets for an oracle.
 
 mod any;
+mod compared;
 mod extensions;
 mod fragments;
 mod oracle;
 mod plain;
 mod refused;
 mod refused_ipv6;
+mod sound;
 
 use std::net::Ipv4Addr;
 use std::ops::Range;

@@ -1,0 +1,228 @@
+//! A small network of both families: clients behind port 0, backends behind port 1.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use guideway::dataplane::{EngineConfig, FragmentLimits, ShardMap};
+use guideway::forwarding::{
+    Backend, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp,
+    Neighbour, NextHop, NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy,
+    ServiceIndex, Snapshot, SnapshotParts, SnatAddress, TunnelSources,
+};
+use guideway::wire::{MacAddress, PortId, Protocol, Tags};
+
+pub const CLIENTS: PortId = PortId(0);
+pub const BACKENDS: PortId = PortId(1);
+/// No flow lives longer without a packet.
+pub const LONGEST_IDLE_MS: u64 = 1_000_000;
+
+/// The station of a number: 02:00:00:00:00:xx. Ours are 1 and 2.
+pub const fn mac(last: u8) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 0, last])
+}
+
+/// Host `host` of network `net` in one family or the other.
+pub fn address(is_v6: bool, net: u8, host: u8) -> IpAddr {
+    match is_v6 {
+        false => IpAddr::from([10, net, 0, host]),
+        true => IpAddr::from([0x2001, 0xdb8, u16::from(net), 0, 0, 0, 0, u16::from(host)]),
+    }
+}
+
+/// Name, last byte of the VIP, port, protocol, mode, backends. For each family once.
+type Row = (&'static str, u8, u16, Protocol, Mode, std::ops::Range<u32>);
+const SERVICES: [Row; 5] = [
+    ("web", 100, 80, Protocol::Tcp, Mode::Nat, 0..2),
+    ("dns", 100, 53, Protocol::Udp, Mode::Nat, 2..3),
+    ("direct", 101, 80, Protocol::Tcp, Mode::L2dsr, 3..5),
+    ("direct-dns", 101, 53, Protocol::Udp, Mode::L2dsr, 5..6),
+    ("shared", 1, 443, Protocol::Tcp, Mode::Nat, 6..7),
+];
+const BACKENDS_A_FAMILY: u32 = 7;
+
+/// Where packets to a service go; the last two are to ports without a service.
+pub fn vip(is_v6: bool, choice: usize) -> SocketAddr {
+    match SERVICES.get(choice) {
+        Some(row) => SocketAddr::new(address(is_v6, 1, row.1), row.2),
+        None => SocketAddr::new(address(is_v6, 1, 100 + (choice % 2) as u8), 81),
+    }
+}
+
+/// Where a backend listens.
+pub fn backend(is_v6: bool, number: usize) -> SocketAddr {
+    let number = number as u8 % BACKENDS_A_FAMILY as u8;
+    SocketAddr::new(address(is_v6, 2, 10 + number), 8080 + u16::from(number))
+}
+
+/// The source address that backends see.
+pub fn snat(is_v6: bool) -> IpAddr {
+    address(is_v6, 1, 10)
+}
+
+/// The snapshot of a number: each of its bits is one thing that is otherwise than in number 0.
+pub fn snapshot(bits: u16, generation: u64) -> Snapshot {
+    let has = |bit: u32| bits >> bit & 1 == 1;
+    let both =
+        |parts: &dyn Fn(bool, u32) -> Vec<Service>| [parts(false, 0), parts(true, 1)].concat();
+    let mut services = both(&services);
+    let mut backends: Vec<_> =
+        (0..2 * BACKENDS_A_FAMILY).map(|id| Some(backend_of(id, has(10)))).collect();
+    let [web, direct] = [0, 2];
+    for family in 0..2 {
+        let at = |service: usize| service + family * SERVICES.len();
+        let id = |number: usize| number + family * BACKENDS_A_FAMILY as usize;
+        let drop_all = |service: &mut Service| service.slots = Arc::from([]);
+        if has(0) {
+            backends[id(0)].iter_mut().for_each(|b| b.state = BackendState::Unhealthy);
+            services[at(web)].slots = Arc::from([BackendId(id(1) as u32)]);
+        }
+        if has(1) {
+            backends[id(1)].iter_mut().for_each(|b| b.state = BackendState::Draining);
+            services[at(web)].slots = Arc::from([BackendId(id(0) as u32)]);
+        }
+        if has(2) {
+            services[at(web)].gone = true;
+            drop_all(&mut services[at(web)]);
+        }
+        if has(3) {
+            drop_all(&mut services[at(direct)]);
+        }
+        if has(5) {
+            backends[id(2)].iter_mut().for_each(|b| b.next_hop = None);
+        }
+        if has(7) {
+            backends[id(3)] = None;
+        }
+        if has(8) {
+            backends[id(1)].iter_mut().for_each(|b| b.socket.set_port(9));
+        }
+    }
+    if has(4) {
+        services.iter_mut().for_each(|service| {
+            service.no_backend = NoBackendPolicy::Drop;
+            service.on_service_gone = ServiceGonePolicy::Drop;
+        });
+    }
+    let mut ports = vec![port("clients0", 1), port("backends0", 2)];
+    ports[1].up = !has(6);
+    ports[0].mtu_bytes = if has(12) { 1280 } else { 1500 };
+    let mut snat: Vec<_> = [false, true].into_iter().flat_map(snat_addresses).collect();
+    if has(9) {
+        snat.iter_mut().for_each(|snat| snat.address = address(snat.address.is_ipv6(), 1, 11));
+    }
+    if has(13) {
+        snat.iter_mut().for_each(|snat| snat.ports = 40_000..=40_255);
+    }
+    let routes = routes(has(11));
+    let cluster_key = ClusterKey([5; 16]);
+    let parts = SnapshotParts {
+        generation,
+        services,
+        backends,
+        snat,
+        ports,
+        routes,
+        cluster_key,
+        tunnel_sources: TunnelSources::default(),
+        own_addresses: vec![],
+    };
+    if has(14) { Snapshot::empty() } else { Snapshot::new(parts) }
+}
+
+fn services(is_v6: bool, family: u32) -> Vec<Service> {
+    let service = |(name, host, port, protocol, mode, backends): &Row| Service {
+        name: format!("{name}{family}").into(),
+        vip: SocketAddr::new(address(is_v6, 1, *host), *port),
+        protocol: *protocol,
+        shared_address: *host == 1,
+        mode: *mode,
+        slots: backends.clone().map(|id| BackendId(id + family * BACKENDS_A_FAMILY)).collect(),
+        no_backend: NoBackendPolicy::Reset,
+        timeouts: FlowTimeouts {
+            tcp_opening_ms: 20_000,
+            tcp_established_ms: LONGEST_IDLE_MS as u32,
+            tcp_closing_ms: 30_000,
+            udp_ms: 50_000,
+            affinity_ms: 0,
+        },
+        on_service_gone: ServiceGonePolicy::Reset,
+        gone: false,
+        mss: MssClamp::Auto,
+        last_port: None,
+        rules: FlowRules::default(),
+    };
+    SERVICES.iter().map(service).collect()
+}
+
+fn backend_of(id: u32, on_vlan: bool) -> Backend {
+    let (family, number) = (id / BACKENDS_A_FAMILY, id % BACKENDS_A_FAMILY);
+    let service = SERVICES.iter().position(|row| row.5.contains(&number)).unwrap_or(0);
+    let tags = if on_vlan { Tags::customer(20) } else { Tags::NONE };
+    Backend {
+        id: BackendId(id),
+        name: format!("b{id}").into(),
+        service: ServiceIndex((service + family as usize * SERVICES.len()) as u32),
+        socket: backend(family == 1, number as usize),
+        mode: SERVICES[service].4,
+        weight: 1,
+        state: BackendState::Active,
+        retired_in: 0,
+        next_hop: Some(NextHop { port: BACKENDS, tags, mac: mac(0xb0 + number as u8) }),
+        snat: Arc::from([2 * family as u16, 2 * family as u16 + 1]),
+    }
+}
+
+/// One address of our own, and one that is the machine's too.
+fn snat_addresses(is_v6: bool) -> [SnatAddress; 2] {
+    let own = SnatAddress {
+        address: snat(is_v6),
+        ports: 1024..=65535,
+        port: None,
+        shared_address: false,
+    };
+    let shared = SnatAddress {
+        address: address(is_v6, 1, 1),
+        ports: 30_000..=30_999,
+        port: None,
+        shared_address: true,
+    };
+    [own, shared]
+}
+
+fn port(name: &str, last: u8) -> Port {
+    Port { name: name.into(), mac: mac(last), mtu_bytes: 1500, up: true }
+}
+
+/// A router for everything, and one client's station, which may be gone.
+fn routes(client_gone: bool) -> RouteTable {
+    let (mut routes, mut neighbours) = (Vec::new(), Vec::new());
+    for is_v6 in [false, true] {
+        let gateway = address(is_v6, 1, 254);
+        let network = if is_v6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
+        let (port, tags) = (CLIENTS, Tags::NONE);
+        let gateway_of = Some(gateway);
+        routes.push(Route { network, prefix_len: 0, metric: 0, port, tags, gateway: gateway_of });
+        let client = address(is_v6, 1, 60);
+        let station = |address, last, gone| Neighbour { address, port, tags, mac: mac(last), gone };
+        neighbours.push(station(gateway, 0xfe, false));
+        neighbours.push(station(client, 0xc0, client_gone));
+    }
+    RouteTable::new(routes, neighbours)
+}
+
+/// A worker with room for few flows, so that limits are met.
+pub fn config(worker: u8, workers: usize) -> EngineConfig {
+    EngineConfig {
+        worker,
+        shards: ShardMap::even(workers),
+        max_flows: 24,
+        max_backends: 2 * BACKENDS_A_FAMILY as usize,
+        snat_hold_down_ms: 60_000,
+        max_snat_blocks: 16,
+        max_replies_per_second: 20,
+        flow_events: 4,
+        fragments: FragmentLimits::default(),
+        max_new_flows_per_second: 100_000_000,
+        flow_hash_key: [1; 16],
+    }
+}
