@@ -30,8 +30,40 @@ pub struct Frames {
     template: Vec<u8>,
     family: Family,
     flows: u32,
-    /// For traffic from backends: who sends each flow's packets, to which port.
-    back: Option<Vec<FlowKey>>,
+    /// For traffic from backends.
+    back: Option<Back>,
+}
+
+/// Who sends each flow's packets, to which port: of each key what differs, so that making frames takes
+/// as little of the cache as may be.
+struct Back {
+    first: FlowKey,
+    flows: Vec<[u16; 3]>,
+}
+
+impl Back {
+    fn new(keys: &[FlowKey]) -> Back {
+        let parts = |key: &FlowKey| {
+            let [source, destination] =
+                [key.source, key.destination].map(|at| at.low_bits() as u16);
+            [source, destination, key.destination_port]
+        };
+        Back { first: keys[0], flows: keys.iter().map(parts).collect() }
+    }
+
+    #[inline]
+    fn key(&self, flow: u32) -> FlowKey {
+        let [source, destination, destination_port] = self.flows[flow as usize];
+        let at = |address: Address, low: u16| {
+            Address::from_bits(address.bits() & !0xffff | u128::from(low))
+        };
+        FlowKey {
+            source: at(self.first.source, source),
+            destination: at(self.first.destination, destination),
+            destination_port,
+            ..self.first
+        }
+    }
 }
 
 /// The station frames come from, and ours.
@@ -55,8 +87,8 @@ impl Frames {
 
     /// From here on the frames are those of backends, and `keys` has one for each flow; with none,
     /// those of clients.
-    pub fn turn_round(&mut self, keys: Option<Vec<FlowKey>>) {
-        self.back = keys;
+    pub fn turn_round(&mut self, keys: Option<&[FlowKey]>) {
+        self.back = keys.map(Back::new);
     }
 
     /// The VIP of a service.
@@ -117,7 +149,7 @@ impl Frames {
     #[inline]
     fn make_one(&mut self, chunk: usize, flow: u32, flags: u8) {
         let key = match &self.back {
-            Some(keys) => keys[flow as usize],
+            Some(back) => back.key(flow),
             None => {
                 let (source, source_port) = Self::client(self.family, flow);
                 FlowKey {

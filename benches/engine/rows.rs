@@ -113,7 +113,8 @@ impl Bench {
         open(&mut engine, &snapshot, &mut frames, Some(&mut sent));
         if self.mode.1.is_translated() {
             // A segment of its backend's establishes a flow.
-            frames.turn_round(Some(sent.iter().map(|key| key.reversed()).collect()));
+            let back: Vec<FlowKey> = sent.iter().map(|key| key.reversed()).collect();
+            frames.turn_round(Some(&back));
             let (packets, arrival) = (flows as usize, Arrival::Received(world::BACKENDS));
             pass_all(&mut engine, &snapshot, &mut frames, (packets, ACK), arrival);
         }

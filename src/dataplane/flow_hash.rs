@@ -10,6 +10,10 @@ use crate::wire::{Address, FlowKey};
 pub(super) struct FlowHash {
     addresses: u64,
     ports: u64,
+    /// What the second round takes in.
+    last: [u64; 2],
+    /// What the four halves of IPv6 addresses are mixed with.
+    halves: [u64; 4],
 }
 
 /// Digits of pi: an all-zero secret must not make a zero factor.
@@ -19,7 +23,18 @@ const PI: [u64; 4] =
 impl FlowHash {
     pub(super) fn new(secret: [u8; 16]) -> FlowHash {
         let secret = u128::from_le_bytes(secret);
-        FlowHash { addresses: secret as u64 ^ PI[0], ports: (secret >> 64) as u64 ^ PI[1] }
+        let (addresses, ports) = (secret as u64 ^ PI[0], (secret >> 64) as u64 ^ PI[1]);
+        FlowHash {
+            addresses,
+            ports,
+            last: [ports.rotate_left(32) ^ PI[2], addresses ^ PI[3]],
+            halves: [
+                ports ^ PI[2],
+                addresses ^ PI[3],
+                addresses ^ PI[0],
+                ports.rotate_left(17) ^ PI[1],
+            ],
+        }
     }
 
     #[inline(always)]
@@ -37,16 +52,16 @@ impl FlowHash {
             return u64::from(a.low_bits()) << 32 | u64::from(b.low_bits());
         }
         let ((a_high, a_low), (b_high, b_low)) = (a.halves(), b.halves());
-        fold(a_high ^ self.ports ^ PI[2], a_low ^ self.addresses ^ PI[3])
-            ^ fold(b_high ^ self.addresses ^ PI[0], b_low ^ self.ports.rotate_left(17) ^ PI[1])
-                .rotate_left(32)
+        let [for_a_high, for_a_low, for_b_high, for_b_low] = self.halves;
+        fold(a_high ^ for_a_high, a_low ^ for_a_low)
+            ^ fold(b_high ^ for_b_high, b_low ^ for_b_low).rotate_left(32)
     }
 
     /// Hash of any two words, for look-ups beside the flow table.
     #[inline(always)]
     pub(super) fn mix(&self, first: u64, second: u64) -> u64 {
         let once = fold(first ^ self.addresses, second ^ self.ports);
-        fold(once ^ self.ports.rotate_left(32) ^ PI[2], self.addresses ^ PI[3])
+        fold(once ^ self.last[0], self.last[1])
     }
 }
 

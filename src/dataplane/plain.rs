@@ -47,14 +47,14 @@ impl Engine {
         if !is_to_us || frame.len() > usize::from(u16::MAX) {
             return None;
         }
-        let (link, ethertype) = Link::untagged(header);
+        let ethertype = u16::from_be_bytes([header[12], header[13]]);
         // Twice, so that each family has its own code, without asking again which one it is.
         match ethertype {
             ETHERTYPE_IPV4 => self.place_plain(snapshot, read_ipv4(packet)?, prepared)?,
             ETHERTYPE_IPV6 => self.place_plain(snapshot, read_ipv6(packet)?, prepared)?,
             _ => return None,
         }
-        prepared.headers.link = link;
+        prepared.headers.link.read_untagged(header);
         Some(())
     }
 

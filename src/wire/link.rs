@@ -121,34 +121,29 @@ impl Link {
     pub const NONE: Link =
         Link { destination: MacAddress::ZERO, source: MacAddress::ZERO, tags: Tags::NONE, len: 0 };
 
-    /// What a header without tags says, and the EtherType of what follows: that of a tag, if there is
-    /// one after all.
+    /// Reads a header as if it had no tags; gives the EtherType of what follows: that of a tag, if
+    /// there is one after all.
     #[inline(always)]
-    pub fn untagged(header: &[u8; ETHERNET_LEN]) -> (Link, u16) {
+    pub fn read_untagged(&mut self, header: &[u8; ETHERNET_LEN]) -> u16 {
         let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
-        let link = Link {
-            destination: MacAddress([d0, d1, d2, d3, d4, d5]),
-            source: MacAddress([s0, s1, s2, s3, s4, s5]),
-            tags: Tags::NONE,
-            len: ETHERNET_LEN as u8,
-        };
-        (link, u16::from_be_bytes([t0, t1]))
+        self.destination = MacAddress([d0, d1, d2, d3, d4, d5]);
+        self.source = MacAddress([s0, s1, s2, s3, s4, s5]);
+        (self.tags, self.len) = (Tags::NONE, ETHERNET_LEN as u8);
+        u16::from_be_bytes([t0, t1])
     }
 
-    /// Does a frame with this header come from one station to the one with this MAC? Asked of words,
-    /// before anything is copied.
+    /// Does a frame with this header come from one station to the one with this MAC? Asked of whole
+    /// words, before anything is copied.
     #[inline(always)]
     pub fn is_from_one_to(header: &[u8; ETHERNET_LEN], mac: MacAddress) -> bool {
-        let words = |[a, b, c, d, e, f]: [u8; 6]| {
-            (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]))
-        };
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, _, _] = *header;
-        let (destination, source) =
-            (words([d0, d1, d2, d3, d4, d5]), words([s0, s1, s2, s3, s4, s5]));
-        let wanted = words(mac.0);
-        let is_other = (destination.0 ^ wanted.0) | u32::from(destination.1 ^ wanted.1);
-        let has_source = source.0 | u32::from(source.1);
-        is_other == 0 && (d0 | s0) & 1 == 0 && has_source != 0
+        const MAC: u64 = (1 << 48) - 1;
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
+        let [m0, m1, m2, m3, m4, m5] = mac.0;
+        let destination = u64::from_le_bytes([d0, d1, d2, d3, d4, d5, s0, s1]);
+        let source = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, t0, t1]);
+        let is_group = (destination | source) & 1 != 0;
+        let wanted = u64::from_le_bytes([m0, m1, m2, m3, m4, m5, 0, 0]);
+        destination & MAC == wanted && source & MAC != 0 && !is_group
     }
 
     /// Reads the header into place; gives the EtherType of what follows.
@@ -158,8 +153,7 @@ impl Link {
             let (wanted, found) = (ETHERNET_LEN, frame.len());
             return Err(ParseError::new(Layer::Ethernet, Fault::FrameEnds, 0, wanted, found));
         };
-        let (link, ethertype) = Link::untagged(header);
-        *self = link;
+        let ethertype = self.read_untagged(header);
         if matches!(ethertype, CUSTOMER | SERVICE) {
             return self.parse_tags(frame, ethertype);
         }
@@ -287,6 +281,29 @@ mod tests {
                 assert!(parsed(&frame[..cut]).is_err(), "{description}, cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn from_one_station_to_one() {
+        let (ours, theirs, group) =
+            ([2, 4, 6, 8, 10, 12], [2, 0, 0, 0, 0, 0xc1], [3, 4, 6, 8, 10, 12]);
+        let rows = [
+            ("to us", ours, theirs, true),
+            ("to another", theirs, theirs, false),
+            ("another in the last byte", [2, 4, 6, 8, 10, 13], theirs, false),
+            ("to a group", group, theirs, false),
+            ("from a group", ours, [1, 0, 0x5e, 0, 0, 1], false),
+            ("from nobody", ours, [0; 6], false),
+            ("from a station told by its last byte", ours, [0, 0, 0, 0, 0, 1], true),
+        ];
+        for (description, to, from, wanted) in rows {
+            let header = [&to[..], &from, &[0xff, 0xff]].concat();
+            let header = header.first_chunk().unwrap();
+            assert_eq!(Link::is_from_one_to(header, MacAddress(ours)), wanted, "{description}");
+        }
+        let header = [&group[..], &theirs, &[8, 0]].concat();
+        let header = header.first_chunk().unwrap();
+        assert!(!Link::is_from_one_to(header, MacAddress(group)), "even if ours is one");
     }
 
     #[test]
