@@ -10,6 +10,7 @@ use super::entry_flags::{BOTH_WAYS, SEEN_BACKEND};
 use super::flow_state::first_step;
 use super::flow_table::{FlowPlace, KeyHashes};
 use super::flows::{End, Passing};
+use super::gone::is_refused;
 use super::snat::{GivenPort, NoPort, PortWish, user_of};
 use super::snat_block::Rest;
 use super::{DropReason, Engine, FlowState, Side, Verdict};
@@ -19,12 +20,12 @@ use crate::forwarding::{
 };
 use crate::wire::{Address, FlowKey, FrameView, IpPacket, TcpFlags};
 
-/// Why a client's packet is not sent on.
+/// Why a packet is not sent on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Refusal {
     /// Silently.
     Drop(DropReason),
-    /// And the client is told: TCP by a reset, UDP by ICMP port unreachable.
+    /// And its sender is told: TCP by a reset, UDP by ICMP port unreachable.
     Tell,
     /// It cannot leave, and its sender may be told why.
     Stuck(Stuck),
@@ -62,11 +63,22 @@ impl Engine {
             Ok(None) => self.forward_new(turn, service, ip, looked, frame),
             Err(refusal) => Err(refusal),
         };
-        match sent {
-            Ok(verdict) => verdict,
-            Err(Refusal::Drop(reason)) => Verdict::Drop(reason),
-            Err(Refusal::Tell) => self.answer_refused(turn, ip, frame),
-            Err(Refusal::Stuck(stuck)) => self.answer_stuck(turn, ip, stuck, frame),
+        sent.unwrap_or_else(|refusal| self.refuse(turn, ip, refusal, frame))
+    }
+
+    /// The end of a packet that is not sent on.
+    #[cold]
+    pub(super) fn refuse(
+        &mut self,
+        turn: &Turn<'_>,
+        ip: &IpPacket,
+        refusal: Refusal,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        match refusal {
+            Refusal::Drop(reason) => Verdict::Drop(reason),
+            Refusal::Tell => self.answer_refused(turn, ip, frame),
+            Refusal::Stuck(stuck) => self.answer_stuck(turn, ip, stuck, frame),
         }
     }
 
@@ -89,12 +101,23 @@ impl Engine {
             self.flows.end(place, End::Cut, now_ms);
             return Ok(None);
         }
-        if self.flows.target_of(turn.snapshot, flow).is_none() {
-            self.flows.end(place, End::Cut, now_ms);
-            // A datagram, or a new connection, finds another backend. For a connection there is
-            // none that knows it, so the client is told instead of left to time out.
-            let begins = opens || ip.tcp().is_none();
-            return if begins { Ok(None) } else { Err(Refusal::Tell) };
+        // A datagram, or a new connection, finds another backend. For a connection there is none
+        // that knows it, so the client is told instead of left to time out.
+        let begins = opens || !ip.key.is_tcp();
+        match self.flows.target_of(turn.snapshot, flow) {
+            None => {
+                self.flows.end(place, End::Cut, now_ms);
+                return if begins { Ok(None) } else { Err(Refusal::Tell) };
+            }
+            Some(target) if target.is_gone && begins => {
+                self.flows.counters.events.flows_backend_gone += 1;
+                self.flows.end(place, End::Cut, now_ms);
+                return Ok(None);
+            }
+            Some(target) if is_refused(target, flow, ip) => {
+                return Err(self.refuse_gone(turn, place, service.on_backend_gone));
+            }
+            Some(_) => {}
         }
         if opens && may_begin_anew(turn, flow) {
             self.flows.end(place, End::Replaced, now_ms);

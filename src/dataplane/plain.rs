@@ -126,6 +126,9 @@ impl Engine {
         }
         let target = snapshot.target_line(BackendId(flow.backend))?;
         let way = target.way.as_ref()?;
+        if target.is_gone {
+            return None;
+        }
         if let Mode::Tunnel(tunnel, dscp) = target.mode {
             if flow.fingerprint() != Some(target.fingerprint) {
                 return None;
@@ -190,7 +193,7 @@ impl Engine {
             && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)
             && block.backend == target.address
             && block.backend_port == target.port;
-        if !goes_on || ip.hop_limit <= 1 {
+        if !goes_on || target.is_gone || ip.hop_limit <= 1 {
             return None;
         }
         let way = client_way(snapshot, flow)?;

@@ -114,6 +114,8 @@ named_reasons! {
         NoService => "no_service",
         /// The service has no usable backend and its policy is to drop.
         NoBackend => "no_backend",
+        /// The flow's backend is gone (dead, or its drain time is over), and the policy is to drop.
+        BackendGone => "backend_gone",
         /// The flow's service was removed and its policy is to drop.
         ServiceGone => "service_gone",
         /// The client is in none of the service's `allow` networks.

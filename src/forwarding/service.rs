@@ -28,6 +28,21 @@ pub enum ServiceGonePolicy {
     Drop,
 }
 
+/// What the flows of a backend get that is gone: declared dead by its health check, or drained for as
+/// long as its service lets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendGonePolicy {
+    /// TCP: the client's next packet is answered with a reset, and the backend's too, where it comes
+    /// by us. UDP: the client's next packet goes to another backend.
+    #[default]
+    Reset,
+    /// TCP: packets are dropped. UDP as above.
+    Drop,
+    /// As `Reset` once drained. A dead backend keeps its flows, for a failed check may be wrong.
+    Keep,
+}
+
 /// What the maximum segment size of a service's SYNs is lowered to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum MssClamp {
@@ -96,6 +111,8 @@ pub struct Service {
     pub timeouts: FlowTimeouts,
     /// Once removed (see `gone`), what its flows get.
     pub on_service_gone: ServiceGonePolicy,
+    /// What flows of its gone backends get.
+    pub on_backend_gone: BackendGonePolicy,
     /// The service was removed and is here only until its flows are told.
     pub gone: bool,
 }
@@ -231,6 +248,7 @@ mod tests {
             no_backend: NoBackendPolicy::Reset,
             timeouts: FlowTimeouts::default(),
             on_service_gone: ServiceGonePolicy::Reset,
+            on_backend_gone: BackendGonePolicy::Reset,
             gone: false,
         };
         let services: Vec<Service> = (0..500u32)

@@ -66,6 +66,9 @@ pub fn dropped(reason: DropReason) -> &'static str {
         Why::UnknownProtocol => "Nothing: only TCP and UDP are balanced.",
         Why::NoService => "A scan, or a service that is missing in the configuration.",
         Why::NoBackend => "Bring backends back: their health and last check stand in status.",
+        Why::BackendGone => {
+            "Nothing: it ends when both sides give up. Resets tell them: `on_backend_gone`."
+        }
         Why::ServiceGone => "Nothing: it ends when clients give up.",
         Why::NoNextHop => {
             "The NEXT HOP column of status says why: no route, no answer to ARP, or the link is \
@@ -153,6 +156,10 @@ pub fn event(name: &str) -> &'static str {
         "flows_cut" => {
             "Connections that were lost: the log names the limit for a retired backend; the others \
              are of removed services."
+        }
+        "flows_backend_gone" => {
+            "Connections that were lost, by `on_backend_gone`: the log tells which backends became \
+             unhealthy; the others were drained for as long as `drain_time`."
         }
         "forwarded_stateless" => {
             "The flow table is full, as `flow_table_full`, or new flows come faster than \

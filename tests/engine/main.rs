@@ -11,6 +11,7 @@ mod fragment_modes;
 mod fragment_rows;
 mod fragments;
 mod frames;
+mod gone;
 mod hand_over;
 mod hostile;
 mod model;

@@ -9,6 +9,7 @@ mod decap;
 mod dsr;
 mod errors;
 mod fragments;
+mod gone;
 mod ipv6;
 mod lab;
 mod modes;

@@ -10,8 +10,8 @@ use guideway::control::{
 };
 use guideway::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
-    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
-    ServiceGonePolicy, SteerEntry, SteerTable,
+    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
+    NoBackendPolicy, Route, ServiceGonePolicy, SteerEntry, SteerTable,
 };
 use guideway::io::Device;
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
@@ -249,6 +249,8 @@ pub fn desired(backends: &[&str]) -> DesiredState {
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
+        drain_time_ms: None,
     };
     let snat = SnatSpec {
         address: Ipv4Addr::new(10, 1, 0, 10).into(),

@@ -9,8 +9,8 @@ use guideway::control::{
     LimitsSpec, LinkState, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
-    ServiceGonePolicy, Snapshot,
+    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
+    NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
 };
 use guideway::runtime::Publisher;
 use guideway::wire::{Family, MacAddress, PortId, Protocol};
@@ -268,6 +268,8 @@ fn service(
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Keep,
+        drain_time_ms: None,
     }
 }
 

@@ -14,7 +14,8 @@ use crate::control::{
     TunnelSourceSpec,
 };
 use crate::forwarding::{
-    FlowRules, FlowTimeouts, HashBy, Mode, MssClamp, NoBackendPolicy, PrefixSet, ServiceGonePolicy,
+    BackendGonePolicy, FlowRules, FlowTimeouts, HashBy, Mode, MssClamp, NoBackendPolicy, PrefixSet,
+    ServiceGonePolicy,
 };
 use crate::wire::Protocol;
 use crate::wire::encap::{Dscp, GueVersion, Tunnel};
@@ -52,6 +53,11 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
         &[("reset", NoBackendPolicy::Reset), ("drop", NoBackendPolicy::Drop)];
     const SERVICE_GONE: &[(&str, ServiceGonePolicy)] =
         &[("reset", ServiceGonePolicy::Reset), ("drop", ServiceGonePolicy::Drop)];
+    const BACKEND_GONE: &[(&str, BackendGonePolicy)] = &[
+        ("reset", BackendGonePolicy::Reset),
+        ("drop", BackendGonePolicy::Drop),
+        ("keep", BackendGonePolicy::Keep),
+    ];
     let name = section.get("name", text);
     let address = section.get("address", address);
     let ports = section.get("port", ports);
@@ -64,6 +70,8 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
     let table_size = section.optional("table_size", number(0..=u64::from(u32::MAX)));
     let no_backend = section.get("no_backend", choice(NO_BACKEND));
     let on_service_gone = section.get("on_service_gone", choice(SERVICE_GONE));
+    let on_backend_gone = section.get("on_backend_gone", choice(BACKEND_GONE));
+    let drain_time_ms = section.optional("drain_time", duration_ms(0, u32::MAX));
     let timeouts = section.section("timeouts", &schema::TIMEOUTS).and_then(|s| timeouts(&s));
     let health_check = if section.has("health_check") {
         section.section("health_check", &schema::HEALTH_CHECK).and_then(|s| check(&s)).map(Some)
@@ -88,6 +96,8 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
         timeouts: timeouts?,
         no_backend: no_backend?,
         on_service_gone: on_service_gone?,
+        on_backend_gone: on_backend_gone?,
+        drain_time_ms: drain_time_ms?,
     })
 }
 

@@ -135,6 +135,8 @@ pub(super) static SERVICE: Schema = Schema {
         optional("table_size", "a prime chosen from the number of backends"),
         or("no_backend", "reset"),
         or("on_service_gone", "reset"),
+        or("on_backend_gone", "reset"),
+        optional("drain_time", "as long as they live"),
         optional("timeouts", "the defaults of its keys"),
         optional("health_check", "backends are always healthy"),
         required("backends"),

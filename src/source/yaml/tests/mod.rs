@@ -9,7 +9,9 @@ use super::*;
 use crate::control::{
     HealthCheckKind, IdlePolicy, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice,
 };
-use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
+use crate::forwarding::{
+    BackendGonePolicy, FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy,
+};
 use crate::wire::{PortId, Protocol};
 
 const REFERENCE: &str = include_str!("../../../../config/guideway.yaml");
@@ -46,6 +48,8 @@ fn what_is_left_out_is_what_the_types_call_default() {
     assert_eq!(service.timeouts, FlowTimeouts::default());
     assert_eq!(service.no_backend, NoBackendPolicy::default());
     assert_eq!(service.on_service_gone, ServiceGonePolicy::default());
+    assert_eq!(service.on_backend_gone, BackendGonePolicy::default());
+    assert_eq!(service.drain_time_ms, None);
     let backend = &service.backends[0];
     assert_eq!((backend.port, backend.weight, backend.drain), (80, 1, false));
     let check = service.health_check.as_ref().unwrap();
@@ -64,6 +68,7 @@ fn each_key_of_the_reference_file_is_read() {
     assert_eq!(node.cluster_key_file.as_deref(), Some(Path::new("/etc/guideway/cluster.key")));
     let web = &config.desired.services[0];
     assert_eq!(web.table_size, Some(65_537));
+    assert_eq!(web.drain_time_ms, Some(3_600_000));
     let check = web.health_check.as_ref().unwrap();
     assert_eq!(check.port, Some(8080));
     let host = Some("example.org".to_string());
