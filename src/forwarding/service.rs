@@ -60,13 +60,18 @@ pub enum MssClamp {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlowTimeouts {
     /// SYN seen, no established connection yet (RFC 5382 REQ-5 transitory: at least 4 min; shorter
-    /// by choice, since a SYN flood fills the table).
+    /// by choice, since a SYN flood fills the table, as RFC 7857 section 2.1 allows).
     pub tcp_opening_ms: u32,
     /// Established connection (RFC 5382 REQ-5: at least 2 h 4 min).
     pub tcp_established_ms: u32,
     /// After FIN from one or both sides.
     pub tcp_closing_ms: u32,
-    /// UDP without a packet (RFC 4787 REQ-5: at least 2 min, 5 min recommended).
+    /// After a reset, which may be a forged one that its receiver ignores: any other segment brings
+    /// the connection back (RFC 7857 section 2.2 recommends 4 min; shorter by choice, since many
+    /// clients end every connection by one).
+    pub tcp_reset_ms: u32,
+    /// UDP without a packet from either side (RFC 4787 REQ-5: at least 2 min, 5 min recommended;
+    /// REQ-5a: shorter for what well-known ports need, such as DNS).
     pub udp_ms: u32,
     /// Session affinity of a client without new flows; set with [`FlowRules::affinity_ms`].
     pub affinity_ms: u32,
@@ -78,6 +83,7 @@ impl Default for FlowTimeouts {
             tcp_opening_ms: 60_000,
             tcp_established_ms: 7_440_000,
             tcp_closing_ms: 60_000,
+            tcp_reset_ms: 10_000,
             udp_ms: 300_000,
             affinity_ms: 0,
         }

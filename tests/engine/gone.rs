@@ -104,7 +104,7 @@ fn under_nat_both_sides_are_reset() {
     assert_believed("the client", &data, &out);
     world.expect("again", BACKENDS, &answer, reset(BACKENDS), &[]);
     assert_eq!(FlowState::of(&world.entries()[0]), Some(FlowState::Reset));
-    world.wait(10_001);
+    world.wait(40_001);
     world.sweep();
     assert_eq!((world.live(), world.engine.counters().events.flows_closed), (0, 1));
     world.expect("much later", CLIENTS, &data, reset(CLIENTS), &[]);

@@ -25,6 +25,7 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
     tcp_opening_ms: 20_000,
     tcp_established_ms: 1_000_000,
     tcp_closing_ms: 30_000,
+    tcp_reset_ms: 40_000,
     udp_ms: 50_000,
     affinity_ms: 0,
 };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Config, Guideway, Hold, Lab, Service, Site, serve_all, wait_until};
 
-const TIMEOUTS: &str = "timeouts: { tcp_closing: 1s }";
+const TIMEOUTS: &str = "timeouts: { tcp_closing: 1s, tcp_reset: 1s }";
 
 fn hold(site: &Site, port: u16) -> Hold {
     let options = format!("--to 10.1.0.100:{port} --connections 20 --timeout-ms 15000");

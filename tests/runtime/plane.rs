@@ -243,7 +243,11 @@ pub fn desired(backends: &[&str]) -> DesiredState {
             rise: 1,
             fall: 1,
         }),
-        timeouts: FlowTimeouts { tcp_closing_ms: 100, ..FlowTimeouts::default() },
+        timeouts: FlowTimeouts {
+            tcp_closing_ms: 100,
+            tcp_reset_ms: 100,
+            ..FlowTimeouts::default()
+        },
         last_port: None,
         rules: FlowRules::default(),
         mss: MssClamp::Auto,

@@ -46,6 +46,7 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
     tcp_opening_ms: 60_000,
     tcp_established_ms: 600_000,
     tcp_closing_ms: 60_000,
+    tcp_reset_ms: 10_000,
     udp_ms: 120_000,
     affinity_ms: 0,
 };

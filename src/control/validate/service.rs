@@ -297,6 +297,7 @@ fn check_timeouts(path: &str, timeouts: &FlowTimeouts, refusals: &mut Vec<Refusa
         ("tcp_opening", timeouts.tcp_opening_ms),
         ("tcp_established", timeouts.tcp_established_ms),
         ("tcp_closing", timeouts.tcp_closing_ms),
+        ("tcp_reset", timeouts.tcp_reset_ms),
         ("udp", timeouts.udp_ms),
     ];
     for (field, value) in fields {

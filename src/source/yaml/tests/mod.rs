@@ -60,6 +60,23 @@ fn what_is_left_out_is_what_the_types_call_default() {
 }
 
 #[test]
+fn idle_times_of_all_services_and_of_one() {
+    let text = SMALL.replace("services:", "timeouts: { tcp_reset: 4m, udp: 2m }\nservices:");
+    let own = text.replace("    backends:", "    timeouts: { udp: 10s }\n    backends:");
+    let of = |text: &str| parse("f", text).unwrap().desired.services[0].timeouts;
+    let all = FlowTimeouts { tcp_reset_ms: 240_000, udp_ms: 120_000, ..FlowTimeouts::default() };
+    assert_eq!(of(&text), all);
+    assert_eq!(of(&own), FlowTimeouts { udp_ms: 10_000, ..all });
+    for wrong in ["0s", "25d", "soon"] {
+        let error = parse("f", &own.replace("udp: 2m", &format!("udp: {wrong}"))).unwrap_err();
+        let lines: Vec<String> = error.to_string().lines().map(str::to_string).collect();
+        let told = lines.iter().filter(|line| line.contains("timeouts.udp")).count();
+        assert_eq!(told, 1, "{wrong}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("services[0]")), "{wrong}: {lines:?}");
+    }
+}
+
+#[test]
 fn each_key_of_the_reference_file_is_read() {
     let config = parse("config/guideway.yaml", REFERENCE).unwrap_or_else(|e| panic!("{e}"));
     let node = &config.node;
