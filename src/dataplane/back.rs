@@ -51,7 +51,7 @@ impl Engine {
     ) -> Verdict {
         let passing = Passing {
             from: Side::Backend,
-            segment: ip.tcp().unwrap_or_default(),
+            segment: ip.segment().unwrap_or_default(),
             frame_len: frame.len(),
             now_ms: turn.now_ms(),
             station: None,

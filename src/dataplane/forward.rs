@@ -96,14 +96,14 @@ impl Engine {
         let found = self.flows.find_forward(hash, &ip.key, guess, now_ms, &service.timeouts);
         let Some(place) = found else { return Ok(None) };
         let Some(flow) = self.flows.table.get(place) else { return Ok(None) };
-        let opens = ip.tcp().is_some_and(is_opening);
+        let opens = ip.segment().is_some_and(is_opening);
         if service.gone {
             self.flows.end(place, End::Cut, now_ms);
             return Ok(None);
         }
         // A datagram, or a new connection, finds another backend. For a connection there is none
         // that knows it, so the client is told instead of left to time out.
-        let begins = opens || !ip.key.is_tcp();
+        let begins = opens || !ip.key.is_of_connection();
         match self.flows.target_of(turn.snapshot, flow) {
             None => {
                 self.flows.end(place, End::Cut, now_ms);
@@ -143,7 +143,7 @@ impl Engine {
         let way = self.way_to(turn, (backend, target), ip)?;
         let passing = Passing {
             from: Side::Client,
-            segment: ip.tcp().unwrap_or_default(),
+            segment: ip.segment().unwrap_or_default(),
             frame_len: frame.len(),
             now_ms: turn.now_ms(),
             station: Some(turn.station()),
@@ -182,7 +182,7 @@ impl Engine {
             return Err(DropReason::FragmentNoFlow.into());
         }
         if nat {
-            check_begins(ip.tcp())?;
+            check_begins(ip.segment())?;
         }
         let chosen = self.choose(turn, service, ip, looked.choice);
         let backend = chosen.ok_or(match service.no_backend {
@@ -318,7 +318,7 @@ fn check_begins(tcp: Option<TcpFlags>) -> Result<(), Refusal> {
 }
 
 fn new_flow(turn: &Turn<'_>, backend: &Backend, ip: &IpPacket) -> Flow {
-    let first = first_step(ip.tcp());
+    let first = first_step(ip.segment());
     let both_ways = if backend.mode.is_translated() { BOTH_WAYS } else { 0 };
     let mut flow = Flow::new(&ip.key, turn.station());
     (flow.state, flow.flags) = (first.state as u8, first.flags | both_ways);

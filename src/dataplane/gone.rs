@@ -17,7 +17,7 @@ use crate::wire::{IpPacket, TcpFlags};
 /// anyway, nor a late one of a flow that has closed.
 #[inline]
 pub(super) fn is_refused(target: &Target, flow: &Flow, ip: &IpPacket) -> bool {
-    let ends = || ip.tcp().is_some_and(|flags| flags.contains(TcpFlags::RST));
+    let ends = || ip.segment().is_some_and(|flags| flags.contains(TcpFlags::RST));
     target.is_gone && flow.state != FlowState::Closed as u8 && !ends()
 }
 

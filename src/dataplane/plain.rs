@@ -116,7 +116,7 @@ impl Engine {
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         let service = snapshot.services.get(prepared.service.index())?;
-        let segment = ip.tcp().unwrap_or_default();
+        let segment = ip.segment().unwrap_or_default();
         let goes_on = flow.is_of(&ip.key)
             && goes_on(flow.state, flow.flags, Side::Client, segment)
             && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)
@@ -185,7 +185,7 @@ impl Engine {
         let flow = table.slot_mut(prepared.guess)?;
         let (block, high) = flow.binding()?;
         let block = pool.key(block)?;
-        let segment = ip.tcp().unwrap_or_default();
+        let segment = ip.segment().unwrap_or_default();
         let target = snapshot.target(BackendId(flow.backend))?;
         let service = snapshot.services.get(target.service as usize)?;
         let goes_on = block.is_return_key(high, &ip.key)

@@ -106,7 +106,7 @@ impl Engine {
             && target.mode == Mode::Dnat
             && !target.is_gone
             && (target.address, target.port) == (ip.key.source, ip.key.source_port);
-        let segment = ip.tcp().unwrap_or_default();
+        let segment = ip.segment().unwrap_or_default();
         let goes_on = is_its
             && goes_on(flow.state, flow.flags, Side::Backend, segment)
             && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)

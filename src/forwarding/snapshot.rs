@@ -31,7 +31,7 @@ pub enum BackendState {
     Active,
     /// In the configuration with `drain` or weight 0: keeps its flows, gets no new one.
     Draining,
-    /// Its health check fails: keeps its flows, gets no new one.
+    /// Its health check fails: gets no new flow, and its old ones get what `on_backend_gone` says.
     Unhealthy,
     /// No longer in the configuration: here until its last flow has ended.
     Retired,

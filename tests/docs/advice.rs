@@ -12,6 +12,7 @@ pub fn reply(kind: ReplyKind) -> &'static str {
             "Connections of no known flow: after a restart, after a service or its last backend \
              left, or of a scan. Many at once: look at the backends' health."
         }
+        ReplyKind::Abort => "As `tcp_reset`, for SCTP.",
         ReplyKind::TooBig => {
             "A sender learns the path's MTU: normal. Many: give all interfaces on the way the same \
              MTU."
@@ -63,7 +64,7 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Spoofed or mistaken: filter such sources at the router. Also another host's \
              gratuitous ARP for an address of ours: find it with `arping -D`."
         }
-        Why::UnknownProtocol => "Nothing: only TCP and UDP are balanced.",
+        Why::UnknownProtocol => "Nothing: only TCP, UDP and SCTP are balanced.",
         Why::NoService => "A scan, or a service that is missing in the configuration.",
         Why::NoBackend => "Bring backends back: their health and last check stand in status.",
         Why::BackendGone => {

@@ -27,7 +27,7 @@ fn dns() -> Head {
 }
 
 /// The backend with this id is gone; others have its service's slots, if there are others.
-fn gone(id: u32, policy: BackendGonePolicy) -> impl Fn(&mut SnapshotParts) {
+pub fn gone(id: u32, policy: BackendGonePolicy) -> impl Fn(&mut SnapshotParts) {
     move |parts| {
         parts.services.iter_mut().for_each(|service| service.on_backend_gone = policy);
         for backend in parts.backends.iter_mut().flatten().filter(|b| b.id.0 == id) {

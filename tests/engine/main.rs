@@ -21,6 +21,7 @@ mod pressure;
 mod restart;
 mod rows;
 mod rules;
+mod sctp;
 mod state;
 mod tunnel;
 mod world;

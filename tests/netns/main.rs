@@ -18,6 +18,7 @@ mod nat;
 mod neighbours;
 mod queues;
 mod reload;
+mod sctp;
 mod storm;
 mod support;
 mod tools;

@@ -53,7 +53,8 @@ fn snat(section: &Section<'_>) -> Option<SnatSpec> {
 }
 
 fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> {
-    const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    const PROTOCOLS: &[(&str, Protocol)] =
+        &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
     const NO_BACKEND: &[(&str, NoBackendPolicy)] =
         &[("reset", NoBackendPolicy::Reset), ("drop", NoBackendPolicy::Drop)];
     const SERVICE_GONE: &[(&str, ServiceGonePolicy)] =
