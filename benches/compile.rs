@@ -8,8 +8,8 @@ use guideway::control::{
     LimitsSpec, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy,
-    Snapshot,
+    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy,
+    ServiceGonePolicy, Snapshot,
 };
 use guideway::wire::Protocol;
 
@@ -45,6 +45,8 @@ fn service(place: u32, backends: u32) -> ServiceSpec {
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
+        drain_time_ms: None,
     }
 }
 

@@ -214,10 +214,13 @@ static always_inline int is_ours(const struct steer_address *shared, const struc
 	struct steer_port key = { .address = *address, .port = port, .protocol = protocol };
 	__u16 number = net16(port);
 
-	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP)
 		return 0;
 	if (bpf_map_lookup_elem(&steer_ports, &key))
 		return 1;
+	/* Nothing of SCTP is translated: it has no SNAT ports. */
+	if (protocol == IPPROTO_SCTP)
+		return 0;
 	for (int i = 0; i < STEER_RANGES; i++) {
 		if (i >= shared->ranges)
 			break;

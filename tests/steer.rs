@@ -81,6 +81,7 @@ impl Bench {
             addresses.insert(layout::key(shared), value, 0).unwrap();
             taken.insert(layout::port(shared, TCP, 80), 1, 0).unwrap();
             taken.insert(layout::port(shared, UDP, 53), 1, 0).unwrap();
+            taken.insert(layout::port(shared, 132, 2905), 1, 0).unwrap();
         }
         taken.insert(layout::port(shared6, TCP, 443), 1, 0).unwrap();
         let mut backends: HashMap<_, PortBytes, u8> =

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use guideway::dataplane::{Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NextHop,
-    NoBackendPolicy, Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot,
-    SnapshotParts, SnatAddress, TunnelSource, TunnelSources,
+    Backend, BackendGonePolicy, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode,
+    MssClamp, NextHop, NoBackendPolicy, Port, RouteTable, Service, ServiceGonePolicy, ServiceIndex,
+    Snapshot, SnapshotParts, SnatAddress, TunnelSource, TunnelSources,
 };
 use guideway::wire::{Address, MacAddress, PortId, Protocol, Tags};
 
@@ -47,6 +47,7 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
         no_backend: NoBackendPolicy::Reset,
         timeouts: FlowTimeouts::default(),
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
         gone: false,
     };
     let snat: Arc<[u16]> = (0..8).collect();
@@ -60,6 +61,7 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
             weight: 1,
             state: BackendState::Active,
             retired_in: 0,
+            gone: false,
             next_hop: Some(NextHop { port: BACKENDS, tags: Tags::NONE, mac: mac(0xb0) }),
             snat: snat.clone(),
         })

@@ -101,9 +101,9 @@ fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
 mod tests {
     use super::*;
     use crate::forwarding::{
-        BackendId, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NextHop, NoBackendPolicy,
-        Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex, SnapshotParts,
-        TunnelSources,
+        BackendGonePolicy, BackendId, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NextHop,
+        NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex,
+        SnapshotParts, TunnelSources,
     };
     use crate::wire::{MacAddress, PortId, Protocol};
     use std::sync::Arc;
@@ -118,6 +118,7 @@ mod tests {
             weight,
             state,
             retired_in: 0,
+            gone: false,
             next_hop: None,
             snat: Arc::from([]),
         })
@@ -154,6 +155,7 @@ mod tests {
                 no_backend: NoBackendPolicy::Reset,
                 timeouts: FlowTimeouts::default(),
                 on_service_gone: ServiceGonePolicy::Reset,
+                on_backend_gone: BackendGonePolicy::Reset,
                 gone: false,
             }],
             backends,

@@ -131,8 +131,9 @@ fn claims_of(snapshot: &Snapshot) -> BTreeSet<Claim> {
 mod tests {
     use super::*;
     use crate::forwarding::{
-        ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, Port, Route,
-        RouteTable, Service, ServiceGonePolicy, SnapshotParts, SnatAddress, TunnelSources,
+        BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy,
+        Port, Route, RouteTable, Service, ServiceGonePolicy, SnapshotParts, SnatAddress,
+        TunnelSources,
     };
     use crate::wire::{Body, ParseOutcome, Protocol, parse};
     use std::net::SocketAddr;
@@ -152,6 +153,7 @@ mod tests {
             no_backend: NoBackendPolicy::Reset,
             timeouts: FlowTimeouts::default(),
             on_service_gone: ServiceGonePolicy::Reset,
+            on_backend_gone: BackendGonePolicy::Reset,
             gone: false,
         }
     }

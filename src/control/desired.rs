@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::forwarding::{
-    FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy,
+    BackendGonePolicy, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy,
 };
 use crate::wire::Protocol;
 
@@ -54,6 +54,11 @@ pub struct ServiceSpec {
     pub no_backend: NoBackendPolicy,
     /// When the service is removed.
     pub on_service_gone: ServiceGonePolicy,
+    /// When a backend is dead, or drained for `drain_time_ms`.
+    pub on_backend_gone: BackendGonePolicy,
+    /// How long flows of a draining or removed backend go on, in milliseconds; none: as long as they
+    /// live.
+    pub drain_time_ms: Option<u32>,
 }
 
 /// One server.

@@ -66,6 +66,8 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("table_size", words(&old.table_size), words(&new.table_size)),
             ("no_backend", words(&old.no_backend), words(&new.no_backend)),
             ("on_service_gone", words(&old.on_service_gone), words(&new.on_service_gone)),
+            ("on_backend_gone", words(&old.on_backend_gone), words(&new.on_backend_gone)),
+            ("drain_time", time(old.drain_time_ms), time(new.drain_time_ms)),
             ("timeouts", words(&old.timeouts), words(&new.timeouts)),
             ("health_check", words(&old.health_check), words(&new.health_check)),
         ],
@@ -81,7 +83,10 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
                 let drains = if new.drain { ", drains" } else { "" };
                 lines.push(format!("{what} added: {socket}, weight {weight}{drains}"));
             }
-            (Some(_), None) => lines.push(format!("{what} removed: it keeps its flows")),
+            (Some(_), None) => lines.push(match new.drain_time_ms {
+                None => format!("{what} removed: it keeps its flows"),
+                time_ms => format!("{what} removed: it keeps its flows for {}", time(time_ms)),
+            }),
             (Some(old), Some(new)) => lines.extend(changes(
                 &what,
                 &[
@@ -135,6 +140,10 @@ fn told(service: &ServiceSpec) -> String {
     format!("{protocol} {socket}, {mode}, {backends}")
 }
 
+fn time(ms: Option<u32>) -> String {
+    ms.map_or_else(|| "none".to_string(), |ms| format!("{ms} ms"))
+}
+
 /// A value as a person would say it: lower case, without `Some` around it.
 fn words(value: &impl Debug) -> String {
     let text = format!("{value:?}").to_lowercase();
@@ -162,6 +171,7 @@ mod tests {
         let web = &mut new.services[0];
         web.port = 8080;
         web.table_size = Some(1_021);
+        web.drain_time_ms = Some(30_000);
         web.backends.remove(0);
         web.backends[0].drain = true;
         web.backends[1].weight = 5;
@@ -173,8 +183,8 @@ mod tests {
             [
                 "service api added: tcp 10.1.0.100:80, nat, 1 backend",
                 "service db removed: its flows end by reset",
-                "service web: port 80 -> 8080, table_size 251 -> 1021",
-                "service web, backend b1 removed: it keeps its flows",
+                "service web: port 80 -> 8080, table_size 251 -> 1021, drain_time none -> 30000 ms",
+                "service web, backend b1 removed: it keeps its flows for 30000 ms",
                 "service web, backend b2: drain false -> true",
                 "service web, backend b3: weight 1 -> 5",
                 "service web, backend b4 added: 10.2.0.14:80, weight 1",

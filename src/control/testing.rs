@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::forwarding::{
-    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
-    ServiceGonePolicy, Snapshot,
+    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
+    NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
 };
 use crate::wire::{MacAddress, PortId, Protocol, Tags};
 
@@ -49,6 +49,8 @@ pub(super) fn service(name: &str, count: u8) -> ServiceSpec {
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
+        drain_time_ms: None,
     }
 }
 

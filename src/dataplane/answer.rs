@@ -19,11 +19,17 @@ impl Engine {
                 Verdict::Drop(DropReason::ResetNotAnswered)
             }
             // A reset needs the segment's length, which a fragment does not tell.
-            Content::Fragment(_) if ip.key.is_tcp() || ip.is_later_fragment() => {
+            Content::Fragment(_) if ip.key.is_of_connection() || ip.is_later_fragment() => {
                 Verdict::Drop(DropReason::FragmentNoFlow)
             }
             Content::Tcp(_) => {
                 self.answer(turn, ReplyKind::Reset, frame, |frame| reply::tcp_reset(frame, ip))
+            }
+            Content::Sctp(_) if !reply::has_abort(frame.bytes(), ip) => {
+                Verdict::Drop(DropReason::ResetNotAnswered)
+            }
+            Content::Sctp(_) => {
+                self.answer(turn, ReplyKind::Abort, frame, |frame| reply::sctp_abort(frame, ip))
             }
             _ => self.answer(turn, ReplyKind::PortUnreachable, frame, |frame| {
                 reply::icmp_error(frame, ip, IcmpError::PortUnreachable)

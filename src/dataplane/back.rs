@@ -1,9 +1,11 @@
 //! From a backend to a client, under NAT and DNAT.
 
-use super::egress::{Stuck, check_client_way, client_way, send_by};
+use super::egress::{check_client_way, client_way, send_by};
 use super::engine::Turn;
 use super::flow_table::FlowPlace;
 use super::flows::{End, Passing};
+use super::forward::Refusal;
+use super::gone::is_refused;
 use super::mss::is_syn;
 use super::{DropReason, Engine, Side, Verdict};
 use crate::forwarding::{BackendId, Mode, Target, Way};
@@ -21,7 +23,7 @@ impl Engine {
     ) -> Verdict {
         match self.way_back(turn, ip, hash) {
             Ok((place, key, way)) => self.send_to_client(turn, ip, (place, &key), &way, frame),
-            Err(stuck) => self.answer_stuck(turn, ip, stuck, frame),
+            Err(refusal) => self.refuse(turn, ip, refusal, frame),
         }
     }
 
@@ -34,7 +36,7 @@ impl Engine {
     ) -> Verdict {
         match self.way_back_dnat(turn, ip) {
             Ok((place, key, way)) => self.send_to_client(turn, ip, (place, &key), &way, frame),
-            Err(stuck) => self.answer_stuck(turn, ip, stuck, frame),
+            Err(refusal) => self.refuse(turn, ip, refusal, frame),
         }
     }
 
@@ -49,7 +51,7 @@ impl Engine {
     ) -> Verdict {
         let passing = Passing {
             from: Side::Backend,
-            segment: ip.tcp().unwrap_or_default(),
+            segment: ip.segment().unwrap_or_default(),
             frame_len: frame.len(),
             now_ms: turn.now_ms(),
             station: None,
@@ -78,19 +80,30 @@ impl Engine {
         turn: &Turn<'_>,
         ip: &IpPacket,
         hash: u64,
-    ) -> Result<(FlowPlace, FlowKey, Way), Stuck> {
+    ) -> Result<(FlowPlace, FlowKey, Way), Refusal> {
         let (snapshot, now_ms) = (turn.snapshot, turn.now_ms());
         let found = self.flows.find_return(hash, &ip.key, now_ms, snapshot);
         let place = found.ok_or(DropReason::NoSnatBinding)?;
         let flow = self.flows.table.get(place).ok_or(DropReason::NoSnatBinding)?;
-        if self.flows.target_of(snapshot, flow).is_none() {
+        let Some(target) = self.flows.target_of(snapshot, flow) else {
             // The client learns of it by its next packet.
             self.flows.end(place, End::Cut, now_ms);
             return Err(DropReason::NoSnatBinding.into());
+        };
+        if is_refused(target, flow, ip) {
+            return Err(self.refuse_backend(turn, place, target));
         }
         let way = client_way(snapshot, flow);
         check_client_way(way.as_ref(), ip)?;
         Ok((place, flow.key(), way.ok_or(DropReason::NoNextHop)?))
+    }
+
+    /// A backend that is gone and still sends: it is told, so that it stops.
+    #[cold]
+    fn refuse_backend(&mut self, turn: &Turn<'_>, place: FlowPlace, target: &Target) -> Refusal {
+        let service = turn.snapshot.services.get(target.service as usize);
+        let policy = service.map(|service| service.on_backend_gone).unwrap_or_default();
+        self.refuse_gone(turn, place, policy)
     }
 
     /// As [`Engine::way_back`], under DNAT.
@@ -98,10 +111,14 @@ impl Engine {
         &mut self,
         turn: &Turn<'_>,
         ip: &IpPacket,
-    ) -> Result<(FlowPlace, FlowKey, Way), Stuck> {
+    ) -> Result<(FlowPlace, FlowKey, Way), Refusal> {
         let found = self.flow_of_dnat(turn, &ip.key);
         let place = found.ok_or(DropReason::NoDnatFlow)?;
         let flow = self.flows.table.get(place).ok_or(DropReason::NoDnatFlow)?;
+        let target = self.flows.target_of(turn.snapshot, flow).ok_or(DropReason::NoDnatFlow)?;
+        if is_refused(target, flow, ip) {
+            return Err(self.refuse_backend(turn, place, target));
+        }
         let way = client_way(turn.snapshot, flow);
         check_client_way(way.as_ref(), ip)?;
         Ok((place, flow.key(), way.ok_or(DropReason::NoNextHop)?))

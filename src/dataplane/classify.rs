@@ -117,7 +117,7 @@ fn classify_packet(snapshot: &Snapshot, headers: &Headers, frame: &[u8]) -> Clas
 #[inline]
 fn classify_ip(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
     match ip.content {
-        Content::Tcp(_) | Content::Udp => classify_transport(snapshot, &ip.key),
+        Content::Tcp(_) | Content::Udp | Content::Sctp(_) => classify_transport(snapshot, &ip.key),
         Content::EchoRequest => classify_echo(snapshot, ip),
         Content::NeighbourSolicitation(target) => classify_solicitation(snapshot, ip, target),
         Content::IcmpError => classify_error(snapshot, ip, frame),

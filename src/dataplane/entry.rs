@@ -18,6 +18,8 @@ pub mod entry_flags {
     pub const PORT_RELEASED: u16 = 1 << 4;
     /// The backend's packets come by us too (NAT, DNAT).
     pub const BOTH_WAYS: u16 = 1 << 5;
+    /// A packet was refused since the backend is gone.
+    pub const BACKEND_GONE: u16 = 1 << 6;
 }
 
 /// Number of the layout of [`FlowEntry`]; entries of another are not imported.

@@ -21,7 +21,8 @@ pub enum FlowState {
     /// TCP: FIN from both sides and an acknowledgment after. Late packets are still passed on.
     Closed = 4,
     /// TCP: a reset was seen. It may be a forged one that its receiver ignores (RFC 5961), so
-    /// another segment brings the flow back (RFC 6146 section 3.5.2.2, state TRANS).
+    /// another segment brings the flow back (RFC 6146 section 3.5.2.2, state TRANS), and without one
+    /// it ends sooner (RFC 7857 section 2.2).
     Reset = 5,
     /// UDP.
     Udp = 6,
@@ -29,7 +30,7 @@ pub enum FlowState {
     Affinity = 7,
 }
 
-/// How long a closed or reset flow passes late packets on, where `tcp_closing` is not shorter: some
+/// How long a closed flow passes late packets on, where `tcp_closing` is not shorter: some
 /// retransmissions of a lost last acknowledgment, with Linux' least time-out of 200 ms doubling.
 const LINGER_MS: u32 = 10_000;
 
@@ -71,7 +72,8 @@ impl FlowState {
             FlowState::Opening => timeouts.tcp_opening_ms,
             FlowState::Established => timeouts.tcp_established_ms,
             FlowState::Closing => timeouts.tcp_closing_ms,
-            FlowState::Closed | FlowState::Reset => timeouts.tcp_closing_ms.min(LINGER_MS),
+            FlowState::Closed => timeouts.tcp_closing_ms.min(LINGER_MS),
+            FlowState::Reset => timeouts.tcp_reset_ms,
             FlowState::Udp => timeouts.udp_ms,
             FlowState::Affinity => timeouts.affinity_ms,
         }

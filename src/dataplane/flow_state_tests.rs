@@ -150,6 +150,7 @@ fn idle_times() {
         tcp_opening_ms: 1,
         tcp_established_ms: 2,
         tcp_closing_ms: 30_000,
+        tcp_reset_ms: 240_000,
         udp_ms: 4,
         affinity_ms: 5,
     };
@@ -158,7 +159,7 @@ fn idle_times() {
         (Established, 2),
         (Closing, 30_000),
         (Closed, 10_000),
-        (Reset, 10_000),
+        (Reset, 240_000),
         (Udp, 4),
         (Affinity, 5),
     ];

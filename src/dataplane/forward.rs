@@ -10,6 +10,7 @@ use super::entry_flags::{BOTH_WAYS, SEEN_BACKEND};
 use super::flow_state::first_step;
 use super::flow_table::{FlowPlace, KeyHashes};
 use super::flows::{End, Passing};
+use super::gone::is_refused;
 use super::snat::{GivenPort, NoPort, PortWish, user_of};
 use super::snat_block::Rest;
 use super::{DropReason, Engine, FlowState, Side, Verdict};
@@ -19,12 +20,12 @@ use crate::forwarding::{
 };
 use crate::wire::{Address, FlowKey, FrameView, IpPacket, TcpFlags};
 
-/// Why a client's packet is not sent on.
+/// Why a packet is not sent on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Refusal {
     /// Silently.
     Drop(DropReason),
-    /// And the client is told: TCP by a reset, UDP by ICMP port unreachable.
+    /// And its sender is told: TCP by a reset, UDP by ICMP port unreachable.
     Tell,
     /// It cannot leave, and its sender may be told why.
     Stuck(Stuck),
@@ -62,11 +63,22 @@ impl Engine {
             Ok(None) => self.forward_new(turn, service, ip, looked, frame),
             Err(refusal) => Err(refusal),
         };
-        match sent {
-            Ok(verdict) => verdict,
-            Err(Refusal::Drop(reason)) => Verdict::Drop(reason),
-            Err(Refusal::Tell) => self.answer_refused(turn, ip, frame),
-            Err(Refusal::Stuck(stuck)) => self.answer_stuck(turn, ip, stuck, frame),
+        sent.unwrap_or_else(|refusal| self.refuse(turn, ip, refusal, frame))
+    }
+
+    /// The end of a packet that is not sent on.
+    #[cold]
+    pub(super) fn refuse(
+        &mut self,
+        turn: &Turn<'_>,
+        ip: &IpPacket,
+        refusal: Refusal,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        match refusal {
+            Refusal::Drop(reason) => Verdict::Drop(reason),
+            Refusal::Tell => self.answer_refused(turn, ip, frame),
+            Refusal::Stuck(stuck) => self.answer_stuck(turn, ip, stuck, frame),
         }
     }
 
@@ -84,17 +96,28 @@ impl Engine {
         let found = self.flows.find_forward(hash, &ip.key, guess, now_ms, &service.timeouts);
         let Some(place) = found else { return Ok(None) };
         let Some(flow) = self.flows.table.get(place) else { return Ok(None) };
-        let opens = ip.tcp().is_some_and(is_opening);
+        let opens = ip.segment().is_some_and(is_opening);
         if service.gone {
             self.flows.end(place, End::Cut, now_ms);
             return Ok(None);
         }
-        if self.flows.target_of(turn.snapshot, flow).is_none() {
-            self.flows.end(place, End::Cut, now_ms);
-            // A datagram, or a new connection, finds another backend. For a connection there is
-            // none that knows it, so the client is told instead of left to time out.
-            let begins = opens || ip.tcp().is_none();
-            return if begins { Ok(None) } else { Err(Refusal::Tell) };
+        // A datagram, or a new connection, finds another backend. For a connection there is none
+        // that knows it, so the client is told instead of left to time out.
+        let begins = opens || !ip.key.is_of_connection();
+        match self.flows.target_of(turn.snapshot, flow) {
+            None => {
+                self.flows.end(place, End::Cut, now_ms);
+                return if begins { Ok(None) } else { Err(Refusal::Tell) };
+            }
+            Some(target) if target.is_gone && begins => {
+                self.flows.counters.events.flows_backend_gone += 1;
+                self.flows.end(place, End::Cut, now_ms);
+                return Ok(None);
+            }
+            Some(target) if is_refused(target, flow, ip) => {
+                return Err(self.refuse_gone(turn, place, service.on_backend_gone));
+            }
+            Some(_) => {}
         }
         if opens && may_begin_anew(turn, flow) {
             self.flows.end(place, End::Replaced, now_ms);
@@ -120,7 +143,7 @@ impl Engine {
         let way = self.way_to(turn, (backend, target), ip)?;
         let passing = Passing {
             from: Side::Client,
-            segment: ip.tcp().unwrap_or_default(),
+            segment: ip.segment().unwrap_or_default(),
             frame_len: frame.len(),
             now_ms: turn.now_ms(),
             station: Some(turn.station()),
@@ -159,7 +182,7 @@ impl Engine {
             return Err(DropReason::FragmentNoFlow.into());
         }
         if nat {
-            check_begins(ip.tcp())?;
+            check_begins(ip.segment())?;
         }
         let chosen = self.choose(turn, service, ip, looked.choice);
         let backend = chosen.ok_or(match service.no_backend {
@@ -295,7 +318,7 @@ fn check_begins(tcp: Option<TcpFlags>) -> Result<(), Refusal> {
 }
 
 fn new_flow(turn: &Turn<'_>, backend: &Backend, ip: &IpPacket) -> Flow {
-    let first = first_step(ip.tcp());
+    let first = first_step(ip.segment());
     let both_ways = if backend.mode.is_translated() { BOTH_WAYS } else { 0 };
     let mut flow = Flow::new(&ip.key, turn.station());
     (flow.state, flow.flags) = (first.state as u8, first.flags | both_ways);

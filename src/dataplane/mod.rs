@@ -24,6 +24,7 @@ mod forward;
 mod fragment_pieces;
 mod fragment_table;
 mod fragments;
+mod gone;
 mod held_frames;
 mod icmp;
 mod mss;

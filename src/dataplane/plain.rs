@@ -116,7 +116,7 @@ impl Engine {
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         let service = snapshot.services.get(prepared.service.index())?;
-        let segment = ip.tcp().unwrap_or_default();
+        let segment = ip.segment().unwrap_or_default();
         let goes_on = flow.is_of(&ip.key)
             && goes_on(flow.state, flow.flags, Side::Client, segment)
             && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)
@@ -126,6 +126,9 @@ impl Engine {
         }
         let target = snapshot.target_line(BackendId(flow.backend))?;
         let way = target.way.as_ref()?;
+        if target.is_gone {
+            return None;
+        }
         if let Mode::Tunnel(tunnel, dscp) = target.mode {
             if flow.fingerprint() != Some(target.fingerprint) {
                 return None;
@@ -182,7 +185,7 @@ impl Engine {
         let flow = table.slot_mut(prepared.guess)?;
         let (block, high) = flow.binding()?;
         let block = pool.key(block)?;
-        let segment = ip.tcp().unwrap_or_default();
+        let segment = ip.segment().unwrap_or_default();
         let target = snapshot.target(BackendId(flow.backend))?;
         let service = snapshot.services.get(target.service as usize)?;
         let goes_on = block.is_return_key(high, &ip.key)
@@ -190,7 +193,7 @@ impl Engine {
             && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)
             && block.backend == target.address
             && block.backend_port == target.port;
-        if !goes_on || ip.hop_limit <= 1 {
+        if !goes_on || target.is_gone || ip.hop_limit <= 1 {
             return None;
         }
         let way = client_way(snapshot, flow)?;

@@ -104,8 +104,9 @@ impl Engine {
         let is_its = flow.is_of(&sent)
             && flow.fingerprint() == Some(target.fingerprint)
             && target.mode == Mode::Dnat
+            && !target.is_gone
             && (target.address, target.port) == (ip.key.source, ip.key.source_port);
-        let segment = ip.tcp().unwrap_or_default();
+        let segment = ip.segment().unwrap_or_default();
         let goes_on = is_its
             && goes_on(flow.state, flow.flags, Side::Backend, segment)
             && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)

@@ -58,6 +58,8 @@ named_reasons! {
         EchoReply => "icmp_echo",
         /// TCP reset (RFC 9293 section 3.10.7).
         Reset => "tcp_reset",
+        /// SCTP abort (RFC 9260 section 8.4).
+        Abort => "sctp_abort",
         /// ICMP or ICMPv6 port unreachable (RFC 792, RFC 4443).
         PortUnreachable => "icmp_port_unreachable",
         /// Fragmentation needed (RFC 1191) or packet too big (RFC 8201): the packet is longer than the
@@ -80,7 +82,7 @@ named_reasons! {
         /// More IPv6 extension headers than are walked over (8).
         TooManyExtensionHeaders => "too_many_extension_headers",
         /// A fragment to an address that is shared with the machine, of a DNAT backend's answer, or of
-        /// another protocol than TCP and UDP.
+        /// another protocol than TCP, UDP and SCTP.
         Fragment => "fragment",
         /// A first fragment without the whole transport header, an empty one, or one that is not the
         /// last and not a multiple of 8 bytes long. With it all others of its packet.
@@ -114,6 +116,8 @@ named_reasons! {
         NoService => "no_service",
         /// The service has no usable backend and its policy is to drop.
         NoBackend => "no_backend",
+        /// The flow's backend is gone (dead, or its drain time is over), and the policy is to drop.
+        BackendGone => "backend_gone",
         /// The flow's service was removed and its policy is to drop.
         ServiceGone => "service_gone",
         /// The client is in none of the service's `allow` networks.

@@ -26,7 +26,8 @@ pub use mode::Mode;
 pub use prefix_set::PrefixSet;
 pub use routes::{Neighbour, NextHop, Route, RouteTable};
 pub use service::{
-    FlowTimeouts, MssClamp, NoBackendPolicy, Service, ServiceGonePolicy, ServiceTable,
+    BackendGonePolicy, FlowTimeouts, MssClamp, NoBackendPolicy, Service, ServiceGonePolicy,
+    ServiceTable,
 };
 pub use snapshot::{
     AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,

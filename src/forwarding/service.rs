@@ -28,6 +28,21 @@ pub enum ServiceGonePolicy {
     Drop,
 }
 
+/// What the flows of a backend get that is gone: declared dead by its health check, or drained for as
+/// long as its service lets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendGonePolicy {
+    /// TCP: the client's next packet is answered with a reset, and the backend's too, where it comes
+    /// by us. UDP: the client's next packet goes to another backend.
+    #[default]
+    Reset,
+    /// TCP: packets are dropped. UDP as above.
+    Drop,
+    /// As `Reset` once drained. A dead backend keeps its flows, for a failed check may be wrong.
+    Keep,
+}
+
 /// What the maximum segment size of a service's SYNs is lowered to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum MssClamp {
@@ -45,13 +60,18 @@ pub enum MssClamp {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FlowTimeouts {
     /// SYN seen, no established connection yet (RFC 5382 REQ-5 transitory: at least 4 min; shorter
-    /// by choice, since a SYN flood fills the table).
+    /// by choice, since a SYN flood fills the table, as RFC 7857 section 2.1 allows).
     pub tcp_opening_ms: u32,
     /// Established connection (RFC 5382 REQ-5: at least 2 h 4 min).
     pub tcp_established_ms: u32,
     /// After FIN from one or both sides.
     pub tcp_closing_ms: u32,
-    /// UDP without a packet (RFC 4787 REQ-5: at least 2 min, 5 min recommended).
+    /// After a reset, which may be a forged one that its receiver ignores: any other segment brings
+    /// the connection back (RFC 7857 section 2.2 recommends 4 min; shorter by choice, since many
+    /// clients end every connection by one).
+    pub tcp_reset_ms: u32,
+    /// UDP without a packet from either side (RFC 4787 REQ-5: at least 2 min, 5 min recommended;
+    /// REQ-5a: shorter for what well-known ports need, such as DNS).
     pub udp_ms: u32,
     /// Session affinity of a client without new flows; set with [`FlowRules::affinity_ms`].
     pub affinity_ms: u32,
@@ -63,6 +83,7 @@ impl Default for FlowTimeouts {
             tcp_opening_ms: 60_000,
             tcp_established_ms: 7_440_000,
             tcp_closing_ms: 60_000,
+            tcp_reset_ms: 10_000,
             udp_ms: 300_000,
             affinity_ms: 0,
         }
@@ -96,6 +117,8 @@ pub struct Service {
     pub timeouts: FlowTimeouts,
     /// Once removed (see `gone`), what its flows get.
     pub on_service_gone: ServiceGonePolicy,
+    /// What flows of its gone backends get.
+    pub on_backend_gone: BackendGonePolicy,
     /// The service was removed and is here only until its flows are told.
     pub gone: bool,
 }
@@ -231,6 +254,7 @@ mod tests {
             no_backend: NoBackendPolicy::Reset,
             timeouts: FlowTimeouts::default(),
             on_service_gone: ServiceGonePolicy::Reset,
+            on_backend_gone: BackendGonePolicy::Reset,
             gone: false,
         };
         let services: Vec<Service> = (0..500u32)

@@ -31,7 +31,7 @@ pub enum BackendState {
     Active,
     /// In the configuration with `drain` or weight 0: keeps its flows, gets no new one.
     Draining,
-    /// Its health check fails: keeps its flows, gets no new one.
+    /// Its health check fails: gets no new flow, and its old ones get what `on_backend_gone` says.
     Unhealthy,
     /// No longer in the configuration: here until its last flow has ended.
     Retired,
@@ -56,6 +56,8 @@ pub struct Backend {
     pub state: BackendState,
     /// The generation in which it became retired; 0 while it is not.
     pub retired_in: u64,
+    /// Its flows are over, see [`super::BackendGonePolicy`]: it is dead, or drained long enough.
+    pub gone: bool,
     /// Where its frames go. None: no route or no MAC yet; packets are dropped with a reason.
     pub next_hop: Option<NextHop>,
     /// SNAT addresses that may be used towards it: places in [`Snapshot::snat`].
@@ -261,6 +263,11 @@ impl Snapshot {
     /// Do ids of backends that were cut still rest? Only another look at live flows sets them free.
     pub fn has_resting_ids(&self) -> bool {
         !self.ledger.cut.is_empty()
+    }
+
+    /// When time alone makes a backend gone next, whose drain is then over.
+    pub fn next_gone_ms(&self) -> Option<u64> {
+        self.ledger.next_gone_ms
     }
 
     /// How many slots each backend has, by [`BackendId`]: its share of new flows, for status.

@@ -26,6 +26,8 @@ pub struct Target {
     pub fingerprint: u32,
     /// A backend has this id.
     pub is_there: bool,
+    /// See [`Backend::gone`]. Its flows go on no longer.
+    pub is_gone: bool,
 }
 
 const _: () = assert!(std::mem::size_of::<Target>() == 64);
@@ -74,6 +76,7 @@ impl Target {
         port: 0,
         fingerprint: 0,
         is_there: false,
+        is_gone: false,
     };
 
     pub(super) fn of(backend: &Backend, ports: &[Port]) -> Target {
@@ -86,6 +89,7 @@ impl Target {
             mode: backend.mode,
             port: backend.socket.port(),
             is_there: true,
+            is_gone: backend.gone,
         }
     }
 }

@@ -24,6 +24,7 @@ fn service(vip: &str, slots: &[u32]) -> Service {
         no_backend: NoBackendPolicy::Reset,
         timeouts: FlowTimeouts::default(),
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
         gone: false,
     }
 }
@@ -51,6 +52,7 @@ fn backend(id: u32, service: u32) -> Option<Backend> {
         weight: 1,
         state: BackendState::Active,
         retired_in: 0,
+        gone: false,
         next_hop: None,
         snat: [0].into(),
     })

@@ -198,8 +198,10 @@ impl<T: SteerTarget> Controller<T> {
         if (self.unacknowledged || !self.steer_refused.is_empty()) && is_time {
             self.finish_publication(now_ms, &mut step);
         }
-        // Backends and services that only wait for their flows to end, ids that rest.
-        let waits = !previous.is_settled() || previous.has_resting_ids();
+        // Backends and services that only wait for their flows to end, ids that rest, and backends
+        // whose drain is over.
+        let is_over = previous.next_gone_ms().is_some_and(|gone_ms| now_ms >= gone_ms);
+        let waits = !previous.is_settled() || previous.has_resting_ids() || is_over;
         if waits && now_ms >= self.look_at_leavers_ms {
             self.look_at_leavers_ms = now_ms + LEAVERS_EVERY_MS;
             self.read_live_flows();

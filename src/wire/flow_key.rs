@@ -16,6 +16,8 @@ pub enum Protocol {
     Tcp = 6,
     /// RFC 768
     Udp = 17,
+    /// RFC 9260
+    Sctp = 132,
 }
 
 impl Protocol {
@@ -25,6 +27,7 @@ impl Protocol {
         match number {
             6 => Some(Protocol::Tcp),
             17 => Some(Protocol::Udp),
+            132 => Some(Protocol::Sctp),
             _ => None,
         }
     }
@@ -41,6 +44,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
         })
     }
 }
@@ -120,6 +124,13 @@ impl FlowKey {
     #[inline]
     pub const fn is_tcp(&self) -> bool {
         self.protocol == Protocol::Tcp as u32
+    }
+
+    /// Is it of a protocol that has connections, so that one in the middle means nothing to another
+    /// backend?
+    #[inline]
+    pub const fn is_of_connection(&self) -> bool {
+        self.is_tcp() || self.protocol == Protocol::Sctp as u32
     }
 }
 

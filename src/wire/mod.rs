@@ -1,6 +1,6 @@
 //! Bytes on the wire: parse, flow key, checksums, rewriting in place, replies.
 //!
-//! Knows Ethernet, VLAN tags, ARP, IPv4, IPv6, ICMP, NDP, TCP and UDP as their RFCs draw them. Must
+//! Knows Ethernet, VLAN tags, ARP, IPv4, IPv6, ICMP, NDP, TCP, UDP and SCTP as their RFCs draw them. Must
 //! never know services, snapshots, devices or time.
 
 mod address;
@@ -18,6 +18,7 @@ mod parse_error;
 mod quote;
 pub mod reply;
 pub mod rewrite;
+mod sctp;
 pub mod toeplitz;
 mod tunnel_quote;
 

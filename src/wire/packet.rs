@@ -64,6 +64,8 @@ pub enum Content {
     Tcp(TcpFlags),
     /// A whole UDP datagram.
     Udp,
+    /// A whole SCTP packet, and what it would be in TCP.
+    Sctp(TcpFlags),
     /// An ICMP or ICMPv6 echo request.
     EchoRequest,
     /// An ICMP error (unreachable, time exceeded, parameter problem) or ICMPv6 error message: it
@@ -93,7 +95,7 @@ pub struct Fragment {
     pub more: bool,
     /// The first fragment, with a whole transport header: the key has the ports.
     pub has_ports: bool,
-    /// Of TCP, when [`Self::has_ports`].
+    /// Of TCP, or as in [`Content::Sctp`], when [`Self::has_ports`].
     pub tcp: TcpFlags,
 }
 
@@ -173,6 +175,19 @@ impl IpPacket {
         }
     }
 
+    /// What it says of its connection's state: TCP's control bits, or what stands for them in SCTP;
+    /// none of UDP, or of a fragment that is not the first.
+    #[inline]
+    pub fn segment(&self) -> Option<TcpFlags> {
+        match self.content {
+            Content::Tcp(flags) | Content::Sctp(flags) => Some(flags),
+            Content::Fragment(part) if part.has_ports && self.key.is_of_connection() => {
+                Some(part.tcp)
+            }
+            _ => None,
+        }
+    }
+
     /// Is it a part of a packet, and not the one with the ports?
     #[inline]
     pub fn is_later_fragment(&self) -> bool {
@@ -182,7 +197,7 @@ impl IpPacket {
     /// Is it a transport that is balanced, whole?
     #[inline]
     pub fn is_transport(&self) -> bool {
-        matches!(self.content, Content::Tcp(_) | Content::Udp)
+        matches!(self.content, Content::Tcp(_) | Content::Udp | Content::Sctp(_))
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Layer {
     Tcp,
     /// UDP (RFC 768).
     Udp,
+    /// SCTP (RFC 9260).
+    Sctp,
     /// The packet that an ICMP error quotes.
     Quote,
 }
@@ -104,6 +106,7 @@ impl fmt::Display for Layer {
             Layer::Icmpv6 => "ICMPv6",
             Layer::Tcp => "TCP",
             Layer::Udp => "UDP",
+            Layer::Sctp => "SCTP",
             Layer::Quote => "quoted packet",
         })
     }
@@ -130,7 +133,7 @@ impl fmt::Display for ParseError {
                 write!(f, "wanted address lengths {wanted:#06x}, found {found:#06x}")
             }
             Fault::LaterFragment => write!(f, "wanted a first fragment, found a later one"),
-            Fault::Protocol => write!(f, "wanted TCP or UDP, found protocol {found}"),
+            Fault::Protocol => write!(f, "wanted TCP, UDP or SCTP, found protocol {found}"),
             Fault::SourceRoute => write!(f, "wanted no source route, found one"),
             Fault::MappedAddress => write!(f, "wanted no IPv4-mapped address, found one"),
             Fault::ChainTooLong => {

@@ -75,12 +75,12 @@ fn hostile_quotes_say_what_is_wrong() {
         (true, v4(6, 0x65, [0, 0], &PORTS), "wanted version 4, found 6"),
         (true, v4(6, 0x44, [0, 0], &PORTS), "wanted a header length of at least 20, found 16"),
         (true, v4(6, 0x45, [0, 1], &PORTS), "wanted a first fragment, found a later one"),
-        (true, v4(1, 0x45, [0, 0], &PORTS), "wanted TCP or UDP, found protocol 1"),
+        (true, v4(1, 0x45, [0, 0], &PORTS), "wanted TCP, UDP or SCTP, found protocol 1"),
         (true, v4(6, 0x4f, [0, 0], &PORTS), "wanted 68 bytes, the packet's own length leaves 28"),
         (false, v4(6, 0x45, [0, 0], &[0; 40]), "wanted version 6, found 4"),
         (false, v6(44, &later), "wanted a first fragment, found a later one"),
-        (false, v6(60, &chain), "wanted TCP or UDP, found protocol 60"),
-        (false, v6(58, &PORTS), "wanted TCP or UDP, found protocol 58"),
+        (false, v6(60, &chain), "wanted TCP, UDP or SCTP, found protocol 60"),
+        (false, v6(58, &PORTS), "wanted TCP, UDP or SCTP, found protocol 58"),
         (false, mapped, "wanted no IPv4-mapped address, found one"),
     ];
     for (is_v4, quote, wanted) in rows {

@@ -93,6 +93,7 @@ pub fn translate(
     put_addresses(frame, packet, &new, addresses);
     let has_ports = match packet.content {
         Content::Tcp(_) | Content::Udp => true,
+        // SCTP's checksum would have to be made anew over all of it: none is translated.
         Content::Fragment(fragment) => fragment.has_ports,
         _ => false,
     };
@@ -170,7 +171,7 @@ fn put_ports(frame: &mut [u8], packet: &IpPacket, new: &FlowKey, change: Change)
     match Protocol::from_number(new.protocol_number()) {
         Some(Protocol::Tcp) => update(frame, start + TCP_CHECKSUM, change),
         Some(Protocol::Udp) => update_udp(frame, start + UDP_CHECKSUM, change),
-        None => {}
+        Some(Protocol::Sctp) | None => {}
     }
 }
 

@@ -12,6 +12,7 @@ pub fn reply(kind: ReplyKind) -> &'static str {
             "Connections of no known flow: after a restart, after a service or its last backend \
              left, or of a scan. Many at once: look at the backends' health."
         }
+        ReplyKind::Abort => "As `tcp_reset`, for SCTP.",
         ReplyKind::TooBig => {
             "A sender learns the path's MTU: normal. Many: give all interfaces on the way the same \
              MTU."
@@ -63,9 +64,12 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Spoofed or mistaken: filter such sources at the router. Also another host's \
              gratuitous ARP for an address of ours: find it with `arping -D`."
         }
-        Why::UnknownProtocol => "Nothing: only TCP and UDP are balanced.",
+        Why::UnknownProtocol => "Nothing: only TCP, UDP and SCTP are balanced.",
         Why::NoService => "A scan, or a service that is missing in the configuration.",
         Why::NoBackend => "Bring backends back: their health and last check stand in status.",
+        Why::BackendGone => {
+            "Nothing: it ends when both sides give up. Resets tell them: `on_backend_gone`."
+        }
         Why::ServiceGone => "Nothing: it ends when clients give up.",
         Why::NoNextHop => {
             "The NEXT HOP column of status says why: no route, no answer to ARP, or the link is \
@@ -153,6 +157,10 @@ pub fn event(name: &str) -> &'static str {
         "flows_cut" => {
             "Connections that were lost: the log names the limit for a retired backend; the others \
              are of removed services."
+        }
+        "flows_backend_gone" => {
+            "Connections that were lost, by `on_backend_gone`: the log tells which backends became \
+             unhealthy; the others were drained for as long as `drain_time`."
         }
         "forwarded_stateless" => {
             "The flow table is full, as `flow_table_full`, or new flows come faster than \

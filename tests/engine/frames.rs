@@ -70,6 +70,16 @@ impl Head {
         frame
     }
 
+    /// An SCTP packet with this verification tag; its checksum is not looked at.
+    pub fn sctp(&self, tag: u32, chunks: &[u8]) -> Vec<u8> {
+        let ports = [self.source.port().to_be_bytes(), self.destination.port().to_be_bytes()];
+        let packet = [&ports.concat()[..], &tag.to_be_bytes(), b"crc.", chunks].concat();
+        let mut frame = Vec::new();
+        let number = etherparse::IpNumber(132);
+        self.builder().write(&mut frame, number, &packet).unwrap();
+        frame
+    }
+
     pub fn echo(&self) -> Vec<u8> {
         let mut frame = Vec::new();
         match self.source {

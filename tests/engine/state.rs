@@ -130,7 +130,17 @@ fn every_state_has_its_idle_time() {
         let client = Head { destination: socket("10.1.0.100:53"), ..client(60, 4000) };
         ends(client, &world.expect("question", CLIENTS, &client.udp(b"?"), TO_BACKEND, CREATED))
     };
-    let rows: [(&str, Reach, u64, &str); 5] = [
+    let rows: [(&str, Reach, u64, &str); 6] = [
+        (
+            "reset",
+            |world| {
+                let ends = establish(world, client(60, 4000));
+                world.expect("RST", CLIENTS, &ends.client.tcp(RST), TO_BACKEND, &[]);
+                ends
+            },
+            40_000,
+            "flows_closed",
+        ),
         ("opening", |world| open(world, client(60, 4000)), 20_000, "flows_expired"),
         ("established", |world| establish(world, client(60, 4000)), 1_000_000, "flows_expired"),
         (

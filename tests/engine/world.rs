@@ -9,9 +9,9 @@ use guideway::dataplane::{
     ReplyKind, Shard, ShardMap, Ticks, Verdict,
 };
 use guideway::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp,
-    Neighbour, NextHop, NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy,
-    ServiceIndex, Snapshot, SnapshotParts, SnatAddress, TunnelSources,
+    Backend, BackendGonePolicy, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode,
+    MssClamp, Neighbour, NextHop, NoBackendPolicy, Port, Route, RouteTable, Service,
+    ServiceGonePolicy, ServiceIndex, Snapshot, SnapshotParts, SnatAddress, TunnelSources,
 };
 use guideway::wire::{FrameView, PortId, Protocol, Tags};
 
@@ -25,6 +25,7 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
     tcp_opening_ms: 20_000,
     tcp_established_ms: 1_000_000,
     tcp_closing_ms: 30_000,
+    tcp_reset_ms: 40_000,
     udp_ms: 50_000,
     affinity_ms: 0,
 };
@@ -43,6 +44,7 @@ pub fn service(name: &str, vip: &str, protocol: Protocol, mode: Mode) -> Service
         no_backend: NoBackendPolicy::Reset,
         timeouts: TIMEOUTS,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
         gone: false,
     }
 }
@@ -100,6 +102,7 @@ fn backend((id, (service, at)): (usize, &(usize, &str))) -> Option<Backend> {
         weight: 1,
         state: BackendState::Active,
         retired_in: 0,
+        gone: false,
         next_hop: Some(NextHop { port: BACKENDS, tags: Tags::NONE, mac: mac(0xb0 + id as u8) }),
         snat: Arc::from([0]),
     })

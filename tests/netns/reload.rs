@@ -11,7 +11,7 @@ use crate::support::{
 
 /// Flows that ended are forgotten soon, so that a test sees backends leave.
 const TIMEOUTS: &str =
-    "timeouts: { tcp_opening: 2s, tcp_established: 5m, tcp_closing: 1s, udp: 2s }";
+    "timeouts: { tcp_opening: 2s, tcp_established: 5m, tcp_closing: 1s, tcp_reset: 1s, udp: 2s }";
 
 fn nat(name: &str, port: u16, backends: u8) -> Service {
     Service::nat(name, Site::VIP, port, "10.1.0", backends).line(TIMEOUTS)

@@ -9,7 +9,7 @@ use crate::support::{
 
 /// What a backend with the VIP on loopback does: it answers for it, but neither answers ARP for it
 /// nor asks in its name.
-const HAS_THE_VIP: &str = "ip address add 10.1.0.100/32 dev lo
+pub const HAS_THE_VIP: &str = "ip address add 10.1.0.100/32 dev lo
     sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2\n";
 
 /// A namespace with a guest, 10.1.0.11, at the other end of its interface `tap0`, 10.1.0.50.

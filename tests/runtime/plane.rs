@@ -10,8 +10,8 @@ use guideway::control::{
 };
 use guideway::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
-    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
-    ServiceGonePolicy, SteerEntry, SteerTable,
+    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
+    NoBackendPolicy, Route, ServiceGonePolicy, SteerEntry, SteerTable,
 };
 use guideway::io::Device;
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
@@ -243,12 +243,18 @@ pub fn desired(backends: &[&str]) -> DesiredState {
             rise: 1,
             fall: 1,
         }),
-        timeouts: FlowTimeouts { tcp_closing_ms: 100, ..FlowTimeouts::default() },
+        timeouts: FlowTimeouts {
+            tcp_closing_ms: 100,
+            tcp_reset_ms: 100,
+            ..FlowTimeouts::default()
+        },
         last_port: None,
         rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
+        drain_time_ms: None,
     };
     let snat = SnatSpec {
         address: Ipv4Addr::new(10, 1, 0, 10).into(),

@@ -9,8 +9,8 @@ use guideway::control::{
     LimitsSpec, LinkState, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
-    ServiceGonePolicy, Snapshot,
+    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
+    NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
 };
 use guideway::runtime::Publisher;
 use guideway::wire::{Family, MacAddress, PortId, Protocol};
@@ -46,6 +46,7 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
     tcp_opening_ms: 60_000,
     tcp_established_ms: 600_000,
     tcp_closing_ms: 60_000,
+    tcp_reset_ms: 10_000,
     udp_ms: 120_000,
     affinity_ms: 0,
 };
@@ -268,6 +269,8 @@ fn service(
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Keep,
+        drain_time_ms: None,
     }
 }
 

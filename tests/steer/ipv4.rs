@@ -55,6 +55,8 @@ fn shared_ports() -> Vec<Row> {
         ("above the SNAT ports", to(SHARED, TCP, 21000), PASSED),
         ("in the second range", to(SHARED, TCP, 30500), OURS),
         ("SCTP with a service's port number", to(SHARED, 132, 80), PASSED),
+        ("an SCTP service's port", to(SHARED, 132, 2905), OURS),
+        ("SCTP has no SNAT ports", to(SHARED, 132, 20000), PASSED),
         ("with IPv4 options", ip(ipv4(SHARED, CLIENT, TCP, 0, 12, &ports(1, 80))), OURS),
         ("with 40 bytes of options", ip(ipv4(SHARED, CLIENT, TCP, 0, 40, &ports(1, 22))), PASSED),
         ("cut before its ports", cut(to(SHARED, TCP, 80), 14 + 20 + 3), PASSED),

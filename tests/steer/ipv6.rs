@@ -111,6 +111,8 @@ fn shared_ports() -> Vec<Row> {
         ("below the SNAT ports", to6(SHARED6, TCP, 19999), PASSED),
         ("above the SNAT ports", to6(SHARED6, TCP, 21000), PASSED),
         ("SCTP with a service's port number", to6(SHARED6, 132, 80), PASSED),
+        ("an SCTP service's port", to6(SHARED6, 132, 2905), OURS),
+        ("SCTP has no SNAT ports", to6(SHARED6, 132, 20000), PASSED),
         ("cut before its ports", cut(to6(SHARED6, TCP, 80), 14 + 40 + 3), PASSED),
         ("cut after its ports", cut(to6(SHARED6, TCP, 80), 14 + 40 + 4), OURS),
         ("an IPv4 service's port", to(SHARED, TCP, 443), PASSED),

@@ -8,8 +8,8 @@ use guideway::control::{
     ServiceSpec, SnatSpec, Topology, compile,
 };
 use guideway::forwarding::{
-    BackendId, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy,
-    Route, ServiceGonePolicy, ServiceIndex, Snapshot,
+    BackendGonePolicy, BackendId, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
+    NoBackendPolicy, Route, ServiceGonePolicy, ServiceIndex, Snapshot,
 };
 use guideway::source::yaml;
 use guideway::wire::{PortId, Protocol, Tags};
@@ -157,6 +157,8 @@ fn service(steps: &mut Steps<'_>) -> ServiceSpec {
         timeouts: FlowTimeouts::default(),
         no_backend: NoBackendPolicy::Reset,
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
+        drain_time_ms: None,
         mss: MssClamp::Auto,
         last_port: None,
         rules: FlowRules::default(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use guideway::dataplane::{EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp,
-    Neighbour, NextHop, NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy,
-    ServiceIndex, Snapshot, SnapshotParts, SnatAddress, TunnelSources,
+    Backend, BackendGonePolicy, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode,
+    MssClamp, Neighbour, NextHop, NoBackendPolicy, Port, Route, RouteTable, Service,
+    ServiceGonePolicy, ServiceIndex, Snapshot, SnapshotParts, SnatAddress, TunnelSources,
 };
 use guideway::wire::{MacAddress, PortId, Protocol, Tags};
 
@@ -142,10 +142,12 @@ fn services(is_v6: bool, family: u32) -> Vec<Service> {
             tcp_opening_ms: 20_000,
             tcp_established_ms: LONGEST_IDLE_MS as u32,
             tcp_closing_ms: 30_000,
+            tcp_reset_ms: 40_000,
             udp_ms: 50_000,
             affinity_ms: 0,
         },
         on_service_gone: ServiceGonePolicy::Reset,
+        on_backend_gone: BackendGonePolicy::Reset,
         gone: false,
         mss: MssClamp::Auto,
         last_port: None,
@@ -167,6 +169,7 @@ fn backend_of(id: u32, on_vlan: bool) -> Backend {
         weight: 1,
         state: BackendState::Active,
         retired_in: 0,
+        gone: false,
         next_hop: Some(NextHop { port: BACKENDS, tags, mac: mac(0xb0 + number as u8) }),
         snat: Arc::from([2 * family as u16, 2 * family as u16 + 1]),
     }

@@ -11,6 +11,7 @@
 //! flows, and what was before is retired with the old ones.
 
 mod before;
+mod gone;
 mod paths;
 mod plan;
 mod retire;
@@ -28,6 +29,7 @@ use crate::forwarding::{
 use crate::wire::{Address, Family};
 
 use before::Before;
+use gone::Drains;
 use paths::Paths;
 use plan::Plan;
 use retire::Kept;
@@ -137,8 +139,11 @@ pub fn compile(input: &CompileInput<'_>) -> Result<Compiled, Vec<Refusal>> {
 
     let mut notes = kept.notes.clone();
     let mut services = services(input, &before, &plan, &mut notes)?;
-    let mut backends = configured_backends(&before, &plan, &mut paths);
-    let ledger = add_kept(input, &plan, &kept, &mut paths, &mut services, &mut backends);
+    let mut drains = Drains::of(input);
+    let mut backends = configured_backends(&before, &plan, &mut paths, &mut drains);
+    let on_way = OnWay { paths: &mut paths, drains: &mut drains };
+    let mut ledger = add_kept(input, &plan, &kept, on_way, (&mut services, &mut backends));
+    drains.write(&mut ledger);
     let Paths { routes, snat, .. } = paths;
     let own_addresses = input.topology.own_addresses.iter().map(|own| own.address.into());
     let snapshot = Snapshot::new(SnapshotParts {
@@ -188,6 +193,7 @@ fn services(
             no_backend: spec.no_backend,
             timeouts: FlowTimeouts { affinity_ms: spec.rules.affinity_ms, ..spec.timeouts },
             on_service_gone: spec.on_service_gone,
+            on_backend_gone: spec.on_backend_gone,
             gone: false,
         });
     }
@@ -199,6 +205,7 @@ fn configured_backends(
     before: &Before<'_>,
     plan: &Plan<'_>,
     paths: &mut Paths,
+    drains: &mut Drains<'_>,
 ) -> Vec<Option<Backend>> {
     let mut backends = vec![None; plan.ids_end()];
     for (index, planned) in plan.services.iter().enumerate() {
@@ -214,6 +221,7 @@ fn configured_backends(
                 weight: member.spec.weight,
                 state: member.state,
                 retired_in: 0,
+                gone: drains.is_gone(planned.spec, member),
                 next_hop: path.next_hop,
                 snat: path.snat,
             });
@@ -222,16 +230,21 @@ fn configured_backends(
     backends
 }
 
+/// What is asked about each backend.
+struct OnWay<'a, 'b> {
+    paths: &'a mut Paths,
+    drains: &'a mut Drains<'b>,
+}
+
 /// Adds the retired backends and the removed services that still have some.
 fn add_kept(
     input: &CompileInput<'_>,
     plan: &Plan<'_>,
     kept: &Kept,
-    paths: &mut Paths,
-    services: &mut Vec<Service>,
-    backends: &mut Vec<Option<Backend>>,
+    OnWay { paths, drains }: OnWay<'_, '_>,
+    (services, backends): (&mut Vec<Service>, &mut Vec<Option<Backend>>),
 ) -> Ledger {
-    let mut ledger = Ledger { gone_since_ms: vec![], cut: kept.cut.clone() };
+    let mut ledger = Ledger { cut: kept.cut.clone(), ..Ledger::default() };
     let mut places = std::collections::HashMap::new();
     for &(old, since_ms) in &kept.gone {
         let index = ServiceIndex(services.len() as u32);
@@ -243,8 +256,10 @@ fn add_kept(
     for &(id, retired_in) in &kept.retired {
         let Some(old) = input.previous.backend(id) else { continue };
         let identity = before::identity_of(&input.previous.services[old.service.index()]);
-        let service = plan.place(identity).or_else(|| places.get(&old.service).copied());
-        let Some(service) = service else { continue };
+        let place = plan.place(identity);
+        let Some(service) = place.or_else(|| places.get(&old.service).copied()) else { continue };
+        // Flows of a service that was removed get what `on_service_gone` says.
+        let drain_time_ms = place.and_then(|place| plan.service(place)?.drain_time_ms);
         let path = paths.to(old.socket.ip(), old.mode);
         if backends.len() <= id.index() {
             backends.resize(id.index() + 1, None);
@@ -253,6 +268,8 @@ fn add_kept(
             service,
             state: BackendState::Retired,
             retired_in,
+            // Nobody probes it any more: dead is dead.
+            gone: drains.is_over(id, drain_time_ms) || old.gone,
             next_hop: path.next_hop,
             snat: path.snat,
             ..old.clone()

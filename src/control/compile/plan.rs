@@ -32,6 +32,8 @@ pub(super) struct Member<'a> {
     pub socket: SocketAddr,
     pub id: BackendId,
     pub state: BackendState,
+    /// Its health check says so, whatever its state is.
+    pub is_dead: bool,
 }
 
 impl Planned<'_> {
@@ -44,11 +46,15 @@ impl Planned<'_> {
     }
 }
 
-fn state_of(service: &ServiceSpec, backend: &BackendSpec, health: &HealthView) -> BackendState {
+fn is_dead(service: &ServiceSpec, backend: &BackendSpec, health: &HealthView) -> bool {
     let probed = service.health_check.is_some();
+    probed && !health.get(&service.name, &backend.name).is_usable()
+}
+
+fn state_of(backend: &BackendSpec, is_dead: bool) -> BackendState {
     if backend.drain || backend.weight == 0 {
         BackendState::Draining
-    } else if probed && !health.get(&service.name, &backend.name).is_usable() {
+    } else if is_dead {
         BackendState::Unhealthy
     } else {
         BackendState::Active
@@ -71,8 +77,9 @@ impl<'a> Plan<'a> {
                 let socket = SocketAddr::new(spec.address, spec.port);
                 let way = (socket, service.mode);
                 let id = old.and_then(|(index, _)| before.find(index, &spec.name, way));
-                let state = state_of(service, spec, health);
-                Member { spec, socket, id: id.unwrap_or(NO_ID), state }
+                let is_dead = is_dead(service, spec, health);
+                let state = state_of(spec, is_dead);
+                Member { spec, socket, id: id.unwrap_or(NO_ID), state, is_dead }
             };
             planned.members = service.backends.iter().map(member).collect();
             planned.members.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
@@ -83,6 +90,11 @@ impl<'a> Plan<'a> {
     /// Where a service of this identity is now, if it is configured.
     pub fn place(&self, identity: Identity) -> Option<ServiceIndex> {
         self.places.get(&identity).copied()
+    }
+
+    /// What is wanted of the service at this place.
+    pub fn service(&self, place: ServiceIndex) -> Option<&'a ServiceSpec> {
+        Some(self.services.get(place.index())?.spec)
     }
 
     /// Ids that configured backends have taken over, as a set by id.

@@ -5,6 +5,7 @@ use super::*;
 use crate::control::testing::address;
 use crate::control::{ServiceSpec, TunnelSourceSpec};
 use crate::forwarding::Mode;
+use crate::wire::Protocol;
 use crate::wire::encap::{Dscp, Tunnel};
 
 const IPIP: Mode = Mode::Tunnel(Tunnel::Ipip, Dscp::Copied);
@@ -51,6 +52,28 @@ fn tunnels() {
             "another port than the service's",
             |s| tunnel(s).backends[0].port = 8081,
             &[("services[0].backends[0].port", "ipip leaves ports as they are")],
+        ),
+    ]);
+}
+
+#[test]
+fn sctp_is_not_translated() {
+    let refused: &[(&str, &str)] = &[("services[0].mode", "sctp is not translated")];
+    check(&[
+        ("by a tunnel", |s| tunnel(s).protocol = Protocol::Sctp, &[]),
+        (
+            "l2dsr",
+            |s| {
+                let service = tunnel(s);
+                (service.protocol, service.mode) = (Protocol::Sctp, Mode::L2dsr);
+            },
+            &[],
+        ),
+        ("nat", |s| s.services[0].protocol = Protocol::Sctp, refused),
+        (
+            "dnat",
+            |s| (s.services[0].protocol, s.services[0].mode) = (Protocol::Sctp, Mode::Dnat),
+            refused,
         ),
     ]);
 }

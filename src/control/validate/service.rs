@@ -8,7 +8,7 @@ use super::addresses::check_unicast;
 use super::health_check;
 use crate::forwarding::{FlowTimeouts, Mode};
 use crate::maglev::{MAX_SIZE, is_prime, largest_default_size, next_prime};
-use crate::wire::{Address, Family};
+use crate::wire::{Address, Family, Protocol};
 
 /// Longest name of a service or backend.
 const NAME_BYTES: usize = 128;
@@ -114,6 +114,18 @@ fn check_dnat(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
     }
 }
 
+/// SCTP's checksum is over all of a packet, and its ends may have many addresses (RFC 9260 section 6.4):
+/// it goes to backends as it is.
+fn check_protocol(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
+    if service.protocol == Protocol::Sctp && service.mode.is_translated() {
+        refusals.push(Refusal::new(
+            format!("{path}.mode"),
+            format!("sctp is not translated, and {} translates", service.mode.name()),
+            "`mode: l2dsr`, `ipip`, `gre` or `gue`",
+        ));
+    }
+}
+
 /// What goes only with some modes.
 fn check_rules(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
     let mode = service.mode.name();
@@ -185,6 +197,7 @@ fn check_ranges(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
 }
 
 fn check_one(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
+    check_protocol(path, service, refusals);
     check_rules(path, service, refusals);
     check_unicast(format!("{path}.address"), service.address, refusals);
     check_port(path, service.port, refusals);
@@ -297,6 +310,7 @@ fn check_timeouts(path: &str, timeouts: &FlowTimeouts, refusals: &mut Vec<Refusa
         ("tcp_opening", timeouts.tcp_opening_ms),
         ("tcp_established", timeouts.tcp_established_ms),
         ("tcp_closing", timeouts.tcp_closing_ms),
+        ("tcp_reset", timeouts.tcp_reset_ms),
         ("udp", timeouts.udp_ms),
     ];
     for (field, value) in fields {

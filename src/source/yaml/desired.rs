@@ -14,7 +14,8 @@ use crate::control::{
     TunnelSourceSpec,
 };
 use crate::forwarding::{
-    FlowRules, FlowTimeouts, HashBy, Mode, MssClamp, NoBackendPolicy, PrefixSet, ServiceGonePolicy,
+    BackendGonePolicy, FlowRules, FlowTimeouts, HashBy, Mode, MssClamp, NoBackendPolicy, PrefixSet,
+    ServiceGonePolicy,
 };
 use crate::wire::Protocol;
 use crate::wire::encap::{Dscp, GueVersion, Tunnel};
@@ -24,8 +25,13 @@ const PORT: std::ops::RangeInclusive<u64> = 0..=65_535;
 
 pub(super) fn read(root: &Section<'_>) -> Option<DesiredState> {
     let snat = root.maps("snat", &schema::SNAT, snat);
-    let services = root.maps("services", &schema::SERVICE, service);
+    let of_all = root.section("timeouts", &schema::TIMEOUTS).and_then(|s| timeouts(&s));
+    let services = root.maps("services", &schema::SERVICE, |section| {
+        // What was refused once must not be refused again for each service.
+        service(section, &of_all.unwrap_or_default())
+    });
     let tunnel_sources = root.scalars("tunnel_sources", tunnel_source);
+    of_all?;
     Some(DesiredState {
         services: services?,
         snat: snat?,
@@ -46,12 +52,18 @@ fn snat(section: &Section<'_>) -> Option<SnatSpec> {
     })
 }
 
-fn service(section: &Section<'_>) -> Option<ServiceSpec> {
-    const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> {
+    const PROTOCOLS: &[(&str, Protocol)] =
+        &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
     const NO_BACKEND: &[(&str, NoBackendPolicy)] =
         &[("reset", NoBackendPolicy::Reset), ("drop", NoBackendPolicy::Drop)];
     const SERVICE_GONE: &[(&str, ServiceGonePolicy)] =
         &[("reset", ServiceGonePolicy::Reset), ("drop", ServiceGonePolicy::Drop)];
+    const BACKEND_GONE: &[(&str, BackendGonePolicy)] = &[
+        ("reset", BackendGonePolicy::Reset),
+        ("drop", BackendGonePolicy::Drop),
+        ("keep", BackendGonePolicy::Keep),
+    ];
     let name = section.get("name", text);
     let address = section.get("address", address);
     let ports = section.get("port", ports);
@@ -64,7 +76,10 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
     let table_size = section.optional("table_size", number(0..=u64::from(u32::MAX)));
     let no_backend = section.get("no_backend", choice(NO_BACKEND));
     let on_service_gone = section.get("on_service_gone", choice(SERVICE_GONE));
-    let timeouts = section.section("timeouts", &schema::TIMEOUTS).and_then(|s| timeouts(&s));
+    let on_backend_gone = section.get("on_backend_gone", choice(BACKEND_GONE));
+    let drain_time_ms = section.optional("drain_time", duration_ms(0, u32::MAX));
+    let timeouts = section.section("timeouts", &schema::SERVICE_TIMEOUTS);
+    let timeouts = timeouts.and_then(|section| own_timeouts(&section, of_all));
     let health_check = if section.has("health_check") {
         section.section("health_check", &schema::HEALTH_CHECK).and_then(|s| check(&s)).map(Some)
     } else {
@@ -88,6 +103,8 @@ fn service(section: &Section<'_>) -> Option<ServiceSpec> {
         timeouts: timeouts?,
         no_backend: no_backend?,
         on_service_gone: on_service_gone?,
+        on_backend_gone: on_backend_gone?,
+        drain_time_ms: drain_time_ms?,
     })
 }
 
@@ -189,16 +206,33 @@ fn tunnel_source(scalar: Scalar<'_>) -> Result<TunnelSourceSpec, Wrong> {
     network(scalar).map(|(network, prefix_len)| TunnelSourceSpec { network, prefix_len })
 }
 
+/// Those of all services. Their limits are asked here, since services are where they are judged.
 fn timeouts(section: &Section<'_>) -> Option<FlowTimeouts> {
-    let read = |key| section.get(key, duration_ms(0, u32::MAX));
-    let tcp_opening_ms = read("tcp_opening");
-    let tcp_established_ms = read("tcp_established");
-    let tcp_closing_ms = read("tcp_closing");
-    let udp_ms = read("udp");
+    each_timeout(|key, _| section.get(key, duration_ms(1, i32::MAX as u32)))
+}
+
+/// Those of one service: what it does not say is as for all.
+fn own_timeouts(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<FlowTimeouts> {
+    each_timeout(|key, of| {
+        let own = section.optional(key, duration_ms(0, u32::MAX))?;
+        Some(own.unwrap_or(of(of_all)))
+    })
+}
+
+/// All are read before the first that is wrong counts, so that each is told.
+fn each_timeout(
+    read: impl Fn(&str, fn(&FlowTimeouts) -> u32) -> Option<u32>,
+) -> Option<FlowTimeouts> {
+    let tcp_opening_ms = read("tcp_opening", |of| of.tcp_opening_ms);
+    let tcp_established_ms = read("tcp_established", |of| of.tcp_established_ms);
+    let tcp_closing_ms = read("tcp_closing", |of| of.tcp_closing_ms);
+    let tcp_reset_ms = read("tcp_reset", |of| of.tcp_reset_ms);
+    let udp_ms = read("udp", |of| of.udp_ms);
     Some(FlowTimeouts {
         tcp_opening_ms: tcp_opening_ms?,
         tcp_established_ms: tcp_established_ms?,
         tcp_closing_ms: tcp_closing_ms?,
+        tcp_reset_ms: tcp_reset_ms?,
         udp_ms: udp_ms?,
         affinity_ms: 0,
     })

@@ -59,6 +59,7 @@ pub(super) static ROOT: Schema = Schema {
         or("state_dir", "/var/lib/guideway"),
         or("bpf_dir", "/sys/fs/bpf/guideway"),
         optional("cluster_key_file", "a random key, made once and kept in state_dir"),
+        optional("timeouts", "the defaults of its keys"),
         required("services"),
         optional("replay", "nothing is known of the world"),
     ],
@@ -135,7 +136,9 @@ pub(super) static SERVICE: Schema = Schema {
         optional("table_size", "a prime chosen from the number of backends"),
         or("no_backend", "reset"),
         or("on_service_gone", "reset"),
-        optional("timeouts", "the defaults of its keys"),
+        or("on_backend_gone", "reset"),
+        optional("drain_time", "as long as they live"),
+        optional("timeouts", "those of all services"),
         optional("health_check", "backends are always healthy"),
         required("backends"),
     ],
@@ -153,12 +156,26 @@ pub(super) static TUNNEL: Schema = Schema {
 };
 
 pub(super) static TIMEOUTS: Schema = Schema {
-    path: "services[].timeouts",
+    path: "timeouts",
     fields: &[
         or("tcp_opening", "60s"),
         or("tcp_established", "2h4m"),
         or("tcp_closing", "60s"),
+        or("tcp_reset", "10s"),
         or("udp", "5m"),
+    ],
+};
+
+const OF_ALL: &str = "that of all services";
+
+pub(super) static SERVICE_TIMEOUTS: Schema = Schema {
+    path: "services[].timeouts",
+    fields: &[
+        optional("tcp_opening", OF_ALL),
+        optional("tcp_established", OF_ALL),
+        optional("tcp_closing", OF_ALL),
+        optional("tcp_reset", OF_ALL),
+        optional("udp", OF_ALL),
     ],
 };
 
@@ -225,16 +242,17 @@ pub(super) static REPLAY_NEIGHBOUR: Schema = Schema {
 
 /// All of them, in the order of the reference file.
 #[cfg(test)]
-pub(super) static ALL: [&Schema; 16] = [
+pub(super) static ALL: [&Schema; 17] = [
     &ROOT,
     &INTERFACE,
     &WORKERS,
     &SNAT,
     &LIMITS,
     &ADMIN,
+    &TIMEOUTS,
     &SERVICE,
     &TUNNEL,
-    &TIMEOUTS,
+    &SERVICE_TIMEOUTS,
     &HEALTH_CHECK,
     &BACKEND,
     &REPLAY,

@@ -1,4 +1,4 @@
-//! What an IP packet carries: TCP, UDP, ICMP, a part of one of them, or something else.
+//! What an IP packet carries: TCP, UDP, SCTP, ICMP, a part of one of them, or something else.
 
 use etherparse::err::tcp;
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
@@ -7,10 +7,12 @@ use super::Part;
 use crate::wire::Address;
 use crate::wire::packet::{Content, Fragment, ICMP_LEN, IpPacket, TCP_LEN, TcpFlags, UDP_LEN};
 use crate::wire::parse_error::{Fault, Layer, ParseError};
+use crate::wire::sctp::{self, SCTP_LEN};
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 const ICMPV6: u8 = 58;
 
 /// A neighbour solicitation without options (RFC 4861 section 4.3).
@@ -27,6 +29,10 @@ pub(super) fn parse(payload: &[u8], ip: &mut IpPacket) -> Result<(), ParseError>
         UDP => {
             parse_udp(payload, ip)?;
             ip.content = Content::Udp;
+        }
+        SCTP => {
+            let segment = parse_sctp(payload, ip)?;
+            ip.content = Content::Sctp(segment);
         }
         ICMP if ip.key.source.is_v4() => return parse_icmp(payload, Layer::Icmp, ip),
         ICMPV6 if !ip.key.source.is_v4() => return parse_icmp(payload, Layer::Icmpv6, ip),
@@ -78,6 +84,16 @@ fn parse_udp(datagram: &[u8], ip: &mut IpPacket) -> Result<(), ParseError> {
     }
     set_ports(ip, header.source_port(), header.destination_port());
     Ok(())
+}
+
+/// RFC 9260 section 3.1. The checksum is the ends' own affair.
+fn parse_sctp(packet: &[u8], ip: &mut IpPacket) -> Result<TcpFlags, ParseError> {
+    let Some(&[s0, s1, d0, d1, ..]) = packet.first_chunk::<SCTP_LEN>() else {
+        let (at, found) = (ip.payload_start(), packet.len());
+        return Err(ParseError::new(Layer::Sctp, Fault::PacketEnds, at, SCTP_LEN, found));
+    };
+    set_ports(ip, u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+    Ok(sctp::as_segment(packet))
 }
 
 /// RFC 792, RFC 4443.
@@ -133,6 +149,11 @@ pub(super) fn parse_fragment(part: Part, payload: &[u8], ip: &mut IpPacket) {
                 if let Ok(header) = UdpHeaderSlice::from_slice(payload) {
                     set_ports(ip, header.source_port(), header.destination_port());
                     fragment.has_ports = true;
+                }
+            }
+            SCTP => {
+                if let Ok(segment) = parse_sctp(payload, ip) {
+                    (fragment.tcp, fragment.has_ports) = (segment, true);
                 }
             }
             _ => {}

@@ -87,7 +87,8 @@ pub fn echo_reply(view: &mut FrameView<'_>, request: &IpPacket) -> bool {
 #[must_use]
 pub fn icmp_error(view: &mut FrameView<'_>, refused: &IpPacket, error: IcmpError) -> bool {
     let may_quote = match refused.content {
-        Content::Tcp(_) | Content::Udp | Content::Other | Content::EchoRequest => true,
+        Content::Tcp(_) | Content::Udp | Content::Sctp(_) => true,
+        Content::Other | Content::EchoRequest => true,
         // Of ICMP it may be an error's: what a fragment says is not looked at.
         Content::Fragment(fragment) => {
             fragment.offset == 0 && !matches!(refused.key.protocol_number(), ICMP | ICMPV6)

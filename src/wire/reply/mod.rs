@@ -8,11 +8,13 @@
 mod arp;
 mod icmp;
 mod ndp;
+mod sctp;
 mod tcp;
 
 pub use arp::{arp_reply, gratuitous_arp};
 pub use icmp::{IcmpError, echo_reply, icmp_error};
 pub use ndp::{neighbour_advertisement, unsolicited_advertisement};
+pub use sctp::{has_abort, sctp_abort};
 pub use tcp::tcp_reset;
 
 use super::header::{DONT_FRAGMENT, HOP_LIMIT, IpHeader};

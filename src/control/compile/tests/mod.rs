@@ -1,5 +1,6 @@
 //! `compile` as the control loop sees it: worlds that change step by step.
 
+mod gone;
 mod lifetimes;
 mod random;
 
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::control::testing::{World, address, service, service_6, snat, topology_6};
-use crate::control::{Health, ServiceSpec};
+use crate::control::{BackendSpec, Health, ServiceSpec};
 use crate::forwarding::Mode;
 use crate::maglev;
 use crate::wire::{PortId, Tags};

@@ -9,7 +9,9 @@ use super::*;
 use crate::control::{
     HealthCheckKind, IdlePolicy, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice,
 };
-use crate::forwarding::{FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy};
+use crate::forwarding::{
+    BackendGonePolicy, FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy,
+};
 use crate::wire::{PortId, Protocol};
 
 const REFERENCE: &str = include_str!("../../../../config/guideway.yaml");
@@ -46,6 +48,8 @@ fn what_is_left_out_is_what_the_types_call_default() {
     assert_eq!(service.timeouts, FlowTimeouts::default());
     assert_eq!(service.no_backend, NoBackendPolicy::default());
     assert_eq!(service.on_service_gone, ServiceGonePolicy::default());
+    assert_eq!(service.on_backend_gone, BackendGonePolicy::default());
+    assert_eq!(service.drain_time_ms, None);
     let backend = &service.backends[0];
     assert_eq!((backend.port, backend.weight, backend.drain), (80, 1, false));
     let check = service.health_check.as_ref().unwrap();
@@ -53,6 +57,23 @@ fn what_is_left_out_is_what_the_types_call_default() {
     assert_eq!((check.interval_ms, check.timeout_ms), (2_000, 1_000));
     assert_eq!((check.rise, check.fall, check.port), (2, 3, None));
     assert_eq!(config.replay, None);
+}
+
+#[test]
+fn idle_times_of_all_services_and_of_one() {
+    let text = SMALL.replace("services:", "timeouts: { tcp_reset: 4m, udp: 2m }\nservices:");
+    let own = text.replace("    backends:", "    timeouts: { udp: 10s }\n    backends:");
+    let of = |text: &str| parse("f", text).unwrap().desired.services[0].timeouts;
+    let all = FlowTimeouts { tcp_reset_ms: 240_000, udp_ms: 120_000, ..FlowTimeouts::default() };
+    assert_eq!(of(&text), all);
+    assert_eq!(of(&own), FlowTimeouts { udp_ms: 10_000, ..all });
+    for wrong in ["0s", "25d", "soon"] {
+        let error = parse("f", &own.replace("udp: 2m", &format!("udp: {wrong}"))).unwrap_err();
+        let lines: Vec<String> = error.to_string().lines().map(str::to_string).collect();
+        let told = lines.iter().filter(|line| line.contains("timeouts.udp")).count();
+        assert_eq!(told, 1, "{wrong}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("services[0]")), "{wrong}: {lines:?}");
+    }
 }
 
 #[test]
@@ -64,6 +85,7 @@ fn each_key_of_the_reference_file_is_read() {
     assert_eq!(node.cluster_key_file.as_deref(), Some(Path::new("/etc/guideway/cluster.key")));
     let web = &config.desired.services[0];
     assert_eq!(web.table_size, Some(65_537));
+    assert_eq!(web.drain_time_ms, Some(3_600_000));
     let check = web.health_check.as_ref().unwrap();
     assert_eq!(check.port, Some(8080));
     let host = Some("example.org".to_string());

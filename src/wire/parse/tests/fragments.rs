@@ -119,7 +119,7 @@ fn options_of_tcp_belong_to_its_header() {
 
 #[test]
 fn of_other_protocols_no_fragment_has_ports() {
-    for protocol in [1, 2, 47, 58, 132] {
+    for protocol in [1, 2, 47, 58, 133] {
         let mut v4 = bytes(s::FRAGMENT_FIRST);
         v4[23] = protocol;
         mend_header(&mut v4);

@@ -22,6 +22,7 @@ fn ip_holds_together(frame: &[u8], ip: &IpPacket) -> bool {
     let (least, has_ports) = match ip.content {
         Content::Tcp(_) => (20, true),
         Content::Udp => (8, true),
+        Content::Sctp(_) => (12, true),
         Content::EchoRequest | Content::IcmpError | Content::Icmp => (8, false),
         Content::NeighbourSolicitation(_) => (24, false),
         Content::Fragment(Fragment { has_ports: true, .. }) if ip.key.is_tcp() => (20, true),
@@ -31,11 +32,12 @@ fn ip_holds_together(frame: &[u8], ip: &IpPacket) -> bool {
     let protocols: &[u32] = match ip.content {
         Content::Tcp(_) => &[6],
         Content::Udp => &[17],
+        Content::Sctp(_) => &[132],
         Content::NeighbourSolicitation(target) if !target.is_v4() && !is_v4 => &[58],
         Content::NeighbourSolicitation(_) => &[],
         Content::EchoRequest | Content::IcmpError | Content::Icmp if is_v4 => &[1],
         Content::EchoRequest | Content::IcmpError | Content::Icmp => &[58],
-        Content::Fragment(Fragment { has_ports: true, .. }) => &[6, 17],
+        Content::Fragment(Fragment { has_ports: true, .. }) => &[6, 17, 132],
         Content::Fragment(_) | Content::Other => &[ip.key.protocol],
     };
     header_fits
