@@ -15,7 +15,7 @@ use super::flow_hash::FlowHash;
 use super::snat_block::{BlockKey, Highs, Rest, Shelf, SnatBlock};
 use super::snat_notes::Notes;
 use super::snat_order::SnatOrder;
-use super::snat_pairs::{PairKey, SnatPairs};
+use super::snat_pairs::{MOST_PAIRS, PairKey, SnatPairs};
 use crate::arch;
 use crate::wire::FlowKey;
 
@@ -79,7 +79,8 @@ pub(super) struct SnatPool {
 
 impl SnatPool {
     pub(super) fn new(max_blocks: usize, hold_down_ms: u32, hash: FlowHash) -> SnatPool {
-        let max_blocks = max_blocks.min(NONE as usize - 1);
+        // Never fewer pairs than blocks: so one can be made for each block.
+        let max_blocks = max_blocks.min(MOST_PAIRS);
         SnatPool {
             pairs: SnatPairs::new(max_blocks, hash),
             blocks: arch::room_in_large_pages(max_blocks),

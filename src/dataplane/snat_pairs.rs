@@ -77,7 +77,7 @@ impl SnatPairs {
     /// Room for so many. Chains are short as long as pairs have a dozen blocks or more, as they have
     /// with up to 16 workers; and where they begin is in the cache.
     pub(super) fn new(most: usize, hash: FlowHash) -> SnatPairs {
-        let most = most.min(MOST_PAIRS);
+        debug_assert!(most <= MOST_PAIRS);
         SnatPairs {
             pairs: arch::room_in_large_pages(most),
             most,

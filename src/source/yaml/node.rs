@@ -127,7 +127,7 @@ fn limits(section: &Section<'_>) -> Option<LimitsSpec> {
     let retired_backends = section.get("retired_backends", number(0..=1_048_576));
     let service_gone_linger_ms = section.get("service_gone_linger", duration_ms(0, day_ms));
     let snat_hold_down_ms = section.get("snat_hold_down", duration_ms(0, day_ms));
-    let snat_blocks_per_worker = section.get("snat_blocks_per_worker", number(1..=16_777_216));
+    let snat_blocks_per_worker = section.get("snat_blocks_per_worker", number(1..=8_388_608));
     let new_flows_per_second = section.get("new_flows_per_second", number(1..=100_000_000));
     let replies_per_second = section.get("replies_per_second", number(0..=100_000_000));
     let fragmented_packets = section.get("fragmented_packets", number(0..=1_048_576));
