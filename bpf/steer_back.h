@@ -221,8 +221,9 @@ static always_inline int steer_back_ipv6(struct xdp_md *ctx, const struct steer_
 		return pass(STEER_PASSED);
 	if (walked & WALKED_FRAGMENT) {
 		/* Senders put the fragment header last (RFC 8200 section 4.1 for what may follow it). */
-		fragment = (void *)ports - sizeof(*fragment);
-		if ((void *)fragment >= data && (void *)(fragment + 1) <= end) {
+		offset = (offset - sizeof(*fragment)) & WALKED_OFFSET;
+		fragment = data + offset;
+		if ((void *)(fragment + 1) <= end) {
 			datagram.identification = fragment->rest;
 			remember(&datagram);
 		}
