@@ -37,6 +37,7 @@ services:
     port: 80
     protocol: tcp
     mode: l2dsr
+    on_backend_gone: keep
     table_size: 251
     health_check: { type: tcp }
     backends:
