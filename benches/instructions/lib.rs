@@ -68,7 +68,7 @@ impl Ready {
         if mode.is_translated() {
             // A segment of its backend's establishes a flow.
             let keys = ready.answers();
-            ready.frames.turn_round(Some(keys));
+            ready.frames.turn_round(Some(&keys));
             ready.arrival = Arrival::Received(world::BACKENDS);
             ready.frames.make(0, PACKETS, ACK);
             assert_eq!(ready.pass(), PACKETS, "flows to establish");
