@@ -421,7 +421,7 @@ static always_inline int is_question_for_ours(struct ipv6hdr *ip, void *end)
 
 	if (ip->nexthdr != IPPROTO_ICMPV6 || (void *)(asked + 1) > end)
 		return 0;
-	if (asked->type != ICMPV6_SOLICITATION || is_mapped(&asked->target))
+	if (asked->type != ICMPV6_SOLICITATION || asked->code || is_mapped(&asked->target))
 		return 0;
 	target = asked->target;
 	address = bpf_map_lookup_elem(&steer_addresses, &target);

@@ -5,6 +5,8 @@
 
 #[path = "steer/back.rs"]
 mod back;
+#[path = "steer/chance.rs"]
+mod chance;
 #[path = "steer/frames.rs"]
 mod frames;
 #[path = "steer/ipv4.rs"]

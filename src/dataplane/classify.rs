@@ -159,7 +159,7 @@ fn classify_fragment(snapshot: &Snapshot, ip: &IpPacket) -> Class {
 /// taken it, and its first one says so.
 fn is_dnat_fragment(snapshot: &Snapshot, ip: &IpPacket) -> bool {
     match ip.content {
-        Content::Fragment(part) if part.offset == 0 => snapshot.find_dnat(&ip.key).is_some(),
+        Content::Fragment(part) if part.has_ports => snapshot.find_dnat(&ip.key).is_some(),
         _ => {
             snapshot.dnat().has_address(ip.key.source)
                 && ip.key.destination.is_one_host()
@@ -192,7 +192,8 @@ pub(super) fn classify_transport(snapshot: &Snapshot, key: &FlowKey) -> Class {
 pub(super) fn is_snat(snapshot: &Snapshot, key: &FlowKey) -> bool {
     // In this order, since pools are walked over, and most addresses are for SNAT alone.
     snapshot.address_role(key.destination) == Some(AddressRole::Snat)
-        || snapshot.find_snat(key.destination, key.destination_port).is_some()
+        || (key.protocol_number() != Protocol::Sctp.number()
+            && snapshot.find_snat(key.destination, key.destination_port).is_some())
 }
 
 fn classify_echo(snapshot: &Snapshot, ip: &IpPacket) -> Class {
@@ -244,11 +245,12 @@ fn classify_error_to_client(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) ->
     if snapshot.dnat().is_empty() {
         return NOT_OURS;
     }
-    let Ok(quote) = parse_quote(frame, ip) else { return NOT_OURS };
-    let Some(service) = snapshot.find_dnat(&quote.key.reversed()) else { return NOT_OURS };
     if snapshot.is_own(ip.destination()) {
         return NOT_OURS;
     }
+    // The XDP program has looked at it already, less closely.
+    let Ok(quote) = parse_quote(frame, ip) else { return dropped(DropReason::BadQuote) };
+    let Some(service) = snapshot.dnat().find(&quote.key.reversed()) else { return NOT_OURS };
     if quote.key.source != ip.destination() {
         return dropped(DropReason::BadQuote);
     }
@@ -264,9 +266,10 @@ fn classify_error_to_client(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) ->
 /// An error to an outer source of ours, which has sent the packet that it quotes.
 #[cold]
 fn classify_tunnel_error(snapshot: &Snapshot, ip: &IpPacket, frame: &[u8]) -> Class {
-    let Some(quote) = parse_tunnel_quote(frame, ip) else { return NOT_OURS };
-    if quote.source != ip.destination() {
-        return NOT_OURS;
+    // The XDP program has looked at it already, less closely.
+    let quote = parse_tunnel_quote(frame, ip).filter(|quote| quote.source == ip.destination());
+    if quote.is_none() {
+        return dropped(DropReason::BadQuote);
     }
     if !rewrite::icmp_adds_up(frame, ip) {
         return dropped(DropReason::BadIcmpChecksum);
@@ -301,7 +304,13 @@ fn classify_arp(snapshot: &Snapshot, arp: &Arp) -> Class {
 fn classify_solicitation(snapshot: &Snapshot, ip: &IpPacket, target: Address) -> Class {
     match snapshot.address_role(target) {
         Some(AddressRole::Vip | AddressRole::Snat) => {}
-        Some(AddressRole::Shared) | None => return NOT_OURS,
+        // Whoever asks us for another's address gets no answer.
+        Some(AddressRole::Shared) | None => match snapshot.address_role(ip.destination()) {
+            Some(AddressRole::Vip | AddressRole::Snat) => {
+                return dropped(DropReason::IcmpNotHandled);
+            }
+            Some(AddressRole::Shared) | None => return NOT_OURS,
+        },
     }
     let is_probe = ip.source() == Address::UNSPECIFIED;
     if ip.hop_limit != 255 || (!is_probe && is_no_sender(snapshot, ip.source(), target)) {
