@@ -54,7 +54,9 @@ fn theirs(frame: &[u8], sliced: &SlicedPacket<'_>) -> Option<Transport> {
 fn ours(outcome: &ParseOutcome) -> Option<Transport> {
     let ParseOutcome::Parsed(Packet { body: Body::Ip(ip), .. }) = outcome else { return None };
     let place = ip.payload_start()..ip.payload_start() + ip.payload_len();
-    ip.is_transport().then_some((ip.key, ip.content, place))
+    // Of SCTP etherparse knows nothing.
+    let is_theirs = matches!(ip.content, Content::Tcp(_) | Content::Udp);
+    is_theirs.then_some((ip.key, ip.content, place))
 }
 
 /// More than two tags, and tags of other kinds.
