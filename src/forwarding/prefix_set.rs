@@ -40,10 +40,8 @@ impl PrefixSet {
 
 /// First and last address of a network, by their bits.
 fn range_of((network, prefix_len): (IpAddr, u8)) -> (u128, u128) {
-    let bits = Address::from(network).bits();
-    let width: u32 = if network.is_ipv4() { 32 } else { 128 };
-    let free = width.saturating_sub(u32::from(prefix_len));
-    let host_bits = 1u128.checked_shl(free).map_or(u128::MAX, |bit| bit - 1);
+    let network = Address::from(network);
+    let (bits, host_bits) = (network.bits(), network.family().host_bits(prefix_len));
     (bits & !host_bits, bits | host_bits)
 }
 

@@ -15,11 +15,7 @@ impl TunnelSource {
     /// The prefix with this network address and length (0 to 32 or 128); host bits of the address
     /// are taken off.
     pub fn new(network: Address, prefix_len: u8) -> TunnelSource {
-        let free = match network.family() {
-            Family::Ipv4 => 32u32.saturating_sub(u32::from(prefix_len)),
-            Family::Ipv6 => 128u32.saturating_sub(u32::from(prefix_len)),
-        };
-        let host_bits = 1u128.checked_shl(free).map_or(u128::MAX, |bit| bit - 1);
+        let host_bits = network.family().host_bits(prefix_len);
         TunnelSource { network: Address::from_bits(network.bits() & !host_bits), host_bits }
     }
 

@@ -3,6 +3,7 @@
 pub mod clock;
 mod control_loop;
 mod controller;
+mod engine_config;
 mod hand_over;
 pub mod netlink;
 mod publish;
@@ -14,6 +15,7 @@ mod worker;
 
 pub use control_loop::{Event, run_control_loop};
 pub use controller::{Controller, Step};
+pub use engine_config::engine_config;
 pub use hand_over::{HandOver, Parcel};
 pub use publish::{Publisher, Reader};
 pub use shared::{Message, Waker, WorkerReport, WorkerShared};

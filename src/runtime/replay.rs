@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use super::{HandOver, Idle, Publisher, Worker, WorkerShared};
+use super::{HandOver, Idle, Publisher, Worker, WorkerShared, engine_config};
 use crate::control::{
     CompileInput, DesiredState, HealthView, LimitsSpec, LiveFlows, Note, Refusal, Topology, compile,
 };
-use crate::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap, Ticks};
+use crate::dataplane::{Counters, Engine, ShardMap, Ticks};
 use crate::forwarding::ClusterKey;
 use crate::io::pcap::PcapDevice;
 use crate::io::{Device, DeviceStatistics, PcapError};
@@ -143,24 +143,7 @@ impl<'a, R: Read, W: Write> Run<'a, R, W> {
         device.give_until(None);
         let shared = Arc::new(WorkerShared::new(0, Arc::new(|| ())));
         let publisher = Arc::new(Publisher::new(vec![shared.clone()]));
-        let engine = Engine::new(EngineConfig {
-            worker: 0,
-            shards: ShardMap::even(1),
-            max_flows: limits.flows_per_worker,
-            max_backends: limits.backends,
-            snat_hold_down_ms: limits.snat_hold_down_ms,
-            max_snat_blocks: limits.snat_blocks_per_worker,
-            max_replies_per_second: limits.replies_per_second,
-            max_new_flows_per_second: limits.new_flows_per_second,
-            fragments: FragmentLimits {
-                datagrams: limits.fragmented_packets,
-                held: limits.fragments_held,
-                frame_bytes: limits.frame_bytes as usize,
-                hold_ms: limits.fragment_hold_ms,
-            },
-            flow_events: 0,
-            flow_hash_key: FIXED_KEY,
-        });
+        let engine = Engine::new(engine_config(limits, 0, ShardMap::even(1), FIXED_KEY));
         let no_rings = HandOver::mesh(1, 0, 0).remove(0);
         let border = (publisher.clone(), shared);
         let worker = Worker::new(device, engine, no_rings, border, Idle::Sleep, None);

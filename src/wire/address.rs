@@ -12,6 +12,21 @@ pub enum Family {
     Ipv6,
 }
 
+impl Family {
+    /// Ones where a prefix of this length leaves an address free, among the [`Address::bits`] of this
+    /// family. A longer one than addresses are leaves nothing.
+    pub const fn host_bits(self, prefix_len: u8) -> u128 {
+        let width: u32 = match self {
+            Family::Ipv4 => 32,
+            Family::Ipv6 => 128,
+        };
+        match 1u128.checked_shl(width.saturating_sub(prefix_len as u32)) {
+            Some(bit) => bit - 1,
+            None => u128::MAX,
+        }
+    }
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::control::{IdlePolicy, NodeSpec, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice};
-use crate::dataplane::{Engine, EngineConfig, FragmentLimits, NicHash, ShardMap};
+use crate::dataplane::{Engine, NicHash, ShardMap};
 use crate::forwarding::SteerEntry;
 use crate::io::afxdp::ethtool::{HashedFields, Rss};
 use crate::io::afxdp::{
@@ -14,7 +14,7 @@ use crate::io::afxdp::{
 };
 use crate::io::{Device, QueueStatistics};
 use crate::runtime::{
-    HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
+    HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared, engine_config,
 };
 use crate::wire::MacAddress;
 use crate::wire::toeplitz::{self, Toeplitz};
@@ -54,7 +54,8 @@ pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let shards = shard_map(node, &rss, workers);
     let made = devices.into_iter().zip(rings).zip(shared);
     let made = made.map(|((device, rings), shared)| {
-        let engine = Engine::new(engine_config(node, shared.number, shards.clone(), flow_hash_key));
+        let (number, shards) = (shared.number, shards.clone());
+        let engine = Engine::new(engine_config(&node.limits, number, shards, flow_hash_key));
         let core = core_of(node, shared.number);
         let ends = (publisher.clone(), shared.clone());
         let worker = Worker::new(device, engine, rings, ends, idle_of(node, core), core);
@@ -110,28 +111,6 @@ fn open_options(node: &NodeSpec, workers: usize) -> OpenOptions {
         frames_per_queue: node.limits.frames_per_queue,
         frame_bytes: node.limits.frame_bytes,
         bpf_dir: node.bpf_dir.clone(),
-    }
-}
-
-fn engine_config(node: &NodeSpec, worker: u8, shards: ShardMap, key: [u8; 16]) -> EngineConfig {
-    let limits = &node.limits;
-    EngineConfig {
-        worker,
-        shards,
-        max_flows: limits.flows_per_worker,
-        max_backends: limits.backends,
-        snat_hold_down_ms: limits.snat_hold_down_ms,
-        max_snat_blocks: limits.snat_blocks_per_worker,
-        max_replies_per_second: limits.replies_per_second,
-        max_new_flows_per_second: limits.new_flows_per_second,
-        fragments: FragmentLimits {
-            datagrams: limits.fragmented_packets,
-            held: limits.fragments_held,
-            frame_bytes: limits.frame_bytes as usize,
-            hold_ms: limits.fragment_hold_ms,
-        },
-        flow_events: 0,
-        flow_hash_key: key,
     }
 }
 

@@ -67,10 +67,10 @@ pub fn config(config: &Config) -> ConfigBytes {
     bytes[8..SOURCES_AT].copy_from_slice(&count.to_ne_bytes());
     let places = bytes[SOURCES_AT..].chunks_exact_mut(SOURCE_LEN);
     for (place, &(network, prefix_len)) in places.zip(&config.sources) {
-        let host_bits = if network.is_ipv4() { 32 } else { 128 } - u32::from(prefix_len);
-        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        let network = Address::from(network);
+        let mask = !network.family().host_bits(prefix_len);
         place[..16].copy_from_slice(&mask.to_be_bytes());
-        place[16..].copy_from_slice(&(Address::from(network).bits() & mask).to_be_bytes());
+        place[16..].copy_from_slice(&(network.bits() & mask).to_be_bytes());
     }
     bytes
 }
