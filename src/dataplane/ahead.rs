@@ -18,7 +18,7 @@ use crate::wire::IpPacket;
 /// With no more backends, and pairs of backend and SNAT address, than this, what packets need of them
 /// is in the cache (64 bytes each) and is not fetched ahead.
 const FEW: usize = 2048;
-/// Frames whose stages are gone through together.
+/// Frames whose stages are gone through together: one bit each.
 const MOST: usize = 64;
 
 /// What is known so far of a frame that begins a flow.
@@ -39,21 +39,16 @@ impl Engine {
     #[inline]
     pub fn look_ahead(&self, snapshot: &Snapshot, batch: &mut [Prepared]) {
         for batch in batch.chunks_mut(MOST) {
-            let mut news = [New { at: 0, next: NONE }; MOST];
-            let mut count = 0;
+            let mut are_new = 0u64;
             for (at, prepared) in batch.iter_mut().enumerate() {
                 if prepared.way == PlainWay::None {
                     continue;
                 }
                 prepared.guess = self.flows.table.prefetch_flow(prepared.hash);
-                let is_new = prepared.guess == FlowPlace::NONE;
-                if is_new && let Some(new) = news.get_mut(count) {
-                    new.at = at as u8;
-                    count += 1;
-                }
+                are_new |= u64::from(prepared.guess == FlowPlace::NONE) << at;
             }
-            if count > 0 {
-                self.look_ahead_of_new(snapshot, batch, &mut news[..count]);
+            if are_new != 0 {
+                self.look_ahead_of_new(snapshot, batch, are_new);
             }
             let are_few = snapshot.target_count() <= FEW && self.flows.pool.pair_count() <= FEW;
             if !are_few {
@@ -82,8 +77,19 @@ impl Engine {
 
     /// For packets whose flow is not there, most of which will begin one.
     #[inline(never)]
-    fn look_ahead_of_new(&self, snapshot: &Snapshot, batch: &mut [Prepared], news: &mut [New]) {
+    fn look_ahead_of_new(&self, snapshot: &Snapshot, batch: &mut [Prepared], mut are_new: u64) {
         let pool = &self.flows.pool;
+        let mut news = [New { at: 0, next: NONE }; MOST];
+        let mut count = 0;
+        for new in &mut news {
+            if are_new == 0 {
+                break;
+            }
+            new.at = are_new.trailing_zeros() as u8;
+            are_new &= are_new - 1;
+            count += 1;
+        }
+        let news = &mut news[..count];
         for new in news.iter_mut() {
             let Some(prepared) = batch.get(usize::from(new.at)) else { continue };
             new.next = begins_in_slot(snapshot, prepared).unwrap_or(NONE);

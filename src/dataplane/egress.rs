@@ -31,11 +31,11 @@ impl Engine {
     ) -> Result<&'a Way, Stuck> {
         let mode = target.mode;
         if mode.tunnel().is_none() {
-            return check_way(target.way.as_ref(), ip, mode.is_hop(), 0, u16::MAX);
+            return check_way(target.way(), ip, mode.is_hop(), 0, u16::MAX);
         }
         let overhead = mode.overhead_bytes(target.address.family());
         let path_mtu = self.path_mtus.of(backend.0, turn.now_ms());
-        check_way(target.way.as_ref(), ip, true, overhead, path_mtu)
+        check_way(target.way(), ip, true, overhead, path_mtu)
     }
 }
 

@@ -16,14 +16,16 @@ use super::flow_table::FlowPlace;
 use super::flows::Flows;
 use super::fragments::Fragments;
 use super::path_mtu::PathMtus;
-use super::plain::PlainWay;
+use super::plain::{PlainWay, changes_state};
 use super::reply_limit::ReplyLimit;
 use super::upkeep::Sweep;
 use super::{
     Counters, FlowEvent, FragmentLimits, Ports, Shard, ShardMap, Station, Traffic, Verdict,
 };
 use crate::forwarding::{BackendId, ServiceIndex, Snapshot};
-use crate::wire::{FrameView, Headers, Link, PortId, parse_quote, parse_tunnel_quote};
+use crate::wire::{
+    FrameView, Headers, Link, PortId, Tags, parse_quote, parse_tunnel_quote, put_rest,
+};
 
 /// Milliseconds of CLOCK_BOOTTIME, read once a batch by whoever calls the engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -146,8 +148,13 @@ pub struct Prepared {
     pub(super) choice: BackendId,
     /// Of a client's packet: what it is for.
     pub(super) service: ServiceIndex,
-    /// May it go the plain way? Says the same as `class`, in one byte.
+    /// May it go the plain way?
     pub(super) way: PlainWay,
+    /// Of one that may: may it change its flow's state?
+    pub(super) is_changing: bool,
+    /// Were all headers read? Else those that plain ways need, see [`Prepared::headers_of`].
+    pub(super) is_read: bool,
+    /// Of one that may not go a plain way; see [`Prepared::class`].
     pub(super) class: Class,
     pub(super) arrival: Arrival,
     /// Another worker that has to do the rest.
@@ -163,6 +170,8 @@ impl Prepared {
         choice: BackendId::NONE,
         service: ServiceIndex(0),
         way: PlainWay::None,
+        is_changing: false,
+        is_read: true,
         class: Class::Settled(Verdict::NotOurs),
         arrival: Arrival::Received(PortId(0)),
         owner: None,
@@ -173,11 +182,37 @@ impl Prepared {
         self.arrival
     }
 
-    /// Where the frame came from.
+    /// Where the frame came from: a [`Station::word`], and the tags.
     #[inline(always)]
-    pub(super) fn station(&self) -> Station {
-        let port = self.arrival.port();
-        Station { port, tags: self.headers.link.tags, mac: self.headers.link.source }
+    pub(super) fn station(&self, frame: &[u8]) -> (u64, Tags) {
+        let link = &self.headers.link;
+        let (mac, tags) = match frame.first_chunk() {
+            Some(header) if !self.is_read => (Link::source_word(header), Tags::NONE),
+            _ => (link.source.word(), link.tags),
+        };
+        (Station::word_of(mac, self.arrival.port()), tags)
+    }
+
+    /// What it is and for whom.
+    pub(super) fn class(&self) -> Class {
+        match self.way {
+            PlainWay::None => self.class,
+            PlainWay::Forward => Class::Forward(self.service),
+            PlainWay::Back => Class::Back,
+            PlainWay::Return => Class::Return(self.service),
+        }
+    }
+
+    /// All of its headers; `frame` is what was prepared, unchanged.
+    pub(super) fn headers_of(&self, frame: &[u8]) -> Headers {
+        let mut headers = self.headers;
+        if !self.is_read
+            && let Some((link, packet)) = frame.split_first_chunk()
+        {
+            headers.link.read_untagged(link);
+            put_rest(packet, &mut headers.ip);
+        }
+        headers
     }
 }
 
@@ -283,8 +318,9 @@ impl Engine {
         frame: &[u8],
         prepared: &mut Prepared,
     ) {
-        prepared.way = PlainWay::None;
+        (prepared.way, prepared.is_read) = (PlainWay::None, true);
         prepared.class = classify(snapshot, ingress, frame, &mut prepared.headers);
+        prepared.is_changing = prepared.headers.ip.segment().is_some_and(changes_state);
         let key = &prepared.headers.ip.key;
         let shard = match prepared.class {
             Class::Forward(service) => {
@@ -355,12 +391,7 @@ impl Engine {
         frame: &mut FrameView<'_>,
     ) -> Outcome {
         let (len, now_ms) = (frame.len(), now.0 as u32);
-        let sent = match prepared.way {
-            PlainWay::Forward => self.forward_plain(snapshot, now_ms, prepared, frame),
-            PlainWay::Back => self.back_plain(snapshot, now_ms, prepared, frame),
-            PlainWay::Return => self.return_plain(snapshot, now_ms, prepared, frame),
-            PlainWay::None => None,
-        };
+        let sent = self.send_plain(snapshot, now_ms, prepared, frame);
         match prepared.arrival {
             Arrival::Received(_) => {
                 self.flows.counters.received += 1;
@@ -375,15 +406,7 @@ impl Engine {
             self.flows.counters.forwarded += 1;
             return Outcome::Verdict(Verdict::Forward(port));
         }
-        if let Some(worker) = prepared.owner {
-            return Outcome::HandOver { worker, arrival: prepared.arrival.handed_over() };
-        }
-        if matches!(prepared.class, Class::Fragment) {
-            return self.finish_fragment(snapshot, now, prepared, frame);
-        }
-        let verdict = self.finish_thoroughly(snapshot, now, prepared, frame);
-        self.flows.counters.count(verdict);
-        Outcome::Verdict(verdict)
+        self.finish_thoroughly(snapshot, now, prepared, frame)
     }
 
     #[inline(never)]
@@ -393,11 +416,30 @@ impl Engine {
         now: Ticks,
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
+    ) -> Outcome {
+        if let Some(worker) = prepared.owner {
+            return Outcome::HandOver { worker, arrival: prepared.arrival.handed_over() };
+        }
+        let class = prepared.class();
+        if matches!(class, Class::Fragment) {
+            return self.finish_fragment(snapshot, now, prepared, frame);
+        }
+        let verdict = self.finish_class(snapshot, now, (prepared, class), frame);
+        self.flows.counters.count(verdict);
+        Outcome::Verdict(verdict)
+    }
+
+    fn finish_class(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Ticks,
+        (prepared, class): (&Prepared, Class),
+        frame: &mut FrameView<'_>,
     ) -> Verdict {
-        let ingress = prepared.arrival.port();
-        let turn = &Turn { snapshot, now, ingress, link: &prepared.headers.link };
-        let ip = &prepared.headers.ip;
-        match prepared.class {
+        let headers = &prepared.headers_of(frame.bytes());
+        let turn = &Turn { snapshot, now, ingress: prepared.arrival.port(), link: &headers.link };
+        let ip = &headers.ip;
+        match class {
             Class::Settled(verdict) => verdict,
             Class::Forward(service) => {
                 let looked = Looked {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::FlowState;
 use crate::wire::{Address, FlowKey, MacAddress, PortId, Tags};
 
 /// The bits of [`FlowEntry::flags`].
@@ -39,6 +40,20 @@ pub struct Station {
     pub mac: MacAddress,
 }
 
+impl Station {
+    /// MAC and port in one word, as a [`Flow`] has them.
+    #[inline(always)]
+    fn word(self) -> u64 {
+        Station::word_of(self.mac.word(), self.port)
+    }
+
+    /// The same of a MAC that is a word already.
+    #[inline(always)]
+    pub(super) fn word_of(mac: u64, port: PortId) -> u64 {
+        mac | (port.0 as u64) << PORT_SHIFT
+    }
+}
+
 /// A flow in its place in the table: one cache line, IPv4 or IPv6.
 ///
 /// What follows from the backend stands with the backend in the snapshot, what follows from the SNAT
@@ -61,12 +76,15 @@ pub(super) struct Flow {
     pub(super) last_seen_ms: u32,
     /// Under NAT, the block its SNAT port is of; else [`NOT_NAT`] with its backend's fingerprint.
     block: u32,
-    client_mac: MacAddress,
-    client_port: PortId,
-    /// Under NAT, the high byte of its SNAT port.
-    snat_high: u8,
     client_tags: Tags,
+    /// Where the client's frames come from, in one word: the MAC as [`MacAddress::word`] has it, the
+    /// port in the seventh byte, and under NAT the high byte of its SNAT port in the last.
+    client: u64,
 }
+
+/// In [`Flow::client`].
+const PORT_SHIFT: u32 = 48;
+const SNAT_SHIFT: u32 = 56;
 
 const _: () = assert!(std::mem::size_of::<Flow>() == 64);
 
@@ -83,10 +101,8 @@ impl Flow {
         backend: 0,
         last_seen_ms: 0,
         block: NOT_NAT,
-        client_mac: MacAddress::ZERO,
-        client_port: PortId(0),
-        snat_high: 0,
         client_tags: Tags::NONE,
+        client: 0,
     };
 
     /// A flow of these packets, with nothing else said of it.
@@ -97,9 +113,8 @@ impl Flow {
             source_port: key.source_port,
             destination_port: key.destination_port,
             protocol: key.protocol_number(),
-            client_mac: client.mac,
-            client_port: client.port,
             client_tags: client.tags,
+            client: client.word(),
             ..Flow::FREE
         }
     }
@@ -148,18 +163,37 @@ impl Flow {
     /// Under NAT: the block its SNAT port is of, and the port's high byte; the low one is the shard.
     #[inline]
     pub(super) fn binding(&self) -> Option<(u32, u8)> {
-        self.is_nat().then_some((self.block, self.snat_high))
+        self.is_nat().then_some((self.block, (self.client >> SNAT_SHIFT) as u8))
     }
 
     /// Makes the flow a translated one.
     pub(super) fn bind(&mut self, block: u32, snat_high: u8) {
-        (self.block, self.snat_high) = (block & !NOT_NAT, snat_high);
+        self.block = block & !NOT_NAT;
+        self.client = self.client & !(0xff << SNAT_SHIFT) | u64::from(snat_high) << SNAT_SHIFT;
     }
 
     /// Without NAT: the fingerprint of its backend.
     #[inline]
     pub(super) fn fingerprint(&self) -> Option<u32> {
         (!self.is_nat()).then_some(self.block & !NOT_NAT)
+    }
+
+    /// Is it without translation, to the backend with this fingerprint?
+    #[inline(always)]
+    pub(super) fn is_untranslated_to(&self, fingerprint: u32) -> bool {
+        self.block == NOT_NAT | fingerprint
+    }
+
+    /// Is it in the middle of its life, where only some packets change anything?
+    #[inline(always)]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.state == FlowState::Established as u8 || self.is_udp()
+    }
+
+    /// Is it one of UDP?
+    #[inline(always)]
+    pub(super) fn is_udp(&self) -> bool {
+        self.state == FlowState::Udp as u8
     }
 
     /// Makes the flow one without translation, to the backend with this fingerprint.
@@ -181,13 +215,34 @@ impl Flow {
 
     #[inline]
     pub(super) fn client(&self) -> Station {
-        Station { port: self.client_port, tags: self.client_tags, mac: self.client_mac }
+        Station {
+            port: PortId((self.client >> PORT_SHIFT) as u8),
+            tags: self.client_tags,
+            mac: MacAddress::from_word(self.client),
+        }
+    }
+
+    /// The client's station but for its tags, as [`Station::word`] has it.
+    #[inline(always)]
+    pub(super) fn client_word(&self) -> u64 {
+        self.client & !(0xff << SNAT_SHIFT)
+    }
+
+    #[inline(always)]
+    pub(super) fn client_tags(&self) -> Tags {
+        self.client_tags
     }
 
     #[inline]
     pub(super) fn set_client(&mut self, client: Station) {
-        (self.client_port, self.client_tags, self.client_mac) =
-            (client.port, client.tags, client.mac);
+        self.set_client_word(client.word(), client.tags);
+    }
+
+    /// The same with a [`Station::word`].
+    #[inline(always)]
+    pub(super) fn set_client_word(&mut self, word: u64, tags: Tags) {
+        self.client = self.client & 0xff << SNAT_SHIFT | word;
+        self.client_tags = tags;
     }
 }
 

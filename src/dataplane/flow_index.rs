@@ -35,7 +35,8 @@ impl Bucket {
     /// The number at the first marked place.
     #[inline(always)]
     fn first_of(&self, marked: u32) -> u32 {
-        self.places[(marked.trailing_zeros() / 2) as usize % WIDTH]
+        // No other place can be marked.
+        self.places.get((marked.trailing_zeros() / 2) as usize).copied().unwrap_or(EMPTY)
     }
 }
 

@@ -109,7 +109,7 @@ impl Engine {
                 self.flows.end(place, End::Cut, now_ms);
                 return if begins { Ok(None) } else { Err(Refusal::Tell) };
             }
-            Some(target) if target.is_gone && begins => {
+            Some(target) if target.is_gone() && begins => {
                 self.flows.counters.events.flows_backend_gone += 1;
                 self.flows.end(place, End::Cut, now_ms);
                 return Ok(None);

@@ -18,7 +18,7 @@ use crate::wire::{IpPacket, TcpFlags};
 #[inline]
 pub(super) fn is_refused(target: &Target, flow: &Flow, ip: &IpPacket) -> bool {
     let ends = || ip.segment().is_some_and(|flags| flags.contains(TcpFlags::RST));
-    target.is_gone && flow.state != FlowState::Closed as u8 && !ends()
+    target.is_gone() && flow.state != FlowState::Closed as u8 && !ends()
 }
 
 impl Engine {

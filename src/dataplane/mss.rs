@@ -27,7 +27,7 @@ impl Engine {
         let most = match service.map(|service| service.mss) {
             Some(MssClamp::Most(bytes)) => bytes,
             Some(MssClamp::Auto) if target.mode != Mode::L2dsr => {
-                let way = target.way.as_ref().map_or(u16::MAX, |way| way.mtu_bytes);
+                let way = target.way().map_or(u16::MAX, |way| way.mtu_bytes);
                 let path = self.path_mtus.of(backend.0, turn.now_ms()).min(way);
                 let overhead = target.mode.overhead_bytes(target.address.family()) as u16;
                 let mtu_bytes = path.saturating_sub(overhead).min(client_mtu_bytes);

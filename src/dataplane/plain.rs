@@ -5,16 +5,17 @@
 //! the thorough way (`classify.rs`, `forward.rs`, `back.rs`), which decides every other case. A test
 //! holds the two against each other.
 
-use super::classify::Class;
-use super::egress::client_way;
 use super::engine::Prepared;
-use super::flows::{Flows, goes_on};
+use super::entry::Flow;
+use super::entry_flags::SEEN_BACKEND;
+use super::flows::Flows;
 use super::plain_modes::Tunneling;
-use super::{Engine, FlowState, Shard, Side};
-use crate::forwarding::{BackendId, FlowTimeouts, Mode, Snapshot, Way};
+use super::snat::SnatPool;
+use super::{Engine, Shard, Side};
+use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target};
 use crate::wire::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FrameView, Link, PlainPacket, PortId, Tags,
-    read_ipv4, read_ipv6, rewrite,
+    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FrameView, IpPacket, Link, PlainPacket, PortId,
+    Tags, TcpFlags, read_ipv4, read_ipv6, rewrite,
 };
 
 /// Which plain way a packet may go.
@@ -43,19 +44,16 @@ impl Engine {
         prepared: &mut Prepared,
     ) -> Option<()> {
         let (header, packet) = frame.split_first_chunk::<ETHERNET_LEN>()?;
-        let is_to_us = Link::is_from_one_to(header, snapshot.port(ingress)?.mac);
-        if !is_to_us || frame.len() > usize::from(u16::MAX) {
+        if frame.len() > usize::from(u16::MAX) {
             return None;
         }
-        let ethertype = u16::from_be_bytes([header[12], header[13]]);
+        let ethertype = Link::from_one_to(header, snapshot.port_line(ingress)?.mac)?;
         // Twice, so that each family has its own code, without asking again which one it is.
         match ethertype {
-            ETHERTYPE_IPV4 => self.place_plain(snapshot, read_ipv4(packet)?, prepared)?,
-            ETHERTYPE_IPV6 => self.place_plain(snapshot, read_ipv6(packet)?, prepared)?,
-            _ => return None,
+            ETHERTYPE_IPV4 => self.place_plain(snapshot, read_ipv4(packet)?, prepared),
+            ETHERTYPE_IPV6 => self.place_plain(snapshot, read_ipv6(packet)?, prepared),
+            _ => None,
         }
-        prepared.headers.link.read_untagged(header);
-        Some(())
     }
 
     #[inline(always)]
@@ -67,14 +65,15 @@ impl Engine {
     ) -> Option<()> {
         // Into memory at once, and for whoever wants it as a whole; the rest has it in registers.
         packet.put(ETHERNET_LEN as u16, &mut prepared.headers.ip);
+        prepared.headers.link.len = ETHERNET_LEN as u8;
+        (prepared.is_read, prepared.is_changing) = (false, changes_state(packet.flags));
         let key = packet.key;
         let hash = self.flows.hash.of(&key);
         let shard = if let Some(service) = snapshot.service_of_key(&key) {
             (prepared.way, prepared.service) = (PlainWay::Forward, service);
-            prepared.class = Class::Forward(service);
             self.shards.shard_of(&prepared.headers.ip.key, hash)
         } else if snapshot.is_snat_alone(key.destination) {
-            (prepared.way, prepared.class) = (PlainWay::Back, Class::Back);
+            prepared.way = PlainWay::Back;
             Shard::of_snat_port(key.destination_port)
         } else {
             return self.place_return(snapshot, prepared);
@@ -97,14 +96,36 @@ impl Engine {
         let sent = place.key_from(key.destination, key.destination_port);
         let hash = self.flows.hash.of(&sent);
         (prepared.way, prepared.service) = (PlainWay::Return, service);
-        (prepared.class, prepared.hash) = (Class::Return(service), hash);
+        prepared.hash = hash;
         self.find_owner(self.shards.shard_of(&sent, hash), hash, prepared);
         Some(())
     }
 
+    /// Sends a prepared packet that may go a plain way, if it can go it.
+    #[inline(always)]
+    pub(super) fn send_plain(
+        &mut self,
+        snapshot: &Snapshot,
+        now_ms: u32,
+        prepared: &Prepared,
+        frame: &mut FrameView<'_>,
+    ) -> Option<PortId> {
+        // One after the other, the most frequent first: no table of jumps.
+        if prepared.way == PlainWay::Forward {
+            return self.forward_plain(snapshot, now_ms, prepared, frame);
+        }
+        if prepared.way == PlainWay::Back {
+            return self.back_plain(snapshot, now_ms, prepared, frame);
+        }
+        if prepared.way == PlainWay::Return {
+            return self.return_plain(snapshot, now_ms, prepared, frame);
+        }
+        None
+    }
+
     /// A client's packet whose flow is probably where it was guessed to be.
     #[inline(always)]
-    pub(super) fn forward_plain(
+    fn forward_plain(
         &mut self,
         snapshot: &Snapshot,
         now_ms: u32,
@@ -115,51 +136,32 @@ impl Engine {
         let Flows { table, pool, traffic, .. } = flows;
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
-        let service = snapshot.services.get(prepared.service.index())?;
-        let segment = ip.segment().unwrap_or_default();
-        let goes_on = flow.is_of(&ip.key)
-            && goes_on(flow.state, flow.flags, Side::Client, segment)
-            && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)
-            && !service.gone;
-        if !goes_on {
+        if !flow.is_of(&ip.key) || prepared.is_changing || !flow.is_quiet() {
             return None;
         }
         let target = snapshot.target_line(BackendId(flow.backend))?;
-        let way = target.way.as_ref()?;
-        if target.is_gone {
+        let is_young = target.is_young(flow.is_udp(), flow.age_ms(now_ms));
+        if !is_young || target.service != prepared.service.0 {
             return None;
         }
-        if let Mode::Tunnel(tunnel, dscp) = target.mode {
-            if flow.fingerprint() != Some(target.fingerprint) {
-                return None;
+        let way = target.short_way();
+        let ends = match target.shortcut {
+            Shortcut::None => return None,
+            Shortcut::Tunnel => {
+                let identification = outer_identification;
+                let tunneling = Tunneling { snapshot, path_mtus, identification, traffic, now_ms };
+                return tunneling.send(flow, target, prepared, frame);
             }
-            let identification = outer_identification;
-            let tunneling = Tunneling { snapshot, path_mtus, identification, traffic, now_ms };
-            return tunneling.send(flow, (target, tunnel, dscp), prepared, frame);
-        }
-        if ip.len() > usize::from(way.mtu_bytes) || !keeps_length(way, &prepared.headers.link) {
-            return None;
-        }
-        let ends = match flow.binding() {
-            Some((block, high)) => {
-                let block = pool.key(block)?;
-                let is_its = block.backend.differs(target.address)
-                    | u64::from(block.backend_port ^ target.port);
-                if is_its != 0 || ip.hop_limit <= 1 {
-                    return None;
-                }
-                let port = u16::from_be_bytes([high, block.shard]);
-                Some(((block.snat, port), (block.backend, block.backend_port)))
-            }
-            None if flow.fingerprint() != Some(target.fingerprint) => return None,
-            None if target.mode == Mode::L2dsr => None,
-            None if target.mode == Mode::Dnat && ip.hop_limit > 1 => {
-                Some(((ip.key.source, ip.key.source_port), (target.address, target.port)))
-            }
-            None => return None,
+            Shortcut::Link if !flow.is_untranslated_to(target.fingerprint) => return None,
+            Shortcut::Link => None,
+            Shortcut::Translate => Some(forward_ends(flow, target, pool, ip)?),
         };
+        if ip.len() > usize::from(way.mtu_bytes) || prepared.headers.link.len != way.header_len {
+            return None;
+        }
         flow.last_seen_ms = now_ms;
-        flow.set_client(prepared.station());
+        let (word, tags) = prepared.station(frame.bytes());
+        flow.set_client_word(word, tags);
         if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
             traffic.count(Side::Client, frame.len());
         }
@@ -173,7 +175,7 @@ impl Engine {
 
     /// A backend's packet under NAT whose flow is probably where it was guessed to be.
     #[inline(always)]
-    pub(super) fn back_plain(
+    fn back_plain(
         &mut self,
         snapshot: &Snapshot,
         now_ms: u32,
@@ -185,21 +187,21 @@ impl Engine {
         let flow = table.slot_mut(prepared.guess)?;
         let (block, high) = flow.binding()?;
         let block = pool.key(block)?;
-        let segment = ip.segment().unwrap_or_default();
-        let target = snapshot.target(BackendId(flow.backend))?;
-        let service = snapshot.services.get(target.service as usize)?;
         let goes_on = block.is_return_key(high, &ip.key)
-            && goes_on(flow.state, flow.flags, Side::Backend, segment)
-            && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)
-            && block.backend == target.address
-            && block.backend_port == target.port;
-        if !goes_on || target.is_gone || ip.hop_limit <= 1 {
+            && flow.is_quiet()
+            && flow.has(SEEN_BACKEND)
+            && !prepared.is_changing;
+        if !goes_on {
             return None;
         }
-        let way = client_way(snapshot, flow)?;
-        if ip.len() > usize::from(way.mtu_bytes) || !keeps_length(&way, &prepared.headers.link) {
+        let target = snapshot.target_line(BackendId(flow.backend))?;
+        let differs =
+            block.backend.differs(target.address) | u64::from(block.backend_port ^ target.port);
+        let is_young = target.is_young(flow.is_udp(), flow.age_ms(now_ms));
+        if differs != 0 || !is_young || target.shortcut == Shortcut::None {
             return None;
         }
+        let way = ClientWay::of(snapshot, flow, prepared)?;
         flow.last_seen_ms = now_ms;
         if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
             traffic.count(Side::Backend, frame.len());
@@ -214,19 +216,58 @@ impl Engine {
     }
 }
 
-/// Of a flow that [`goes_on`]: the two states it may be in.
+/// Source and destination that a client's packet is given, of a flow that is translated.
 #[inline(always)]
-pub(super) fn is_idle(state: u8, age_ms: u32, timeouts: &FlowTimeouts) -> bool {
-    let timeout_ms = match state == FlowState::Udp as u8 {
-        true => timeouts.udp_ms,
-        false => timeouts.tcp_established_ms,
+fn forward_ends(
+    flow: &Flow,
+    target: &Target,
+    pool: &SnatPool,
+    ip: &IpPacket,
+) -> Option<(rewrite::Endpoint, rewrite::Endpoint)> {
+    if ip.hop_limit <= 1 {
+        return None;
+    }
+    let Some((block, high)) = flow.binding() else {
+        let is_dnat = flow.is_untranslated_to(target.fingerprint) && target.mode == Mode::Dnat;
+        let client = (ip.key.source, ip.key.source_port);
+        return is_dnat.then_some((client, (target.address, target.port)));
     };
-    age_ms > timeout_ms
+    let block = pool.key(block)?;
+    let differs =
+        block.backend.differs(target.address) | u64::from(block.backend_port ^ target.port);
+    let port = u16::from_be_bytes([high, block.shard]);
+    (differs == 0).then_some(((block.snat, port), (block.backend, block.backend_port)))
 }
 
-/// Does the frame leave with as many tags as it came with?
+/// How a packet leaves to its flow's client, by the station its last frame came from.
+pub(super) struct ClientWay {
+    pub(super) macs: [u8; 12],
+    pub(super) tags: Tags,
+    pub(super) port: PortId,
+}
+
+impl ClientWay {
+    /// None when the packet cannot leave there as it is.
+    #[inline(always)]
+    pub(super) fn of(snapshot: &Snapshot, flow: &Flow, prepared: &Prepared) -> Option<ClientWay> {
+        let station = flow.client_word();
+        let (port, tags) = (PortId((station >> 48) as u8), flow.client_tags());
+        let line = snapshot.port_line(port)?;
+        let ip = &prepared.headers.ip;
+        let fits = ip.len() <= usize::from(line.mtu_bytes)
+            && tags.header_len() == prepared.headers.link.end()
+            && ip.hop_limit > 1;
+        if !fits || snapshot.routes.any_gone() {
+            return None;
+        }
+        let [a, b, c, d, e, f, _, _] = station.to_le_bytes();
+        let [g, h, i, j, k, l, _, _] = line.mac.to_le_bytes();
+        Some(ClientWay { macs: [a, b, c, d, e, f, g, h, i, j, k, l], tags, port })
+    }
+}
+
+/// May a segment with these flags change the state of a flow in the middle of its life?
 #[inline(always)]
-pub(super) fn keeps_length(way: &Way, came_with: &Link) -> bool {
-    let are_none = way.tags == Tags::NONE && came_with.end() == ETHERNET_LEN;
-    are_none || way.tags.header_len() == came_with.end()
+pub(super) fn changes_state(segment: TcpFlags) -> bool {
+    segment.intersects(TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST))
 }

@@ -1,16 +1,16 @@
 //! The plain way (`plain.rs`) of packets to backends by a tunnel, and of those from DNAT backends.
 
-use super::egress::client_way;
+use super::Side;
 use super::engine::{Engine, Prepared};
 use super::entry::Flow;
-use super::flows::{Flows, goes_on};
+use super::entry_flags::SEEN_BACKEND;
+use super::flows::Flows;
 use super::path_mtu::PathMtus;
-use super::plain::{is_idle, keeps_length};
+use super::plain::ClientWay;
 use super::traffic::Traffic;
-use super::{Side, Station};
-use crate::forwarding::{BackendId, Mode, Snapshot, Target};
-use crate::wire::encap::{self, Dscp, Outer, Tunnel};
-use crate::wire::{FrameView, PortId, rewrite};
+use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target};
+use crate::wire::encap::{self, Outer};
+use crate::wire::{FrameView, PortId, Tags, rewrite};
 
 /// What a tunnel's packet needs of the engine.
 pub(super) struct Tunneling<'a> {
@@ -28,11 +28,16 @@ impl Tunneling<'_> {
     pub(super) fn send(
         self,
         flow: &mut Flow,
-        (target, tunnel, dscp): (&Target, Tunnel, Dscp),
+        target: &Target,
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Option<PortId> {
-        let (ip, way) = (&prepared.headers.ip, target.way.as_ref()?);
+        let Mode::Tunnel(tunnel, dscp) = target.mode else { return None };
+        if !flow.is_untranslated_to(target.fingerprint) {
+            return None;
+        }
+        let headers = prepared.headers_of(frame.bytes());
+        let (ip, way) = (&headers.ip, target.short_way());
         let family = target.address.family();
         let overhead = tunnel.overhead_bytes(family);
         let most = way.mtu_bytes.min(self.path_mtus.of(flow.backend, self.now_ms));
@@ -53,13 +58,8 @@ impl Tunneling<'_> {
             identification: *self.identification,
         };
         let port = way.port;
-        touch(
-            flow,
-            self.traffic,
-            Side::Client,
-            Some(prepared.station()),
-            (self.now_ms, frame.len()),
-        );
+        let station = prepared.station(frame.bytes());
+        touch(flow, self.traffic, Side::Client, Some(station), (self.now_ms, frame.len()));
         rewrite::decrement_hop_limit(frame.bytes_mut(), ip);
         // There is room, so that there is no other end.
         let sent = encap::encapsulate(frame, ip, (&way.macs, way.tags), tunnel, &outer);
@@ -73,12 +73,12 @@ fn touch(
     flow: &mut Flow,
     traffic: &mut [Traffic],
     from: Side,
-    client: Option<Station>,
+    client: Option<(u64, Tags)>,
     (now_ms, frame_len): (u32, usize),
 ) {
     flow.last_seen_ms = now_ms;
-    if let Some(client) = client {
-        flow.set_client(client);
+    if let Some((word, tags)) = client {
+        flow.set_client_word(word, tags);
     }
     if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
         traffic.count(from, frame_len);
@@ -102,26 +102,24 @@ impl Engine {
         let sent = service.key_from(ip.key.destination, ip.key.destination_port);
         let target = snapshot.target_line(BackendId(flow.backend))?;
         let is_its = flow.is_of(&sent)
-            && flow.fingerprint() == Some(target.fingerprint)
+            && flow.is_untranslated_to(target.fingerprint)
             && target.mode == Mode::Dnat
-            && !target.is_gone
+            && target.shortcut != Shortcut::None
             && (target.address, target.port) == (ip.key.source, ip.key.source_port);
-        let segment = ip.segment().unwrap_or_default();
         let goes_on = is_its
-            && goes_on(flow.state, flow.flags, Side::Backend, segment)
-            && !is_idle(flow.state, flow.age_ms(now_ms), &service.timeouts)
-            && target.service as usize == prepared.service.index();
-        if !goes_on || ip.hop_limit <= 1 {
+            && flow.is_quiet()
+            && flow.has(SEEN_BACKEND)
+            && !prepared.is_changing
+            && target.is_young(flow.is_udp(), flow.age_ms(now_ms))
+            && target.service == prepared.service.0;
+        if !goes_on {
             return None;
         }
-        let way = client_way(snapshot, flow)?;
-        if ip.len() > usize::from(way.mtu_bytes) || !keeps_length(&way, &prepared.headers.link) {
-            return None;
-        }
+        let way = ClientWay::of(snapshot, flow, prepared)?;
         touch(flow, traffic, Side::Backend, None, (now_ms, frame.len()));
         let bytes = frame.bytes_mut();
         let vip = (sent.destination, sent.destination_port);
-        rewrite::route(bytes, ip, vip, (sent.source, sent.source_port));
+        rewrite::route_whole(bytes, ip, vip, (sent.source, sent.source_port));
         rewrite::replace_link(bytes, &way.macs, way.tags);
         Some(way.port)
     }

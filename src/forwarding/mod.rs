@@ -33,5 +33,5 @@ pub use snapshot::{
     AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,
 };
 pub use steer::{MOST_SHARED_RANGES, SteerEntry, SteerTable};
-pub use target::{Target, Way};
+pub use target::{Shortcut, Target, Way};
 pub use tunnel::{TunnelSource, TunnelSources};

@@ -114,7 +114,13 @@ impl RouteTable {
         self.routes.iter().map(|route| (route.port, route.tags)).collect()
     }
 
-    /// Is this station known to be gone? Almost always there is none.
+    /// Is any station known to be gone? Almost always there is none.
+    #[inline]
+    pub fn any_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Is this station known to be gone?
     #[inline]
     pub fn is_gone(&self, hop: NextHop) -> bool {
         !self.gone.is_empty() && self.gone.binary_search(&(hop.port, hop.tags, hop.mac)).is_ok()

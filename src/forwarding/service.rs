@@ -201,7 +201,7 @@ impl ServiceTable {
         let (_, index) = self.places.get(self.place_of(&wanted))?;
         match *index {
             EMPTY if self.ranges.is_empty() => None,
-            EMPTY => self.find_range(key),
+            EMPTY => self.find_range(key.destination, key.destination_port, wanted.rest),
             index => Some(ServiceIndex(index)),
         }
     }
@@ -209,9 +209,9 @@ impl ServiceTable {
     /// The service of several ports that a packet is for. Ranges of one address and protocol do not
     /// overlap.
     #[inline(never)]
-    fn find_range(&self, key: &FlowKey) -> Option<ServiceIndex> {
-        let wanted = VipKey::new(key.destination, 0, key.protocol_number());
-        let port = key.destination_port;
+    fn find_range(&self, address: Address, port: u16, rest: u32) -> Option<ServiceIndex> {
+        // All by value: a key that is pointed to would have to be written down for every packet.
+        let wanted = VipKey { address, rest: rest & 0xffff };
         let behind = self.ranges.partition_point(|&(its, first, ..)| {
             (its.address, its.rest, first) <= (wanted.address, wanted.rest, port)
         });

@@ -97,6 +97,21 @@ pub struct Port {
     pub up: bool,
 }
 
+/// What packets have to know of a [`Port`].
+#[derive(Clone, Copy, Debug)]
+pub struct PortLine {
+    /// Its MAC as a [`word`](MacAddress::word).
+    pub mac: u64,
+    /// Longest packet that may leave by it, in bytes; 0 while it is down.
+    pub mtu_bytes: u16,
+}
+
+impl PortLine {
+    fn of(port: &Port) -> PortLine {
+        PortLine { mac: port.mac.word(), mtu_bytes: if port.up { port.mtu_bytes } else { 0 } }
+    }
+}
+
 /// How an address is ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AddressRole {
@@ -137,6 +152,8 @@ pub struct Snapshot {
     tunnel_backends: Vec<(Address, BackendId)>,
     /// The machine's own addresses, sorted.
     own_addresses: Vec<Address>,
+    /// By [`PortId`].
+    port_lines: Box<[PortLine]>,
     ledger: Ledger,
 }
 
@@ -180,7 +197,8 @@ impl Snapshot {
         addresses.sort_by_key(|&(address, _)| address);
         addresses.dedup_by_key(|&mut (address, _)| address);
         let target = |backend: &Option<Backend>| {
-            backend.as_ref().map_or(Target::NONE, |backend| Target::of(backend, &parts.ports))
+            let Some(backend) = backend else { return Target::NONE };
+            Target::of(backend, parts.services.get(backend.service.index()), &parts.ports)
         };
         let targets = parts.backends.iter().map(target).collect();
         let by_address = AddressTable::new(&addresses);
@@ -200,6 +218,7 @@ impl Snapshot {
             routes,
             cluster_key,
         } = parts;
+        let port_lines = ports.iter().map(PortLine::of).collect();
         own_addresses.sort_unstable();
         own_addresses.dedup();
         Snapshot {
@@ -218,6 +237,7 @@ impl Snapshot {
             dnat,
             tunnel_backends,
             own_addresses,
+            port_lines,
             ledger: Ledger::default(),
         }
     }
@@ -401,10 +421,16 @@ impl Snapshot {
         self.ports.get(id.index())
     }
 
+    /// What packets have to know of a port.
+    #[inline]
+    pub fn port_line(&self, id: PortId) -> Option<&PortLine> {
+        self.port_lines.get(id.index())
+    }
+
     /// What packets have to know of a backend; none when no backend has this id.
     #[inline]
     pub fn target(&self, id: BackendId) -> Option<&Target> {
-        self.targets.get(id.index()).filter(|target| target.is_there)
+        self.targets.get(id.index()).filter(|target| target.is_there())
     }
 
     /// The same without asking whether there is one: to fetch its line.

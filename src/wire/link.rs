@@ -132,18 +132,24 @@ impl Link {
         u16::from_be_bytes([t0, t1])
     }
 
-    /// Does a frame with this header come from one station to the one with this MAC? Asked of whole
-    /// words, before anything is copied.
+    /// Does a frame with this header come from one station to the one whose MAC is this
+    /// [`word`](MacAddress::word)? Asked of whole words, before anything is copied; the answer is
+    /// the EtherType.
     #[inline(always)]
-    pub fn is_from_one_to(header: &[u8; ETHERNET_LEN], mac: MacAddress) -> bool {
+    pub fn from_one_to(header: &[u8; ETHERNET_LEN], mac: u64) -> Option<u16> {
         const MAC: u64 = (1 << 48) - 1;
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
-        let [m0, m1, m2, m3, m4, m5] = mac.0;
-        let destination = u64::from_le_bytes([d0, d1, d2, d3, d4, d5, s0, s1]);
-        let source = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, t0, t1]);
+        let destination = u64::from_le_bytes(*header.first_chunk()?);
+        let source = u64::from_le_bytes(*header.last_chunk()?);
         let is_group = (destination | source) & 1 != 0;
-        let wanted = u64::from_le_bytes([m0, m1, m2, m3, m4, m5, 0, 0]);
-        destination & MAC == wanted && source & MAC != 0 && !is_group
+        let is_it = destination & MAC == mac && source & MAC != 0 && !is_group;
+        is_it.then_some(((source >> 48) as u16).swap_bytes())
+    }
+
+    /// The [`word`](MacAddress::word) of a frame's source.
+    #[inline(always)]
+    pub fn source_word(header: &[u8; ETHERNET_LEN]) -> u64 {
+        const MAC: u64 = (1 << 48) - 1;
+        header.last_chunk().map_or(0, |&source| u64::from_le_bytes(source) & MAC)
     }
 
     /// Reads the header into place; gives the EtherType of what follows.
@@ -299,11 +305,15 @@ mod tests {
         for (description, to, from, wanted) in rows {
             let header = [&to[..], &from, &[0xff, 0xff]].concat();
             let header = header.first_chunk().unwrap();
-            assert_eq!(Link::is_from_one_to(header, MacAddress(ours)), wanted, "{description}");
+            let wanted = wanted.then_some(0xffff);
+            let found = Link::from_one_to(header, MacAddress(ours).word());
+            assert_eq!(found, wanted, "{description}");
+            assert_eq!(MacAddress::from_word(Link::source_word(header)).0, from, "{description}");
         }
         let header = [&group[..], &theirs, &[8, 0]].concat();
         let header = header.first_chunk().unwrap();
-        assert!(!Link::is_from_one_to(header, MacAddress(group)), "even if ours is one");
+        let found = Link::from_one_to(header, MacAddress(group).word());
+        assert_eq!(found, None, "even if ours is one");
     }
 
     #[test]

@@ -14,6 +14,20 @@ impl MacAddress {
     /// All zero: "not known", never a station.
     pub const ZERO: MacAddress = MacAddress([0; 6]);
 
+    /// As a word, the first octet lowest and the upper 16 bits zero: for comparing in one go.
+    #[inline]
+    pub const fn word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+
+    /// The address of a [`word`](Self::word); its upper 16 bits do not count.
+    #[inline]
+    pub const fn from_word(word: u64) -> MacAddress {
+        let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
+        MacAddress([a, b, c, d, e, f])
+    }
+
     /// Group bit set: multicast or broadcast.
     #[inline]
     pub fn is_group(self) -> bool {

@@ -22,14 +22,13 @@ pub struct PlainPacket {
     len: u16,
     header_len: u16,
     hop_limit: u8,
-    traffic_class: u8,
-    dont_fragment: bool,
-    /// Of TCP.
-    flags: u8,
+    /// Of TCP; of UDP none.
+    pub flags: TcpFlags,
 }
 
 impl PlainPacket {
-    /// Writes it down, as of a packet that begins at `at` in its frame.
+    /// Writes it down, as of a packet that begins at `at` in its frame. What few packets need is not
+    /// written: [`put_rest`] does that.
     #[inline(always)]
     pub fn put(&self, at: u16, ip: &mut IpPacket) {
         ip.key = self.key;
@@ -37,20 +36,30 @@ impl PlainPacket {
         ip.payload = at + self.header_len;
         ip.end = at.wrapping_add(self.len);
         ip.hop_limit = self.hop_limit;
-        ip.traffic_class = self.traffic_class;
-        ip.dont_fragment = self.dont_fragment;
         ip.content = match self.key.is_tcp() {
-            true => Content::Tcp(TcpFlags(self.flags)),
+            true => Content::Tcp(self.flags),
             false => Content::Udp,
         };
     }
 }
 
+/// Writes what [`PlainPacket::put`] leaves out, of the packet that it was read from.
+#[inline(always)]
+pub fn put_rest(packet: &[u8], ip: &mut IpPacket) {
+    let &[first, second, _, _, _, _, fragmenting, _] = packet.first_chunk().unwrap_or(&[0; 8]);
+    (ip.traffic_class, ip.dont_fragment) = match first >> 4 {
+        4 => (second, fragmenting & 0x40 != 0),
+        _ => (first << 4 | second >> 4, true),
+    };
+}
+
 /// Reads a plain IPv4 packet that begins at `at` into `ip`; `false` when it is not plain.
 #[inline(always)]
 pub(super) fn ipv4(frame: &[u8], at: usize, ip: &mut IpPacket) -> bool {
-    frame.get(at..).and_then(read_ipv4).is_some_and(|packet| {
-        packet.put(at as u16, ip);
+    let packet = frame.get(at..).unwrap_or_default();
+    read_ipv4(packet).is_some_and(|plain| {
+        plain.put(at as u16, ip);
+        put_rest(packet, ip);
         true
     })
 }
@@ -58,8 +67,10 @@ pub(super) fn ipv4(frame: &[u8], at: usize, ip: &mut IpPacket) -> bool {
 /// Reads a plain IPv6 packet that begins at `at` into `ip`; `false` when it is not plain.
 #[inline(always)]
 pub(super) fn ipv6(frame: &[u8], at: usize, ip: &mut IpPacket) -> bool {
-    frame.get(at..).and_then(read_ipv6).is_some_and(|packet| {
-        packet.put(at as u16, ip);
+    let packet = frame.get(at..).unwrap_or_default();
+    read_ipv6(packet).is_some_and(|plain| {
+        plain.put(at as u16, ip);
+        put_rest(packet, ip);
         true
     })
 }
@@ -84,8 +95,6 @@ pub fn read_ipv4(packet: &[u8]) -> Option<PlainPacket> {
         len: len as u16,
         header_len: IPV4_LEN as u16,
         hop_limit: header[8],
-        traffic_class: header[1],
-        dont_fragment: header[6] & 0x40 != 0,
         flags,
     })
 }
@@ -111,8 +120,6 @@ pub fn read_ipv6(packet: &[u8]) -> Option<PlainPacket> {
         len: (IPV6_LEN + payload_len) as u16,
         header_len: IPV6_LEN as u16,
         hop_limit: header[7],
-        traffic_class: header[0] << 4 | header[1] >> 4,
-        dont_fragment: true,
         flags,
     })
 }
@@ -131,13 +138,15 @@ fn key(source: Address, destination: Address, payload: &[u8], protocol: u8) -> O
 
 /// The flags of a whole TCP segment; of a whole UDP datagram, nothing. None of anything else.
 #[inline(always)]
-fn tcp_flags(protocol: u8, payload: &[u8]) -> Option<u8> {
+fn tcp_flags(protocol: u8, payload: &[u8]) -> Option<TcpFlags> {
     if protocol == TCP {
         let header = payload.first_chunk::<TCP_LEN>()?;
         let header_len = usize::from(header[12] >> 4) * 4;
-        return (header_len >= TCP_LEN && header_len <= payload.len()).then_some(header[13]);
+        let is_whole = header_len >= TCP_LEN && header_len <= payload.len();
+        return is_whole.then_some(TcpFlags(header[13]));
     }
     let &[_, _, _, _, len0, len1, _, _] = payload.first_chunk::<UDP_LEN>()?;
     let len = usize::from(u16::from_be_bytes([len0, len1]));
-    (protocol == UDP && len >= UDP_LEN && len <= payload.len()).then_some(0)
+    let is_whole = protocol == UDP && len >= UDP_LEN && len <= payload.len();
+    is_whole.then_some(TcpFlags::default())
 }
