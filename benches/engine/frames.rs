@@ -16,6 +16,13 @@ pub enum Family {
 }
 
 impl Family {
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        }
+    }
+
     pub fn number(self) -> u8 {
         match self {
             Family::V4 => 4,

@@ -1,7 +1,7 @@
 //! Nanoseconds a packet in the engine alone, over frames in memory, net of making the frames.
 //!
 //! `make bench-engine` builds it for the native CPU and runs it; `--short` is for CI, and names as
-//! `nat`, `new` or `memory` choose. Prints a table
+//! `nat`, `new`, `ipv6`, `1024` or `memory` choose. Prints a table
 //! and writes `target/bench/engine.csv`. Absolute times say as much of the machine as of the engine:
 //! three calibration loops in the same run tell the two apart.
 

@@ -70,7 +70,8 @@ struct Bench {
     direction: Direction,
 }
 
-/// Everything that is measured, or those rows whose mode and direction have all of these names.
+/// Everything that is measured, or those rows whose mode, direction and family have all of these
+/// names, and these numbers of flows.
 pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
     let by = |tunnel| Mode::Tunnel(tunnel, Dscp::Copied);
     let modes = [
@@ -87,13 +88,20 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
         for mode in modes {
             for direction in [Direction::Forward, Direction::Back, Direction::New] {
                 let has_way_back = mode.1.is_translated();
-                let is_asked =
-                    only.iter().all(|name| [mode.0, direction.name()].contains(&&**name));
+                let is_asked = only.iter().all(|name| {
+                    let names = [mode.0, direction.name(), family.name()];
+                    names.contains(&&**name) || name.parse::<u32>().is_ok()
+                });
                 if !is_asked || (direction == Direction::Back && !has_way_back) {
                     continue;
                 }
                 let bench = Bench { mode, family, direction };
                 for &flows in effort.flows {
+                    let asked: Vec<u32> =
+                        only.iter().filter_map(|name| name.parse().ok()).collect();
+                    if !asked.is_empty() && !asked.contains(&flows) {
+                        continue;
+                    }
                     let row = bench.run(effort, flows);
                     table::print(&row);
                     rows.push(row);

@@ -9,8 +9,8 @@ use super::path_mtu::PathMtus;
 use super::plain::ClientWay;
 use super::traffic::Traffic;
 use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target};
-use crate::wire::encap::{self, Outer};
-use crate::wire::{FrameView, PortId, Tags, rewrite};
+use crate::wire::encap::{self, Outer, Seal};
+use crate::wire::{ETHERNET_LEN, FrameView, IpPacket, PortId, Tags, rewrite};
 
 /// What a tunnel's packet needs of the engine.
 pub(super) struct Tunneling<'a> {
@@ -32,40 +32,61 @@ impl Tunneling<'_> {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Option<PortId> {
-        let Mode::Tunnel(tunnel, dscp) = target.mode else { return None };
-        if !flow.is_untranslated_to(target.fingerprint) {
-            return None;
-        }
-        let headers = prepared.headers_of(frame.bytes());
-        let (ip, way) = (&headers.ip, target.short_way());
-        let family = target.address.family();
-        let overhead = tunnel.overhead_bytes(family);
+        let (way, ip) = (target.short_way(), &prepared.headers.ip);
+        let envelope = self.snapshot.envelope(BackendId(flow.backend))?;
         let most = way.mtu_bytes.min(self.path_mtus.of(flow.backend, self.now_ms));
-        let head = way.tags.header_len() + overhead;
-        let fits = ip.len() + overhead <= usize::from(most)
+        let head = envelope.overhead_bytes() + usize::from(way.header_len);
+        let fits = ip.len() + envelope.overhead_bytes() <= usize::from(most)
             && ip.hop_limit > 1
             && head <= ip.start() + frame.headroom_bytes();
-        if !fits {
+        if !fits || !flow.is_untranslated_to(target.fingerprint) {
             return None;
         }
-        let source = self.snapshot.tunnel_sources.of(family)?.of_flow(prepared.hash);
+        let source = self.snapshot.tunnel_sources.of(target.address.family())?;
         *self.identification = self.identification.wrapping_add(1);
-        let outer = Outer {
-            source,
-            destination: target.address,
-            dscp,
+        let seal = Seal {
+            source: source.of_flow(prepared.hash),
             entropy: (prepared.hash >> 32) as u32,
             identification: *self.identification,
+            class: ip.traffic_class,
+            dont_fragment: ip.dont_fragment,
         };
-        let port = way.port;
-        let station = prepared.station(frame.bytes());
-        touch(flow, self.traffic, Side::Client, Some(station), (self.now_ms, frame.len()));
-        rewrite::decrement_hop_limit(frame.bytes_mut(), ip);
+        let bytes = frame.bytes();
+        let seal = match prepared.is_read {
+            true => seal,
+            false => seal.of_plain(bytes.get(ETHERNET_LEN..)?),
+        };
+        let station = prepared.station(bytes);
+        touch(flow, self.traffic, Side::Client, Some(station), (self.now_ms, bytes.len()));
+        let sent = match way.tags {
+            Tags::NONE => envelope.put_around(frame, ip, &seal),
+            _ => put_around_by_tags(target, seal, prepared, frame),
+        };
         // There is room, so that there is no other end.
-        let sent = encap::encapsulate(frame, ip, (&way.macs, way.tags), tunnel, &outer);
         debug_assert!(sent, "room of {head} was asked for");
-        Some(port)
+        Some(way.port)
     }
+}
+
+/// Where the frame leaves by a VLAN: its envelope is not one that was made before.
+#[inline(never)]
+fn put_around_by_tags(
+    target: &Target,
+    seal: Seal,
+    prepared: &Prepared,
+    frame: &mut FrameView<'_>,
+) -> bool {
+    let Mode::Tunnel(tunnel, dscp) = target.mode else { return false };
+    let way = target.short_way();
+    rewrite::decrement_hop_limit(frame.bytes_mut(), &prepared.headers.ip);
+    let ip = IpPacket {
+        traffic_class: seal.class,
+        dont_fragment: seal.dont_fragment,
+        ..prepared.headers.ip
+    };
+    let Seal { source, entropy, identification, .. } = seal;
+    let outer = Outer { source, destination: target.address, dscp, entropy, identification };
+    encap::encapsulate(frame, &ip, (&way.macs, way.tags), tunnel, &outer)
 }
 
 #[inline(always)]

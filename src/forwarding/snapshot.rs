@@ -11,6 +11,7 @@ use super::{
     BackendId, DnatTable, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable,
     Target, TunnelSources,
 };
+use crate::wire::encap::Envelope;
 use crate::wire::{Address, FlowKey, MacAddress, PortId};
 
 /// The secret that places flows in Maglev tables; nodes of one ECMP group share it.
@@ -147,6 +148,8 @@ pub struct Snapshot {
     by_address: AddressTable,
     /// By [`BackendId`].
     targets: Vec<Target>,
+    /// By [`BackendId`]; empty when no backend is reached by a tunnel.
+    envelopes: Vec<Envelope>,
     dnat: DnatTable,
     /// Backends that are reached by a tunnel, by address, sorted.
     tunnel_backends: Vec<(Address, BackendId)>,
@@ -200,7 +203,8 @@ impl Snapshot {
             let Some(backend) = backend else { return Target::NONE };
             Target::of(backend, parts.services.get(backend.service.index()), &parts.ports)
         };
-        let targets = parts.backends.iter().map(target).collect();
+        let targets: Vec<Target> = parts.backends.iter().map(target).collect();
+        let envelopes = envelopes(&targets, &parts.services);
         let by_address = AddressTable::new(&addresses);
         let dnat = DnatTable::new(&parts.services, &parts.backends);
         let tunneled = parts.backends.iter().flatten().filter(|b| b.mode.tunnel().is_some());
@@ -234,6 +238,7 @@ impl Snapshot {
             addresses,
             by_address,
             targets,
+            envelopes,
             dnat,
             tunnel_backends,
             own_addresses,
@@ -439,6 +444,12 @@ impl Snapshot {
         self.targets.get(id.index())
     }
 
+    /// The envelope of a backend that is reached by a tunnel and an untagged link.
+    #[inline]
+    pub fn envelope(&self, id: BackendId) -> Option<&Envelope> {
+        self.envelopes.get(id.index())
+    }
+
     /// Backend ids are below this.
     #[inline]
     pub fn target_count(&self) -> usize {
@@ -471,4 +482,12 @@ impl Snapshot {
         let owns = |snat: &SnatAddress| snat.address == ip && snat.ports.contains(&port);
         self.snat.iter().position(owns).map(|place| place as u16)
     }
+}
+
+/// What is the same in all envelopes for each backend; nothing when no backend needs one.
+fn envelopes(targets: &[Target], services: &[Service]) -> Vec<Envelope> {
+    let of = |target: &Target| target.envelope(services.get(target.service as usize)?);
+    let has_any = targets.iter().any(|target| target.mode.tunnel().is_some());
+    let made = targets.iter().map(|target| of(target).unwrap_or(Envelope::NONE));
+    if has_any { made.collect() } else { Vec::new() }
 }

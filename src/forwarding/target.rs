@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::{Backend, Mode, NextHop, Port, Service};
+use crate::wire::encap::Envelope;
 use crate::wire::{Address, MacAddress, PortId, Tags};
 
 /// A backend as packets see it: made from [`Backend`], its service, and the port its next hop is
@@ -152,6 +153,13 @@ impl Target {
     #[inline(always)]
     pub fn short_way(&self) -> &Way {
         &self.way
+    }
+
+    /// The envelope for packets of its service, if they get there in one.
+    pub(super) fn envelope(&self, service: &Service) -> Option<Envelope> {
+        let Mode::Tunnel(tunnel, dscp) = self.mode else { return None };
+        let inner = Address::from(service.vip.ip()).family();
+        Some(Envelope::new((tunnel, dscp), self.address, inner, &self.way.macs))
     }
 
     /// A backend has this id.

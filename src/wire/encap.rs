@@ -4,12 +4,16 @@
 //! backend's kernel (or `guideway decap`) opens. Every function takes what
 //! [`parse`](super::parse()) gave for this very frame.
 
+mod envelope;
+
 use std::fmt;
 
 use super::header::{DONT_FRAGMENT, IpHeader, TUNNEL_HOP_LIMIT};
 use super::link::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use super::packet::{Content, IPV4_LEN, IPV6_LEN, IpPacket, UDP_LEN};
 use super::{Address, Family, FrameView, Tags, checksum};
+
+pub use envelope::{Envelope, Seal};
 
 const IPV4_IN_IP: u8 = 4;
 const UDP: u8 = 17;
@@ -236,7 +240,9 @@ fn put_shim(
             if checksum || !header.destination.is_v4() {
                 let shim = u64::from(ports) + u64::from(len_and_sum) + u64::from(gue);
                 let behind = segment.get(tunnel.shim_len()..).unwrap_or_default();
-                len_and_sum |= u32::from(udp_checksum(shim, behind, packet, header));
+                let (from, to) = (header.source, header.destination);
+                let pseudo = checksum::pseudo_header_sum(from, to, UDP, header.payload_len);
+                len_and_sum |= u32::from(udp_sum(pseudo + shim, behind, packet));
             }
             put(segment, 0, ports.to_be_bytes());
             put(segment, 4, len_and_sum.to_be_bytes());
@@ -247,16 +253,14 @@ fn put_shim(
     }
 }
 
-/// The checksum of a UDP datagram around a packet; `shim` is the sum of what stands between.
+/// The checksum of a UDP datagram around a packet; `before` is the sum of all that is not the packet.
 ///
 /// A transport segment with a right checksum adds up, together with its pseudo header, to zero. So
 /// what is inside need not be read: its sum is the complement of its pseudo header's. Around a
 /// wrong one the outer checksum is wrong too, and the backend drops what it would have dropped
 /// anyway. Where there is no such checksum (UDP without one, fragments, ICMP) the bytes are added up.
 #[inline]
-fn udp_checksum(shim: u64, inner: &[u8], packet: &IpPacket, header: &IpHeader) -> u16 {
-    let pseudo =
-        checksum::pseudo_header_sum(header.source, header.destination, UDP, header.payload_len);
+fn udp_sum(before: u64, inner: &[u8], packet: &IpPacket) -> u16 {
     let header_len = packet.payload_start().saturating_sub(packet.start());
     let (head, body) = inner.split_at_checked(header_len).unwrap_or_default();
     let inside = match (has_checksum(body, packet), head.len()) {
@@ -267,8 +271,8 @@ fn udp_checksum(shim: u64, inner: &[u8], packet: &IpPacket, header: &IpHeader) -
         // Of an IPv6 header the addresses are in the pseudo header, too, and fall out.
         (true, IPV6_LEN) if !packet.key.source.is_v4() => {
             let segment_len = body.len() as u64 + u64::from(packet.key.protocol_number());
-            let before = head.first_chunk::<8>().map_or(0, |words| checksum::sum(words));
-            before + u64::from(!checksum::fold(segment_len))
+            let words = head.first_chunk::<8>().map_or(0, |words| checksum::sum(words));
+            words + u64::from(!checksum::fold(segment_len))
         }
         (true, _) => {
             let segment = !checksum::fold(checksum::pseudo_header_of(&packet.key, body.len()));
@@ -277,7 +281,7 @@ fn udp_checksum(shim: u64, inner: &[u8], packet: &IpPacket, header: &IpHeader) -
         (false, _) => checksum::sum(inner),
     };
     // RFC 768: zero says that there is none.
-    match !checksum::fold(pseudo + shim + inside) {
+    match !checksum::fold(before + inside) {
         0 => 0xffff,
         sum => sum,
     }

@@ -106,7 +106,7 @@ impl<'a> FrameView<'a> {
     }
 
     /// As [`FrameView::move_start`], and cuts or lengthens what is behind the first `new` bytes to `len`.
-    #[inline]
+    #[inline(always)]
     pub fn replace_head(&mut self, old: usize, new: usize, len: usize) -> bool {
         let room = self.start + old;
         if new > room {

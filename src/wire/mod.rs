@@ -35,8 +35,8 @@ pub use packet::{
     TcpFlags, UDP_LEN,
 };
 pub use parse::{
-    Headers, Kind, ParseOutcome, PlainPacket, parse, parse_arp, parse_into, put_rest, read_ipv4,
-    read_ipv6,
+    Headers, Kind, ParseOutcome, PlainPacket, class_and_fragmenting, parse, parse_arp, parse_into,
+    put_rest, read_ipv4, read_ipv6,
 };
 pub use parse_error::{Fault, Layer, ParseError};
 pub use quote::{ERROR_HEADER_LEN, Quote, parse_quote};

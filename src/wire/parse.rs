@@ -18,7 +18,7 @@ use super::link::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use super::packet::{Arp, Body, IpPacket, Packet};
 use super::parse_error::ParseError;
 
-pub use plain::{PlainPacket, put_rest, read_ipv4, read_ipv6};
+pub use plain::{PlainPacket, class_and_fragmenting, put_rest, read_ipv4, read_ipv6};
 
 /// The three things a frame can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

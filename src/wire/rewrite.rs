@@ -56,15 +56,24 @@ pub fn replace_link(frame: &mut [u8], macs: &[u8; 12], tags: Tags) {
 /// stays zero: whether there is one left to take is the caller's question.
 #[inline]
 pub fn decrement_hop_limit(frame: &mut [u8], packet: &IpPacket) {
+    if let Some(header) = frame.get_mut(packet.start()..) {
+        take_hop(header, packet);
+    }
+}
+
+/// As [`decrement_hop_limit`], of the packet that begins with these bytes.
+#[inline(always)]
+pub(super) fn take_hop(header: &mut [u8], packet: &IpPacket) {
     let hop_limit = packet.hop_limit.saturating_sub(1);
     if !packet.key.source.is_v4() {
-        return put(frame, packet.start() + ipv6::HOP_LIMIT, [hop_limit]);
+        return put(header, ipv6::HOP_LIMIT, [hop_limit]);
     }
-    // Time to live and protocol share a word of the header.
-    let word = |hop_limit| u16::from_be_bytes([hop_limit, packet.key.protocol_number()]);
-    put(frame, packet.start() + ipv4::TTL, [hop_limit]);
-    let change = Change::NONE.word(word(packet.hop_limit), word(hop_limit));
-    update(frame, packet.start() + ipv4::CHECKSUM, change);
+    let Some(header) = header.first_chunk_mut::<IPV4_LEN>() else { return };
+    header[ipv4::TTL] = hop_limit;
+    // Time to live is the high half of its word.
+    let change = Change::NONE.word(u16::from(packet.hop_limit) << 8, u16::from(hop_limit) << 8);
+    let [.., c0, c1, _, _, _, _, _, _, _, _] = header;
+    [*c0, *c1] = change.applied_to(u16::from_be_bytes([*c0, *c1])).to_be_bytes();
 }
 
 /// An address and a port a packet is given.

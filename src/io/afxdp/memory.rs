@@ -29,6 +29,8 @@ pub(super) struct Chunks {
     pub free: Vec<u32>,
     pub in_hand: u32,
     pub frame_bytes: u32,
+    /// The same as a power of two: a division for every frame would cost as much as a look-up.
+    frame_shift: u32,
 }
 
 impl Chunks {
@@ -39,12 +41,13 @@ impl Chunks {
             descriptors,
             in_hand: 0,
             frame_bytes,
+            frame_shift: frame_bytes.ilog2(),
         }
     }
 
     /// The chunk a descriptor lies in.
     pub fn of(&self, descriptor: &FrameDesc) -> u32 {
-        (descriptor.addr() / self.frame_bytes as usize) as u32
+        (descriptor.addr() >> self.frame_shift) as u32
     }
 
     /// A chunk changes hands; both sides of the border are checked, since a chunk in two places is
@@ -92,7 +95,10 @@ pub(super) fn memory(
     let count = frames
         .try_into()
         .map_err(|_| problem("a worker without a queue: use fewer workers".to_string()))?;
-    Umem::new(config, count, false).map_err(|error| match super::error::os_error(&error) {
+    // In pages of 2 MiB where the operator has set some aside (`vm.nr_hugepages`): a frame then seldom
+    // costs a miss in the TLB.
+    let made = Umem::new(config, count, true).or_else(|_| Umem::new(config, count, false));
+    made.map_err(|error| match super::error::os_error(&error) {
         Some(libc::EPERM | libc::EACCES) => {
             OpenError::Permission { action: "open an AF_XDP socket".to_string() }
         }

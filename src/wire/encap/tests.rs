@@ -34,7 +34,44 @@ fn run(frame: &[u8], room: usize, tags: Tags, tunnel: Tunnel, outer: &Outer) -> 
     let mut chunk = vec![0xee; room + frame.len() + 100];
     chunk[room..room + frame.len()].copy_from_slice(frame);
     let mut view = FrameView::new(&mut chunk, room, frame.len());
-    encapsulate(&mut view, &ip, (&MACS, tags), tunnel, outer).then(|| view.bytes().to_vec())
+    let out = encapsulate(&mut view, &ip, (&MACS, tags), tunnel, outer);
+    let out = out.then(|| view.bytes().to_vec());
+    if tags == Tags::NONE && ip.hop_limit < u8::MAX {
+        assert_eq!(run_made(frame, room, tunnel, outer), out, "{tunnel} by one made before");
+    }
+    out
+}
+
+/// The same by an envelope that was made before.
+fn run_made(frame: &[u8], room: usize, tunnel: Tunnel, outer: &Outer) -> Option<Vec<u8>> {
+    let mut ip = s::ip(frame);
+    // It takes a hop off, so it is given one more.
+    let frame = &mut frame.to_vec();
+    one_hop_more(frame, &mut ip);
+    let made = Envelope::new((tunnel, outer.dscp), outer.destination, ip.family(), &MACS);
+    let mut chunk = vec![0xee; room + frame.len() + 100];
+    chunk[room..room + frame.len()].copy_from_slice(frame);
+    let mut view = FrameView::new(&mut chunk, room, frame.len());
+    let Outer { source, entropy, identification, .. } = *outer;
+    let (class, dont_fragment) = (0xff, false);
+    let seal = Seal { source, entropy, identification, class, dont_fragment };
+    let seal = seal.of_plain(&frame[ip.start()..]);
+    made.put_around(&mut view, &ip, &seal).then(|| view.bytes().to_vec())
+}
+
+/// A packet with a hop limit one higher, and its header checksum right for it.
+fn one_hop_more(frame: &mut [u8], ip: &mut IpPacket) {
+    ip.hop_limit = ip.hop_limit.wrapping_add(1);
+    let at = ip.start();
+    if !ip.source().is_v4() {
+        frame[at + 7] = ip.hop_limit;
+        return;
+    }
+    frame[at + 8] = ip.hop_limit;
+    frame[at + 10..at + 12].fill(0);
+    let header_len = usize::from(frame[at] & 15) * 4;
+    let sum = slow_checksum(&[&frame[at..at + header_len]]);
+    frame[at + 10..at + 12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The words of RFC 1071 section 4.1, one by one.

@@ -46,11 +46,17 @@ impl PlainPacket {
 /// Writes what [`PlainPacket::put`] leaves out, of the packet that it was read from.
 #[inline(always)]
 pub fn put_rest(packet: &[u8], ip: &mut IpPacket) {
+    (ip.traffic_class, ip.dont_fragment) = class_and_fragmenting(packet);
+}
+
+/// Traffic class of a packet, and whether it must not be fragmented.
+#[inline(always)]
+pub fn class_and_fragmenting(packet: &[u8]) -> (u8, bool) {
     let &[first, second, _, _, _, _, fragmenting, _] = packet.first_chunk().unwrap_or(&[0; 8]);
-    (ip.traffic_class, ip.dont_fragment) = match first >> 4 {
+    match first >> 4 {
         4 => (second, fragmenting & 0x40 != 0),
         _ => (first << 4 | second >> 4, true),
-    };
+    }
 }
 
 /// Reads a plain IPv4 packet that begins at `at` into `ip`; `false` when it is not plain.
