@@ -37,6 +37,7 @@ pub struct Frames {
     template: Vec<u8>,
     family: Family,
     flows: u32,
+    services: u32,
     /// For traffic from backends.
     back: Option<Back>,
 }
@@ -86,10 +87,16 @@ impl Frames {
             template: Vec::new(),
             family,
             flows,
+            services: 1,
             back: None,
         };
         frames.template = frames.build();
         frames
+    }
+
+    /// From here on flows belong to services in turn; before, all to the first.
+    pub fn spread_over(&mut self, services: u32) {
+        self.services = services;
     }
 
     /// From here on the frames are those of backends, and `keys` has one for each flow; with none,
@@ -161,7 +168,7 @@ impl Frames {
                 let (source, source_port) = Self::client(self.family, flow);
                 FlowKey {
                     source,
-                    destination: Self::vip(self.family, 0),
+                    destination: Self::vip(self.family, flow % self.services),
                     source_port,
                     destination_port: 80,
                     protocol: u32::from(Protocol::Tcp.number()),

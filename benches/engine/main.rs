@@ -1,12 +1,13 @@
 //! Nanoseconds a packet in the engine alone, over frames in memory, net of making the frames.
 //!
 //! `make bench-engine` builds it for the native CPU and runs it; `--short` is for CI, and names as
-//! `nat`, `new`, `ipv6`, `1024` or `memory` choose. Prints a table
+//! `nat`, `new`, `spread`, `ipv6`, `1024`, `maglev` or `memory` choose. Prints a table
 //! and writes `target/bench/engine.csv`. Absolute times say as much of the machine as of the engine:
 //! three calibration loops in the same run tell the two apart.
 
 mod calibrate;
 mod frames;
+mod maglev;
 mod rows;
 mod table;
 mod world;
@@ -38,7 +39,10 @@ fn main() -> ExitCode {
             println!("memory of 1,048,576 NAT flows, IPv{}: {megabytes:.1} MB", family.number());
         }
     }
-    let results = rows::run(&effort, &only);
+    let mut results = rows::run(&effort, &only);
+    if !has("--tiny") && only.iter().all(|name| name == "maglev") {
+        results.extend(maglev::run());
+    }
     let file = std::path::Path::new("target/bench/engine.csv");
     match table::write(file, &results, &calibration) {
         Ok(()) => {

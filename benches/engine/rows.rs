@@ -21,13 +21,16 @@ pub struct Effort {
     /// Packets a round; flows are visited at least once.
     packets: usize,
     flows: &'static [u32],
+    /// With rows of many services.
+    many: bool,
 }
 
 impl Effort {
     pub const FULL: Effort =
-        Effort { rounds: 7, packets: 1 << 20, flows: &[1, 1024, 65_536, 1 << 20] };
-    pub const SHORT: Effort = Effort { rounds: 3, packets: 1 << 17, flows: &[1, 1024, 65_536] };
-    pub const TINY: Effort = Effort { rounds: 1, packets: 1 << 14, flows: &[1024] };
+        Effort { rounds: 7, packets: 1 << 20, flows: &[1, 1024, 65_536, 1 << 20], many: true };
+    pub const SHORT: Effort =
+        Effort { rounds: 3, packets: 1 << 17, flows: &[1, 1024, 65_536], many: false };
+    pub const TINY: Effort = Effort { rounds: 1, packets: 1 << 14, flows: &[1024], many: false };
 }
 
 /// Which packets.
@@ -39,7 +42,14 @@ enum Direction {
     Back,
     /// From clients, the first of each flow.
     New,
+    /// From clients, of known flows, all of one service among many.
+    Busy,
+    /// From clients, of known flows, of many services in turn.
+    Spread,
 }
+
+/// Services of [`Direction::Busy`] and [`Direction::Spread`].
+const MANY_SERVICES: u32 = 10_000;
 
 impl Direction {
     fn name(self) -> &'static str {
@@ -47,9 +57,22 @@ impl Direction {
             Direction::Forward => "forward",
             Direction::Back => "back",
             Direction::New => "new",
+            Direction::Busy => "busy",
+            Direction::Spread => "spread",
+        }
+    }
+
+    /// Services that there are.
+    fn services(self) -> u32 {
+        match self {
+            Direction::Busy | Direction::Spread => MANY_SERVICES,
+            _ => 1,
         }
     }
 }
+
+const DIRECTIONS: [Direction; 5] =
+    [Direction::Forward, Direction::Back, Direction::New, Direction::Busy, Direction::Spread];
 
 /// One result: nanoseconds a packet.
 pub struct Row {
@@ -86,13 +109,16 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
     table::head();
     for family in [Family::V4, Family::V6] {
         for mode in modes {
-            for direction in [Direction::Forward, Direction::Back, Direction::New] {
+            for direction in DIRECTIONS {
                 let has_way_back = mode.1.is_translated();
                 let is_asked = only.iter().all(|name| {
                     let names = [mode.0, direction.name(), family.name()];
                     names.contains(&&**name) || name.parse::<u32>().is_ok()
                 });
-                if !is_asked || (direction == Direction::Back && !has_way_back) {
+                let is_many = direction.services() > 1;
+                let is_left_out = (direction == Direction::Back && !has_way_back)
+                    || (is_many && (mode.1 != Mode::L2dsr || family == Family::V6 || !effort.many));
+                if !is_asked || is_left_out {
                     continue;
                 }
                 let bench = Bench { mode, family, direction };
@@ -114,9 +140,14 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
 
 impl Bench {
     fn run(&self, effort: &Effort, flows: u32) -> Row {
-        let snapshot = world::snapshot(self.mode.1, self.family, 1, 100);
+        let services = self.direction.services();
+        let snapshot = world::snapshot(self.mode.1, self.family, services, 100);
         let mut frames = Frames::new(self.family, flows);
-        let mut engine = world::engine(flows as usize, 100);
+        if self.direction == Direction::Spread {
+            frames.spread_over(services);
+        }
+        let backends = services as usize * 100;
+        let mut engine = world::engine(flows as usize, backends);
         let mut sent = vec![FlowKey::default(); flows as usize];
         open(&mut engine, &snapshot, &mut frames, Some(&mut sent));
         if self.mode.1.is_translated() {
@@ -127,7 +158,7 @@ impl Bench {
             pass_all(&mut engine, &snapshot, &mut frames, (packets, ACK), arrival);
         }
         let (port, flags) = match self.direction {
-            Direction::Forward => (world::CLIENTS, ACK),
+            Direction::Forward | Direction::Busy | Direction::Spread => (world::CLIENTS, ACK),
             Direction::Back => (world::BACKENDS, ACK),
             Direction::New => (world::CLIENTS, SYN),
         };
@@ -141,7 +172,7 @@ impl Bench {
         let (mut made, mut passed) = (Vec::new(), Vec::new());
         for _ in 0..effort.rounds {
             if self.direction == Direction::New {
-                engine = world::engine(flows as usize, 100);
+                engine = world::engine(flows as usize, backends);
             }
             made.push(time(|| make_all(&mut frames, packets, flags)));
             let arrival = Arrival::Received(port);
@@ -156,7 +187,7 @@ impl Bench {
             mode: self.mode.0,
             direction: self.direction.name(),
             family: self.family.number(),
-            services: 1,
+            services,
             flows,
             batch: BATCH,
             ns_min: net(0),

@@ -32,7 +32,8 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
     let names: Vec<String> = (0..backends).map(|number| format!("b{number}")).collect();
     let candidates: Vec<_> =
         names.iter().map(|name| guideway::maglev::Candidate { name, weight: 1 }).collect();
-    let size = if services == 1 { 65_537 } else { guideway::maglev::size_for(u64::from(backends)) };
+    // Of many services small ones: known flows have no use for them.
+    let size = if services == 1 { 65_537 } else { 1_021 };
     let table = guideway::maglev::build(&[5; 16], &candidates, size).unwrap_or_default();
     let service = |number: u32| Service {
         name: format!("s{number}").into(),
