@@ -135,11 +135,15 @@ impl Flow {
     #[inline(always)]
     pub(super) fn is_of(&self, key: &FlowKey) -> bool {
         // Field by field in place: a key made of it for comparing would be written and read again.
+        // Both ports are one word in memory.
+        let ports = |first: u16, second: u16| u32::from(first) | u32::from(second) << 16;
         let is_other = (self.source.differs(key.source)
             | self.destination.differs(key.destination))
-            | u64::from(self.source_port ^ key.source_port)
-            | u64::from(self.destination_port ^ key.destination_port)
-            | u64::from(u32::from(self.protocol) ^ key.protocol);
+            | u64::from(
+                (ports(self.source_port, self.destination_port)
+                    ^ ports(key.source_port, key.destination_port))
+                    | (u32::from(self.protocol) ^ key.protocol),
+            );
         is_other == 0 && self.is_in_use()
     }
 

@@ -110,17 +110,12 @@ impl Engine {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Option<PortId> {
-        // One after the other, the most frequent first: no table of jumps.
-        if prepared.way == PlainWay::Forward {
-            return self.forward_plain(snapshot, now_ms, prepared, frame);
+        // Two questions and a call for the rest: of four cases a table of jumps would be made.
+        match prepared.way {
+            PlainWay::Forward => self.forward_plain(snapshot, now_ms, prepared, frame),
+            PlainWay::Back => self.back_plain(snapshot, now_ms, prepared, frame),
+            _ => self.return_plain(snapshot, now_ms, prepared, frame),
         }
-        if prepared.way == PlainWay::Back {
-            return self.back_plain(snapshot, now_ms, prepared, frame);
-        }
-        if prepared.way == PlainWay::Return {
-            return self.return_plain(snapshot, now_ms, prepared, frame);
-        }
-        None
     }
 
     /// A client's packet whose flow is probably where it was guessed to be.
@@ -146,15 +141,15 @@ impl Engine {
         }
         let way = target.short_way();
         let ends = match target.shortcut {
-            Shortcut::None => return None,
-            Shortcut::Tunnel => {
+            Shortcut::Link if !flow.is_untranslated_to(target.fingerprint) => return None,
+            Shortcut::Link => None,
+            Shortcut::Translate => Some(forward_ends(flow, target, pool, ip)?),
+            // Or none at all, which it finds out.
+            _ => {
                 let identification = outer_identification;
                 let tunneling = Tunneling { snapshot, path_mtus, identification, traffic, now_ms };
                 return tunneling.send(flow, target, prepared, frame);
             }
-            Shortcut::Link if !flow.is_untranslated_to(target.fingerprint) => return None,
-            Shortcut::Link => None,
-            Shortcut::Translate => Some(forward_ends(flow, target, pool, ip)?),
         };
         if ip.len() > usize::from(way.mtu_bytes) || prepared.headers.link.len != way.header_len {
             return None;

@@ -6,7 +6,7 @@ use super::entry::Flow;
 use super::entry_flags::SEEN_BACKEND;
 use super::flows::Flows;
 use super::path_mtu::PathMtus;
-use super::plain::ClientWay;
+use super::plain::{ClientWay, PlainWay};
 use super::traffic::Traffic;
 use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target};
 use crate::wire::encap::{self, Outer, Seal};
@@ -36,7 +36,8 @@ impl Tunneling<'_> {
         let envelope = self.snapshot.envelope(BackendId(flow.backend))?;
         let most = way.mtu_bytes.min(self.path_mtus.of(flow.backend, self.now_ms));
         let head = envelope.overhead_bytes() + usize::from(way.header_len);
-        let fits = ip.len() + envelope.overhead_bytes() <= usize::from(most)
+        let fits = target.shortcut == Shortcut::Tunnel
+            && ip.len() + envelope.overhead_bytes() <= usize::from(most)
             && ip.hop_limit > 1
             && head <= ip.start() + frame.headroom_bytes();
         if !fits || !flow.is_untranslated_to(target.fingerprint) {
@@ -107,7 +108,8 @@ fn touch(
 }
 
 impl Engine {
-    /// A DNAT backend's packet, whose flow is probably where the client's packets have theirs.
+    /// A DNAT backend's packet, whose flow is probably where the client's packets have theirs; of any
+    /// other packet nothing.
     #[inline(never)]
     pub(super) fn return_plain(
         &mut self,
@@ -116,6 +118,9 @@ impl Engine {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Option<PortId> {
+        if prepared.way != PlainWay::Return {
+            return None;
+        }
         let Flows { table, traffic, .. } = &mut self.flows;
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;

@@ -131,10 +131,11 @@ pub fn route(frame: &mut [u8], packet: &IpPacket, source: Endpoint, destination:
 #[inline(always)]
 pub fn route_whole(frame: &mut [u8], packet: &IpPacket, source: Endpoint, destination: Endpoint) {
     let old = &packet.key;
-    let addresses =
-        Change::NONE.address(old.source, source.0).address(old.destination, destination.0);
     let hop_limit = packet.hop_limit.wrapping_sub(1);
-    if old.source.is_v4() {
+    let addresses = if old.source.is_v4() {
+        let addresses = Change::NONE
+            .double_word(old.source.low_bits(), source.0.low_bits())
+            .double_word(old.destination.low_bits(), destination.0.low_bits());
         let Some(header) = place::<IPV4_LEN>(frame, packet.start()) else { return };
         let [_, _, _, _, _, _, _, _, ttl, _, c0, c1, addresses_at @ ..] = header;
         *ttl = hop_limit;
@@ -143,12 +144,14 @@ pub fn route_whole(frame: &mut [u8], packet: &IpPacket, source: Endpoint, destin
         [*c0, *c1] = change.applied_to(u16::from_be_bytes([*c0, *c1])).to_be_bytes();
         let both = u64::from(source.0.low_bits()) << 32 | u64::from(destination.0.low_bits());
         *addresses_at = both.to_be_bytes();
+        addresses
     } else {
         let Some(header) = place::<IPV6_LEN>(frame, packet.start()) else { return };
         header[ipv6::HOP_LIMIT] = hop_limit;
         put(header, ipv6::SOURCE, source.0.octets());
         put(header, ipv6::DESTINATION, destination.0.octets());
-    }
+        Change::NONE.address(old.source, source.0).address(old.destination, destination.0)
+    };
     let change =
         addresses.word(old.source_port, source.1).word(old.destination_port, destination.1);
     let start = packet.payload_start();
@@ -257,7 +260,7 @@ fn put<const N: usize>(frame: &mut [u8], at: usize, bytes: [u8; N]) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn update(frame: &mut [u8], at: usize, change: Change) {
     if let Some(checksum) = place(frame, at) {
         *checksum = change.applied_to(u16::from_be_bytes(*checksum)).to_be_bytes();
