@@ -39,8 +39,8 @@ const _: () = assert!(std::mem::size_of::<Target>() == 64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Shortcut {
-    /// That has to be asked: there is no way to the backend, it or its service is gone, or there is
-    /// none.
+    /// That has to be asked: there is no way to the backend, it or its service is gone, there is none,
+    /// or its mode has no shortcut (`dscp`).
     None,
     /// Addresses and ports are translated: those of the flow, or of DNAT.
     Translate,
@@ -121,6 +121,8 @@ impl Target {
         let is_dead_end = way.is_none() || backend.gone || service.is_none_or(|s| s.gone);
         let shortcut = match backend.mode {
             _ if is_dead_end => Shortcut::None,
+            // Rare enough to go the thorough way.
+            Mode::Dscp(_) => Shortcut::None,
             Mode::Nat | Mode::Dnat => Shortcut::Translate,
             Mode::L2dsr => Shortcut::Link,
             Mode::Tunnel(..) => Shortcut::Tunnel,

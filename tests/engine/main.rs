@@ -4,6 +4,7 @@ mod ahead;
 mod cut;
 mod direct;
 mod dnat;
+mod dscp;
 mod errors;
 mod families;
 mod fragment_limits;

@@ -141,6 +141,69 @@ fn dnat() {
 }
 
 #[test]
+fn dscp() {
+    fn marked(state: &mut DesiredState) {
+        for service in &mut state.services {
+            service.mode = Mode::Dscp(10);
+            service.backends.iter_mut().for_each(|backend| backend.port = service.port);
+        }
+    }
+    fn sharing(state: &mut DesiredState) {
+        marked(state);
+        state.services[1].backends[0].address = state.services[0].backends[1].address;
+        state.services[1].address = address("10.1.0.101");
+    }
+    check(&[
+        ("one value, backends of their own", marked, &[]),
+        (
+            "two VIPs of one value at one backend",
+            sharing,
+            &[("services[1].backends[0].address", "of service web by DSCP 10 already")],
+        ),
+        (
+            "two values",
+            |s| {
+                sharing(s);
+                s.services[1].mode = Mode::Dscp(11);
+            },
+            &[],
+        ),
+        (
+            "two ports of one VIP",
+            |s| {
+                sharing(s);
+                s.services[1].address = s.services[0].address;
+            },
+            &[],
+        ),
+        (
+            "no value",
+            |s| {
+                marked(s);
+                s.services[0].mode = Mode::Dscp(0);
+            },
+            &[("services[0].dscp", "0 cannot tell a VIP")],
+        ),
+        (
+            "another port than the service's",
+            |s| s.services[0].mode = Mode::Dscp(10),
+            &[
+                ("services[0].backends[0].port", "dscp leaves ports as they are"),
+                ("services[0].backends[1].port", "dscp leaves ports as they are"),
+            ],
+        ),
+        (
+            "of the other family",
+            |s| {
+                marked(s);
+                s.services[0].backends[0].address = address("2001:db8:2::1");
+            },
+            &[("services[0].backends[0].address", "dscp makes no IPv6 packets of IPv4 ones")],
+        ),
+    ]);
+}
+
+#[test]
 fn what_goes_with_some_modes_only() {
     check(&[
         (

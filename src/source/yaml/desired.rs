@@ -114,11 +114,13 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
         ("nat", Mode::Nat),
         ("dnat", Mode::Dnat),
         ("l2dsr", Mode::L2dsr),
+        ("dscp", Mode::Dscp(0)),
         ("ipip", Mode::Tunnel(Tunnel::Ipip, Dscp::Copied)),
         ("gre", Mode::Tunnel(Tunnel::Gre { key: None }, Dscp::Copied)),
         ("gue", Mode::Tunnel(Tunnel::GUE, Dscp::Copied)),
     ];
     let mode = section.get("mode", choice(MODES));
+    let value = section.optional("dscp", number(0..=63));
     let options = section.section("tunnel", &schema::TUNNEL)?;
     let dscp = options.optional("dscp", number(0..=63));
     let key = options.optional("gre_key", number(0..=u64::from(u32::MAX)));
@@ -126,8 +128,21 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
     let version = options.get("gue_version", choice(GUE_VERSIONS));
     let checksum = options.get("gue_checksum", boolean);
     let mode = mode?;
+    match (mode, section.has("dscp")) {
+        (Mode::Dscp(_), false) => {
+            let problem = "it is missing, and backends of mode dscp know the VIP by it";
+            section.refuse("dscp", problem, "a number from 1 to 63");
+            return None;
+        }
+        (Mode::Dscp(_), true) | (_, false) => {}
+        (_, true) => section.refuse(
+            "dscp",
+            format!("mode {} tells no VIP by it", mode.name()),
+            "no such key, or `mode: dscp` (`tunnel.dscp` is that of an envelope)",
+        ),
+    }
     if mode.tunnel().is_none() && section.has("tunnel") {
-        let problem = format!("mode {mode} has no tunnel");
+        let problem = format!("mode {} has no tunnel", mode.name());
         section.refuse("tunnel", problem, "no such key, or `mode: ipip`, `gre` or `gue`");
     }
     for key in ["gre_key", "gue_port", "gue_version", "gue_checksum"] {
@@ -141,6 +156,7 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
         }
     }
     let tunnel = match mode.tunnel() {
+        None if matches!(mode, Mode::Dscp(_)) => return Some(Mode::Dscp(value??)),
         None => return Some(mode),
         Some(Tunnel::Ipip) => Tunnel::Ipip,
         Some(Tunnel::Gre { .. }) => Tunnel::Gre { key: key? },

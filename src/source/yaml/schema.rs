@@ -127,6 +127,7 @@ pub(super) static SERVICE: Schema = Schema {
         or("protocol", "tcp"),
         or("shared_address", "false"),
         or("mode", "nat"),
+        optional("dscp", "none; mode dscp needs one"),
         optional("tunnel", "the defaults of its keys"),
         or("hash", "five_tuple"),
         or("flow", "entry"),
