@@ -62,6 +62,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("hash", words(&old.rules.hash), words(&new.rules.hash)),
             ("flow entries", words(&old.rules.entries), words(&new.rules.entries)),
             ("affinity_ms", words(&old.rules.affinity_ms), words(&new.rules.affinity_ms)),
+            ("max_flows", words(&old.rules.max_flows), words(&new.rules.max_flows)),
             ("mss", words(&old.mss), words(&new.mss)),
             ("table_size", words(&old.table_size), words(&new.table_size)),
             ("no_backend", words(&old.no_backend), words(&new.no_backend)),

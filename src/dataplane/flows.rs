@@ -9,6 +9,7 @@ use super::flow_events::FlowEvents;
 use super::flow_hash::FlowHash;
 use super::flow_state::{Side, step};
 use super::flow_table::{FlowPlace, FlowTable, KeyHashes};
+use super::service_flows::ServiceFlows;
 use super::snat::{SnatPool, user_of};
 use super::traffic::Traffic;
 use super::{
@@ -47,6 +48,8 @@ pub(super) struct Flows {
     pub(super) hash: FlowHash,
     /// Live flows by backend.
     pub(super) live: Box<[u32]>,
+    /// Live flows by service, where there is a limit.
+    pub(super) of_services: ServiceFlows,
     /// Packets and bytes by backend.
     pub(super) traffic: Box<[Traffic]>,
     pub(super) events: FlowEvents,
@@ -62,6 +65,11 @@ impl Flows {
             pool: SnatPool::new(config.max_snat_blocks, config.snat_hold_down_ms, hash),
             hash,
             live: vec![0; config.max_backends].into_boxed_slice(),
+            of_services: ServiceFlows::new(
+                config.max_backends,
+                config.worker,
+                config.shards.workers(),
+            ),
             traffic: vec![Traffic::default(); config.max_backends].into_boxed_slice(),
             events: FlowEvents::new(config.flow_events),
             counters: Counters::default(),
@@ -294,6 +302,7 @@ impl Flows {
         if let Some(live) = self.live.get_mut(BackendId(flow.backend).index()) {
             *live = change(*live);
         }
+        self.of_services.count(flow.backend, change);
     }
 
     fn tell(&mut self, kind: FlowEventKind, flow: &Flow) {
@@ -344,6 +353,7 @@ impl Flows {
     pub(super) fn rebuild(&mut self) -> usize {
         self.pool.rebuild();
         self.live.fill(0);
+        self.of_services.forget();
         let (pool, hash) = (&mut self.pool, &self.hash);
         let given_up = self.table.rebuild(|table, flow| {
             let (key, forward) = (flow.key(), hash.of(&flow.key()));

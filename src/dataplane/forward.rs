@@ -177,12 +177,14 @@ impl Engine {
         }
         let nat = service.mode == Mode::Nat;
         let entries = service.rules.entries || service.mode.is_translated();
-        // The first fragment begins a flow. Where that finds no room, none is needed.
-        if ip.is_later_fragment() && (nat || entries && !self.flows.table.is_full()) {
-            return Err(DropReason::FragmentNoFlow.into());
-        }
         if nat {
-            check_begins(ip.segment())?;
+            check_begins(ip)?;
+        }
+        let goes_without = entries && self.goes_without(turn, service)?;
+        // The first fragment begins a flow. Where that finds no room, none is needed.
+        let finds_room = entries && !goes_without && !self.flows.table.is_full();
+        if ip.is_later_fragment() && finds_room {
+            return Err(DropReason::FragmentNoFlow.into());
         }
         let chosen = self.choose(turn, service, ip, looked.choice);
         let backend = chosen.ok_or(match service.no_backend {
@@ -195,7 +197,7 @@ impl Engine {
         flow.set_fingerprint(target.fingerprint);
         if !entries {
             // Maglev alone chooses, for each packet anew.
-        } else if !service.mode.is_translated() && !self.may_open(turn) {
+        } else if goes_without || !service.mode.is_translated() && !self.may_open(turn) {
             // Maglev gives the next packet the same backend while the backends stay.
             self.flows.counters.events.forwarded_stateless += 1;
         } else if self.flows.table.is_full() {
@@ -308,8 +310,9 @@ pub(super) fn is_opening(flags: TcpFlags) -> bool {
 /// May a translated flow begin with this packet? A segment of a connection that is not known is
 /// answered with a reset (RFC 9293 section 3.10.7.1), for no backend can go on with it. Every
 /// segment but the first has ACK; without it and without SYN it is of no connection.
-fn check_begins(tcp: Option<TcpFlags>) -> Result<(), Refusal> {
-    match tcp {
+fn check_begins(ip: &IpPacket) -> Result<(), Refusal> {
+    match ip.segment() {
+        _ if ip.is_later_fragment() => Err(DropReason::FragmentNoFlow.into()),
         Some(flags) if is_opening(flags) => Ok(()),
         Some(flags) if flags.intersects(TcpFlags::ACK.with(TcpFlags::RST)) => Err(Refusal::Tell),
         Some(_) => Err(DropReason::NotOpening.into()),

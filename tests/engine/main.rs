@@ -15,6 +15,7 @@ mod frames;
 mod gone;
 mod hand_over;
 mod hostile;
+mod max_flows;
 mod model;
 mod nat;
 mod path_mtu;

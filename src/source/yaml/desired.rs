@@ -188,6 +188,7 @@ fn rules(section: &Section<'_>) -> Option<FlowRules> {
     let hash = section.get("hash", choice(HASHES));
     let entries = section.get("flow", choice(&[("entry", true), ("none", false)]));
     let affinity_ms = section.optional("affinity", duration_ms(1, i32::MAX as u32));
+    let max_flows = section.get("max_flows", number(0..=u64::from(u32::MAX)));
     let allow = section.scalars("allow", network);
     let (affinity_ms, written) = (affinity_ms?.unwrap_or(0), section.has("hash"));
     let hash = match hash? {
@@ -200,7 +201,7 @@ fn rules(section: &Section<'_>) -> Option<FlowRules> {
         hash => hash,
     };
     let allow = allow?.map(|networks| Arc::new(PrefixSet::new(networks)));
-    Some(FlowRules { hash, entries: entries?, affinity_ms, allow })
+    Some(FlowRules { hash, entries: entries?, affinity_ms, max_flows: max_flows?, allow })
 }
 
 /// `auto`, `off`, or a number of bytes.

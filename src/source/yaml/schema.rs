@@ -132,6 +132,7 @@ pub(super) static SERVICE: Schema = Schema {
         or("hash", "five_tuple"),
         or("flow", "entry"),
         optional("affinity", "none: each flow by itself"),
+        or("max_flows", "0"),
         optional("allow", "everybody"),
         or("mss", "auto"),
         optional("table_size", "a prime chosen from the number of backends"),
