@@ -36,7 +36,7 @@ impl Engine {
             let client_mtu = ingress.map_or(u16::MAX, |port| port.mtu_bytes);
             self.clamp_mss(turn, (delivery.backend, target), client_mtu, ip, frame);
         }
-        let destination = (target.address, target.port);
+        let destination = (target.address, target.port_for(ip.key.destination_port));
         let block =
             delivery.binding.and_then(|(block, high)| Some((self.flows.pool.key(block)?, high)));
         if let Some((block, high)) = block {

@@ -11,6 +11,7 @@ use super::flow_state::{Side, step};
 use super::flow_table::{FlowPlace, FlowTable, KeyHashes};
 use super::service_flows::ServiceFlows;
 use super::snat::{SnatPool, user_of};
+use super::snat_block::BlockKey;
 use super::traffic::Traffic;
 use super::{
     Counters, ENTRY_VERSION, EngineConfig, FlowEntry, FlowEvent, FlowEventKind, FlowState,
@@ -111,9 +112,7 @@ impl Flows {
     #[inline]
     fn place_of_return(&self, hash: u64, key: &FlowKey) -> Option<FlowPlace> {
         self.table.find_return(hash, |flow| {
-            let block =
-                flow.binding().and_then(|(block, high)| Some((self.pool.key(block)?, high)));
-            block.is_some_and(|(block, high)| block.is_return_key(high, key))
+            self.block_of(flow).is_some_and(|(block, high)| block.is_return_key(high, key))
         })
     }
 
@@ -132,11 +131,17 @@ impl Flows {
         is_it.then_some(target)
     }
 
+    /// Under NAT, its block as it is for this flow, and its port's high byte.
+    #[inline]
+    fn block_of(&self, flow: &Flow) -> Option<(BlockKey, u8)> {
+        let (block, high) = flow.binding()?;
+        Some((self.pool.key(block)?.of_flow_to(flow.destination_port()), high))
+    }
+
     /// Under NAT, the key of the backend's packets: backend -> SNAT address and port.
     #[inline]
     pub(super) fn return_key(&self, flow: &Flow) -> Option<FlowKey> {
-        let (block, high) = flow.binding()?;
-        self.pool.key(block).map(|block| block.return_key(high))
+        self.block_of(flow).map(|(block, high)| block.return_key(high))
     }
 
     fn hashes_of(&self, flow: &Flow) -> KeyHashes {
@@ -275,16 +280,16 @@ impl Flows {
     }
 
     /// Ends the closed flow that still passes late packets on by a port, since a new flow is given
-    /// that port. `hash` is the return key's.
+    /// that port; `false` when the flow that has it is no closed one. `hash` is the return key's.
     #[inline]
-    pub(super) fn end_late(&mut self, hash: u64, return_key: &FlowKey, now_ms: u32) {
-        let Some(place) = self.place_of_return(hash, return_key) else { return };
-        if let Some(flow) = self.table.get_mut(place) {
-            debug_assert!(flow.has(PORT_RELEASED), "a port was given away twice: {return_key}");
-            // The port is the new flow's now: this one's end must not give it back.
-            flow.flags |= PORT_RELEASED;
+    pub(super) fn end_late(&mut self, hash: u64, return_key: &FlowKey, now_ms: u32) -> bool {
+        let Some(place) = self.place_of_return(hash, return_key) else { return true };
+        // Its port was given back: this end must not do it again.
+        if !self.table.get(place).is_some_and(|flow| flow.has(PORT_RELEASED)) {
+            return false;
         }
         self.end(place, End::Replaced, now_ms);
+        true
     }
 
     /// Takes the oldest event.
@@ -317,6 +322,7 @@ impl Flows {
     /// A flow as it is given to others.
     pub(super) fn entry_of(&self, flow: &Flow) -> FlowEntry {
         let back = self.return_key(flow).unwrap_or_default();
+        let block = flow.binding().and_then(|(block, _)| self.pool.key(block));
         let client = flow.client();
         FlowEntry {
             key: flow.key(),
@@ -324,7 +330,7 @@ impl Flows {
             snat_address: back.destination,
             backend: flow.backend,
             last_seen_ms: flow.last_seen_ms,
-            backend_port: back.source_port,
+            backend_port: block.map_or(0, |block| block.backend_port),
             snat_port: back.destination_port,
             client_mac: client.mac,
             client_port: client.port,
@@ -364,7 +370,8 @@ impl Flows {
             let Some((block, high)) = flow.binding() else {
                 return Some(KeyHashes { forward, back: None });
             };
-            let back = hash.of(&pool.key(block)?.return_key(high));
+            let key = pool.key(block)?.of_flow_to(flow.destination_port());
+            let back = hash.of(&key.return_key(high));
             let holds_port = !flow.has(PORT_RELEASED);
             pool.retake(block, high, holds_port).then_some(KeyHashes { forward, back: Some(back) })
         });

@@ -251,7 +251,12 @@ impl Engine {
                 let wish =
                     PortWish { towards, shard, ports: &snat.ports, user: user_of(hash), rest };
                 match self.flows.pool.acquire(&wish, turn.now_ms()) {
-                    Ok(given) => return Ok(self.bind_to(turn, &towards, given, rest, flow)),
+                    Ok(given) => {
+                        let back = self.bind_to(turn, &wish, given, key.destination_port, flow);
+                        if let Some(back) = back {
+                            return Ok(back);
+                        }
+                    }
                     Err(NoPort::Ports) => {}
                     Err(NoPort::Blocks) => without = DropReason::SnatBlocksExhausted,
                 }
@@ -264,26 +269,32 @@ impl Engine {
         }
     }
 
-    /// The port that was found is the flow's; the hash of its return key is the answer.
+    /// The port that was found is the flow's; the hash of its return key is the answer. None where a
+    /// flow of another block has it: a backend may be one of all ports of a service, and of one port of
+    /// another.
     fn bind_to(
         &mut self,
         turn: &Turn<'_>,
-        towards: &FlowKey,
+        wish: &PortWish<'_>,
         given: GivenPort,
-        rest: Rest,
+        vip_port: u16,
         flow: &mut Flow,
-    ) -> u64 {
+    ) -> Option<u64> {
+        let block = self.flows.pool.key(given.block)?;
+        let return_key = block.of_flow_to(vip_port).return_key(given.high);
+        let back = self.flows.hash.of(&return_key);
+        if !self.flows.end_late(back, &return_key, turn.now_ms()) {
+            self.flows.pool.release(given.block, given.high, wish.user, turn.now_ms());
+            self.flows.pool.leave(given.block);
+            return None;
+        }
         flow.bind(given.block, given.high);
         let events = &mut self.flows.counters.events;
-        match rest {
+        match wish.rest {
             Rest::OfUser => events.snat_ports_of_same_client += 1,
             _ => events.snat_hold_down_shortened += u64::from(!given.rested),
         }
-        let port = u16::from_be_bytes([given.high, given.block as u8]);
-        let return_key = FlowKey { destination_port: port, ..*towards };
-        let back = self.flows.hash.of(&return_key);
-        self.flows.end_late(back, &return_key, turn.now_ms());
-        back
+        Some(back)
     }
 }
 

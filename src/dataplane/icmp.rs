@@ -62,7 +62,8 @@ impl Engine {
         let sent = match flow.and_then(|flow| self.flows.return_key(&flow)) {
             Some(back) => Some(back),
             None if target.mode == Mode::Dnat => {
-                Some(FlowKey { source: target.address, source_port: target.port, ..quote.key })
+                let source_port = target.port_for(quote.key.source_port);
+                Some(FlowKey { source: target.address, source_port, ..quote.key })
             }
             None => None,
         };

@@ -106,7 +106,7 @@ impl Engine {
         let is_later = (entry.age_ms(now_ms) as i32) < 0;
         flow.last_seen_ms = if is_later { now_ms } else { entry.last_seen_ms };
         if entry.is_nat() {
-            let Some(block) = flows.pool.take(&entry.return_key(), now_ms) else { return false };
+            let Some(block) = flows.pool.take(&entry.bound_towards(), now_ms) else { return false };
             let [high, _] = entry.snat_port.to_be_bytes();
             flow.bind(block, high);
             flow.flags |= BOTH_WAYS;

@@ -16,7 +16,7 @@ pub struct Target {
     /// Where it is.
     pub address: Address,
     way: Way,
-    /// Where it listens.
+    /// Where it listens; 0: on the port that a packet was sent to.
     pub port: u16,
     /// What nearly all of its packets need.
     pub shortcut: Shortcut,
@@ -114,6 +114,12 @@ impl Target {
         young: [0; 2],
         mode: Mode::L2dsr,
     };
+
+    /// Where it listens for what was sent to this port of the VIP.
+    #[inline(always)]
+    pub fn port_for(&self, vip_port: u16) -> u16 {
+        if self.port == 0 { vip_port } else { self.port }
+    }
 
     pub(super) fn of(backend: &Backend, service: Option<&Service>, ports: &[Port]) -> Target {
         let address = Address::from(backend.socket.ip());

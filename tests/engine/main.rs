@@ -20,6 +20,7 @@ mod model;
 mod nat;
 mod path_mtu;
 mod pressure;
+mod ranges;
 mod restart;
 mod rows;
 mod rules;

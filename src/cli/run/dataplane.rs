@@ -228,6 +228,9 @@ fn rule_of(entry: SteerEntry) -> SteerRule {
         SteerEntry::Backend(address, protocol, port) => {
             SteerRule::Backend(address, protocol.number(), port)
         }
+        SteerEntry::BackendPorts(address, protocol, first, last) => {
+            SteerRule::BackendPorts(address, protocol.number(), first, last)
+        }
     }
 }
 

@@ -104,13 +104,6 @@ fn check_rules(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
     let mode = service.mode.name();
     if let Some(last) = service.last_port {
         let ports = format!("{}-{last}", service.port);
-        if !service.mode.keeps_port() {
-            refusals.push(Refusal::new(
-                format!("{path}.port"),
-                format!("{ports} are several, and {mode} translates to one"),
-                "one port, or a mode that leaves ports as they are (l2dsr, dscp, ipip, gre, gue)",
-            ));
-        }
         if service.shared_address {
             refusals.push(Refusal::new(
                 format!("{path}.port"),
@@ -194,7 +187,16 @@ fn check_backend(
     refusals: &mut Vec<Refusal>,
 ) {
     check_unicast(format!("{path}.address"), backend.address, refusals);
-    check_port(path, backend.port, refusals);
+    let listens_on_all = service.last_port.is_some() && service.mode.is_translated();
+    if backend.port != 0 || !listens_on_all {
+        check_port(path, backend.port, refusals);
+    }
+    if listens_on_all && service.mode == Mode::Dnat && backend.port != 0 {
+        let problem =
+            format!("answers from {} could be of any of the service's ports", backend.port);
+        let wanted = "no such key: the backend then listens on all of them";
+        refusals.push(Refusal::new(format!("{path}.port"), problem, wanted));
+    }
     let (vip, own) = (family(service.address), family(backend.address));
     if vip != own && service.mode.tunnel().is_none() {
         refusals.push(Refusal::new(

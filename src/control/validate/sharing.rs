@@ -1,7 +1,7 @@
 //! Backends that several services use: whose packets are whose has to be told.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::super::{DesiredState, Refusal};
 use crate::forwarding::Mode;
@@ -13,28 +13,64 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
 
 /// Answers of DNAT backends are known by their socket: it can answer for one VIP only.
 fn check_dnat(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
-    let mut users: HashMap<_, &str> = HashMap::new();
+    let mut all = Vec::new();
     for (place, service) in desired.services.iter().enumerate() {
         if service.mode != Mode::Dnat {
             continue;
         }
         for (number, backend) in service.backends.iter().enumerate() {
-            let socket = (backend.address, backend.port, service.protocol);
-            let other = *users.entry(socket).or_insert(&service.name);
-            if other != service.name {
-                refusals.push(Refusal::new(
-                    format!("services[{place}].backends[{number}].address"),
-                    format!(
-                        "{} {} is a backend of service {other} already, and its answers could \
-                         not be told apart",
-                        service.protocol,
-                        SocketAddr::new(backend.address, backend.port)
-                    ),
-                    "another port or address for one of them, or `mode: nat`",
-                ));
-            }
+            let (first, last) = match (backend.port, service.last_port) {
+                (0, Some(last)) => (service.port, last),
+                (port, _) => (port, port),
+            };
+            let at = (backend.address, service.protocol.number());
+            all.push(Ports { at, first, last, place, number });
         }
     }
+    all.sort_unstable();
+    // Of two services that meet, the one that stands later in the file is told of the other.
+    let mut found = Vec::new();
+    let mut furthest: Option<Ports> = None;
+    for this in all {
+        let before = furthest.filter(|before| before.at == this.at && this.first <= before.last);
+        if let Some(before) = before.filter(|before| before.place != this.place) {
+            let (first, later) =
+                if before.place < this.place { (before, this) } else { (this, before) };
+            found.push((later.place, later.number, later, first.place));
+        }
+        if before.is_none_or(|before| this.last > before.last) {
+            furthest = Some(this);
+        }
+    }
+    found.sort_unstable();
+    for (place, number, ports, other) in found {
+        let (service, other) = (&desired.services[place], &desired.services[other].name);
+        let mut socket = SocketAddr::new(ports.at.0, ports.first).to_string();
+        if ports.last > ports.first {
+            socket = format!("{socket}-{}", ports.last);
+        }
+        refusals.push(Refusal::new(
+            format!("services[{place}].backends[{number}].address"),
+            format!(
+                "{} {socket} is a backend of service {other} already, and its answers could not be \
+                 told apart",
+                service.protocol
+            ),
+            "another port or address for one of them, or `mode: nat`",
+        ));
+    }
+}
+
+/// The ports of one DNAT backend.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ports {
+    /// Address and protocol.
+    at: (IpAddr, u8),
+    first: u16,
+    last: u16,
+    /// Of its service, and its own there.
+    place: usize,
+    number: usize,
 }
 
 /// A backend of mode `dscp` knows the VIP by the DSCP, and by nothing else in ICMP errors and later

@@ -85,13 +85,16 @@ fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> 
     } else {
         Some(None)
     };
+    let last_port = ports.map(|ports| *ports.end()).filter(|&last| port != Some(last));
+    let on_all = last_port.is_some() && mode.is_some_and(|mode| mode.is_translated());
     // A port that was refused already must not be refused again for each backend.
-    let backends = section.maps("backends", &schema::BACKEND, |s| backend(s, port.unwrap_or(0)));
+    let absent = if on_all { 0 } else { port.unwrap_or(0) };
+    let backends = section.maps("backends", &schema::BACKEND, |s| backend(s, absent));
     Some(ServiceSpec {
         name: name?,
         address: address?,
         port: port?,
-        last_port: ports.map(|ports| *ports.end()).filter(|&last| port != Some(last)),
+        last_port,
         rules: rules?,
         protocol: protocol?,
         shared_address: shared_address?,
@@ -286,16 +289,19 @@ fn check(section: &Section<'_>) -> Option<HealthCheckSpec> {
     })
 }
 
-fn backend(section: &Section<'_>, service_port: u16) -> Option<BackendSpec> {
+fn backend(section: &Section<'_>, absent_port: u16) -> Option<BackendSpec> {
     let name = section.get("name", text);
     let address = section.get("address", address);
     let port = section.optional("port", number(PORT));
+    if port == Some(Some(0)) && absent_port == 0 {
+        section.refuse("port", "0 is not a port", "1 to 65535");
+    }
     let weight = section.get("weight", number(0..=65_535));
     let drain = section.get("drain", boolean);
     Some(BackendSpec {
         name: name?,
         address: address?,
-        port: port?.unwrap_or(service_port),
+        port: port?.unwrap_or(absent_port),
         weight: weight?,
         drain: drain?,
     })

@@ -201,7 +201,7 @@ pub(super) static BACKEND: Schema = Schema {
     fields: &[
         required("name"),
         required("address"),
-        optional("port", "the service's port"),
+        optional("port", "the service's port; of several, the one that was asked"),
         or("weight", "1"),
         or("drain", "false"),
     ],
