@@ -82,6 +82,7 @@ pub(super) static WORKERS: Schema = Schema {
         optional("count", "the largest number of queues of any interface"),
         optional("cores", "worker w on core w, modulo the cores there are"),
         or("idle", "auto"),
+        or("spread", "flow"),
     ],
 };
 
