@@ -238,16 +238,11 @@ impl Flows {
     #[cold]
     fn changed(&mut self, place: FlowPlace, flags_before: u16) {
         let Some(flow) = self.table.get_mut(place) else { return };
-        let closed = FlowState::from_number(flow.state) == Some(FlowState::Closed);
-        let give_back = closed && flow.is_nat() && !flow.has(PORT_RELEASED);
-        if give_back {
-            flow.flags |= PORT_RELEASED;
+        if FlowState::from_number(flow.state) == Some(FlowState::Closed) {
+            let now_ms = flow.last_seen_ms;
+            give_port_back(&mut self.pool, flow, |flow| self.hash.of(&flow.key()), now_ms);
         }
         let flow = *flow;
-        if let Some((block, high)) = flow.binding().filter(|_| give_back) {
-            let user = user_of(self.hash.of(&flow.key()));
-            self.pool.release(block, high, user, flow.last_seen_ms);
-        }
         if flow.has(WAS_ESTABLISHED) && flags_before & WAS_ESTABLISHED == 0 {
             self.tell(FlowEventKind::Established, &flow);
         }
@@ -255,7 +250,7 @@ impl Flows {
 
     /// Ends a flow and all that hangs on it.
     pub(super) fn end(&mut self, place: FlowPlace, why: End, now_ms: u32) {
-        let Some(flow) = self.table.get(place).copied() else { return };
+        let Some(mut flow) = self.table.get(place).copied() else { return };
         if flow.is_affinity() {
             return self.end_affinity(place);
         }
@@ -263,10 +258,8 @@ impl Flows {
         self.table.remove(place, hashes);
         // Before its block may be made another's.
         self.tell(FlowEventKind::Ended, &flow);
-        if let Some((block, high)) = flow.binding() {
-            if !flow.has(PORT_RELEASED) {
-                self.pool.release(block, high, user_of(hashes.forward), now_ms);
-            }
+        give_port_back(&mut self.pool, &mut flow, |_| hashes.forward, now_ms);
+        if let Some((block, _)) = flow.binding() {
             self.pool.leave(block);
         }
         self.count_live(&flow, |live| live.saturating_sub(1));
@@ -381,6 +374,19 @@ impl Flows {
         }
         given_up
     }
+}
+
+/// Gives a flow's SNAT port back, if it has one still. The flag says so once and for all: the one place
+/// where a flow's port is given back, so that none is given back twice.
+pub(super) fn give_port_back(
+    pool: &mut SnatPool,
+    flow: &mut Flow,
+    hash: impl FnOnce(&Flow) -> u64,
+    now_ms: u32,
+) {
+    let Some((block, high)) = flow.binding().filter(|_| !flow.has(PORT_RELEASED)) else { return };
+    flow.flags |= PORT_RELEASED;
+    pool.release(block, high, user_of(hash(flow)), now_ms);
 }
 
 /// Is it a packet of a connection in the middle of its life, or of UDP, which changes nothing?

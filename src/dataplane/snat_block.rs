@@ -209,7 +209,11 @@ impl SnatBlock {
     /// time.
     pub(super) fn release(&mut self, notes: &mut Notes, high: u8, user: u16, now_ms: u32) {
         let has_it = |note: &Note| note.high == high;
+        // A flow says by its flag that it has done so. Of a block with none in use nothing can be given back.
         debug_assert!(!notes.iter(self.list).any(|note| has_it(&note) && !note.in_use));
+        if self.used == 0 {
+            return;
+        }
         if self.is_mixed {
             notes.remove(&mut self.list, has_it);
         }
