@@ -57,7 +57,7 @@ struct {
 	map_number(map_flags, BPF_F_NO_PREALLOC);
 	map_number(max_entries, STEER_BACKENDS);
 	map_type(key, struct steer_port);
-	map_type(value, __u8);
+	map_type(value, struct steer_range);
 } steer_backends SEC(".maps");
 
 struct {

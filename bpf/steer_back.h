@@ -47,11 +47,21 @@ static always_inline int is_tunnel(__u8 protocol)
 	       protocol == IPPROTO_UDP;
 }
 
+/*
+ * A socket stands by its port with that port as its range; a backend of several ports by port 0, which
+ * no socket has.
+ */
 static always_inline int is_backend(const struct steer_ip *address, __u8 protocol, __be16 port)
 {
 	struct steer_port key = { .address = *address, .port = port, .protocol = protocol };
+	const struct steer_range *range = bpf_map_lookup_elem(&steer_backends, &key);
+	__u16 number = net16(port);
 
-	return bpf_map_lookup_elem(&steer_backends, &key) != 0;
+	if (!range) {
+		key.port = 0;
+		range = bpf_map_lookup_elem(&steer_backends, &key);
+	}
+	return range && range->low <= number && number <= range->high;
 }
 
 static always_inline int is_own(const struct steer_ip *address)

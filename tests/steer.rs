@@ -22,7 +22,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use guideway::io::afxdp::layout::{
-    self, AddressBytes, ConfigBytes, KeyBytes, PortBytes, STEER_COUNTERS,
+    self, AddressBytes, ConfigBytes, KeyBytes, PortBytes, RangeBytes, STEER_COUNTERS,
 };
 use guideway::io::afxdp::{STEER_OBJECT, SteerRule};
 use guideway::wire::MacAddress;
@@ -86,12 +86,16 @@ impl Bench {
             taken.insert(layout::port(shared, 132, 2905), 1, 0).unwrap();
         }
         taken.insert(layout::port(shared6, TCP, 443), 1, 0).unwrap();
-        let mut backends: HashMap<_, PortBytes, u8> =
+        let mut backends: HashMap<_, PortBytes, RangeBytes> =
             HashMap::try_from(ebpf.take_map("steer_backends").unwrap()).unwrap();
         let mut own: HashMap<_, KeyBytes, u8> =
             HashMap::try_from(ebpf.take_map("steer_own").unwrap()).unwrap();
         for backend in [IpAddr::V4(BACKEND), IpAddr::V6(BACKEND6)] {
-            backends.insert(layout::port(backend, TCP, 8080), 1, 0).unwrap();
+            let socket = layout::range((8080, 8080));
+            backends.insert(layout::port(backend, TCP, 8080), socket, 0).unwrap();
+            // One of several ports stands by port 0.
+            let several = layout::range((5000, 5999));
+            backends.insert(layout::port(backend, UDP, 0), several, 0).unwrap();
         }
         for address in [shared, shared6] {
             own.insert(layout::key(address), 1, 0).unwrap();

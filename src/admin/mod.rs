@@ -11,11 +11,11 @@ pub use client::{FetchError, fetch};
 #[cfg(test)]
 pub(crate) use sample::sample_report;
 pub use server::{AdminError, AdminSocket, StatusSource, serve};
-pub use services::services_of;
+pub use services::{Measured, services_of};
 pub use status::{
     BackendStatus, ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus,
     InterfaceStatus, NextHopStatus, RefusedReload, ServiceState, ServiceStatus, SnatStatus,
-    StatusReport, WorkerStatus,
+    StatusReport, TrafficStatus, WorkerStatus,
 };
 
 /// Where the admin socket is when nothing else is said.

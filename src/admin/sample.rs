@@ -82,6 +82,7 @@ fn sample_service() -> ServiceStatus {
     let backend = |name: &str, state, health, reason: &str, share, next_hop| BackendStatus {
         name: name.into(),
         socket: "10.2.0.11:80".parse().unwrap(),
+        last_port: Some(90),
         weight: 1,
         state,
         health: Some(HealthStatus {
@@ -92,6 +93,13 @@ fn sample_service() -> ServiceStatus {
         share,
         promised_share: share,
         flows: 21,
+        traffic: TrafficStatus {
+            packets_in: 2000,
+            bytes_in: 200_000,
+            packets_out: 1980,
+            bytes_out: 2_900_000,
+        },
+        path_mtu_bytes: Some(1400).filter(|_| share < 1.0),
         next_hop,
     };
     let known = NextHopStatus::Known { interface: "eth2".into(), mac: "02:00:00:00:00:0b".into() };
@@ -99,6 +107,7 @@ fn sample_service() -> ServiceStatus {
     ServiceStatus {
         name: "web".into(),
         vip: "10.1.0.100:80".parse().unwrap(),
+        last_port: Some(90),
         protocol: Protocol::Tcp,
         mode: "nat".into(),
         state: ServiceState::Serving,

@@ -1,14 +1,45 @@
 //! Services and backends of a snapshot, as status shows them.
 
-use super::{BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus};
-use crate::forwarding::{Backend, BackendState, Snapshot};
+use std::net::SocketAddr;
+
+use super::{
+    BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus, TrafficStatus,
+};
+use crate::dataplane::Traffic;
+use crate::forwarding::{Backend, BackendId, BackendState, Service, Snapshot};
 use crate::wire::Tags;
 
-/// All services of `snapshot`, sorted by name. `live` is live flows by backend id, `health` gives
-/// what is thought of (service, backend).
+/// What workers have counted and learned of backends, all together.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Live flows by backend id.
+    pub live: Vec<u32>,
+    /// By backend id.
+    pub traffic: Vec<Traffic>,
+    /// Path MTUs that were lowered; of one backend, the least counts.
+    pub path_mtus: Vec<(BackendId, u16)>,
+}
+
+impl Measured {
+    /// One worker's part.
+    pub fn add(&mut self, live: &[u32], traffic: &[Traffic], path_mtus: &[(BackendId, u16)]) {
+        self.live.resize(self.live.len().max(live.len()), 0);
+        self.live.iter_mut().zip(live).for_each(|(sum, flows)| *sum += flows);
+        self.traffic.resize(self.traffic.len().max(traffic.len()), Traffic::default());
+        self.traffic.iter_mut().zip(traffic).for_each(|(sum, more)| *sum = sum.plus(*more));
+        self.path_mtus.extend_from_slice(path_mtus);
+    }
+
+    fn path_mtu_of(&self, id: BackendId) -> Option<u16> {
+        let of_it = self.path_mtus.iter().filter(|&&(other, _)| other == id);
+        of_it.map(|&(_, mtu_bytes)| mtu_bytes).min()
+    }
+}
+
+/// All services of `snapshot`, sorted by name. `health` gives what is thought of (service, backend).
 pub fn services_of(
     snapshot: &Snapshot,
-    live: &[u32],
+    measured: &Measured,
     health: impl Fn(&str, &str) -> Option<HealthStatus>,
 ) -> Vec<ServiceStatus> {
     let mut slots = vec![0u64; snapshot.backends.len()];
@@ -35,7 +66,8 @@ pub fn services_of(
                 .iter()
                 .map(|&backend| BackendStatus {
                     name: backend.name.to_string(),
-                    socket: backend.socket,
+                    socket: first_socket(service, backend),
+                    last_port: last_port(service, backend),
                     weight: backend.weight,
                     state: backend.state,
                     health: health(&service.name, &backend.name),
@@ -44,7 +76,9 @@ pub fn services_of(
                         service.slots.len() as u64,
                     ),
                     promised_share: fraction(promised_weight(backend), weight),
-                    flows: live.get(backend.id.index()).copied().unwrap_or(0).into(),
+                    flows: measured.live.get(backend.id.index()).copied().unwrap_or(0).into(),
+                    traffic: traffic(measured, backend),
+                    path_mtu_bytes: measured.path_mtu_of(backend.id),
                     next_hop: next_hop(snapshot, backend),
                 })
                 .collect();
@@ -52,6 +86,7 @@ pub fn services_of(
             ServiceStatus {
                 name: service.name.to_string(),
                 vip: service.vip,
+                last_port: service.last_port,
                 protocol: service.protocol,
                 mode: service.mode.to_string(),
                 state: match (service.gone, service.slots.is_empty()) {
@@ -67,6 +102,28 @@ pub fn services_of(
         .collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
     services
+}
+
+/// Where a backend listens; of several ports, the first.
+fn first_socket(service: &Service, backend: &Backend) -> SocketAddr {
+    let port = if backend.socket.port() == 0 { service.vip.port() } else { backend.socket.port() };
+    SocketAddr::new(backend.socket.ip(), port)
+}
+
+/// The last of several ports on which a backend listens.
+fn last_port(service: &Service, backend: &Backend) -> Option<u16> {
+    let on_all = backend.socket.port() == 0 || backend.mode.keeps_port();
+    service.last_port.filter(|_| on_all)
+}
+
+fn traffic(measured: &Measured, backend: &Backend) -> TrafficStatus {
+    let traffic = measured.traffic.get(backend.id.index()).copied().unwrap_or_default();
+    TrafficStatus {
+        packets_in: traffic.packets_in,
+        bytes_in: traffic.bytes_in,
+        packets_out: traffic.packets_out,
+        bytes_out: traffic.bytes_out,
+    }
 }
 
 fn promised_weight(backend: &Backend) -> u64 {
@@ -101,9 +158,9 @@ fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
 mod tests {
     use super::*;
     use crate::forwarding::{
-        BackendGonePolicy, BackendId, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NextHop,
-        NoBackendPolicy, Port, Route, RouteTable, Service, ServiceGonePolicy, ServiceIndex,
-        SnapshotParts, TunnelSources,
+        BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NextHop,
+        NoBackendPolicy, Port, Route, RouteTable, ServiceGonePolicy, ServiceIndex, SnapshotParts,
+        TunnelSources,
     };
     use crate::wire::{MacAddress, PortId, Protocol};
     use std::sync::Arc;
@@ -173,7 +230,12 @@ mod tests {
 
     #[test]
     fn shares_flows_and_ways() {
-        let services = services_of(&snapshot(), &[5, 0, 6, 7], |_, _| None);
+        let traffic = |packets_in| Traffic { packets_in, ..Traffic::default() };
+        let mut measured = Measured::default();
+        measured.add(&[2, 0, 6], &[traffic(1)], &[(BackendId(2), 1400)]);
+        let both = [traffic(2), traffic(0), traffic(5)];
+        measured.add(&[3, 0, 0, 7], &both, &[(BackendId(2), 1300), (BackendId(3), 1492)]);
+        let services = services_of(&snapshot(), &measured, |_, _| None);
         let [service] = services.as_slice() else { panic!("one service") };
         assert_eq!((service.table_size, service.flows), (5, 18));
         assert_eq!(service.state, ServiceState::Serving);
@@ -191,7 +253,35 @@ mod tests {
             ("b3", 0.0, 0.0, 7, missing("no route to 192.0.2.9 by any of our interfaces")),
         ];
         assert_eq!(rows, wanted);
+        let counted: Vec<_> = (service.backends.iter())
+            .map(|backend| (backend.traffic.packets_in, backend.path_mtu_bytes))
+            .collect();
+        assert_eq!(counted, [(3, None), (5, Some(1300)), (0, Some(1492))]);
     }
+
+    #[test]
+    fn ports_in_full() {
+        let rows = [
+            (Mode::Nat, 8080, None, 8080, None),
+            (Mode::Nat, 8080, Some(90), 8080, None),
+            (Mode::Nat, 0, Some(90), 80, Some(90)),
+            (Mode::Dnat, 0, Some(90), 80, Some(90)),
+            (Mode::L2dsr, 80, Some(90), 80, Some(90)),
+            (Mode::L2dsr, 80, None, 80, None),
+        ];
+        for (mode, port, last, wanted, wanted_last) in rows {
+            let mut snapshot = snapshot();
+            snapshot.services[0].last_port = last;
+            let backend = snapshot.backends[0].as_mut().unwrap();
+            backend.mode = mode;
+            backend.socket.set_port(port);
+            let services = services_of(&snapshot, &Measured::default(), |_, _| None);
+            let backend = &services[0].backends[0];
+            assert_eq!(services[0].last_port, last);
+            assert_eq!((backend.socket.port(), backend.last_port), (wanted, wanted_last), "{mode}");
+        }
+    }
+
     #[test]
     fn ways_over_ipv6_and_vlans() {
         let mut parts = snapshot();

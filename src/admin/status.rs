@@ -120,8 +120,10 @@ pub struct WorkerStatus {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// VIP and port.
+    /// VIP and port; of several ports, the first.
     pub vip: SocketAddr,
+    /// The last of several ports.
+    pub last_port: Option<u16>,
     /// Transport.
     pub protocol: Protocol,
     /// How packets get to backends.
@@ -153,8 +155,10 @@ pub enum ServiceState {
 pub struct BackendStatus {
     /// Its name in the service.
     pub name: String,
-    /// Where it listens.
+    /// Where it listens; of several ports, the first.
     pub socket: SocketAddr,
+    /// The last of several ports on which it listens.
+    pub last_port: Option<u16>,
     /// Weight as configured.
     pub weight: u16,
     /// What it may still get.
@@ -167,8 +171,25 @@ pub struct BackendStatus {
     pub promised_share: f64,
     /// Live flows.
     pub flows: u64,
+    /// What went to it and came from it.
+    pub traffic: TrafficStatus,
+    /// Longest packet that the way to it takes, as routers told; none: they told nothing.
+    pub path_mtu_bytes: Option<u16>,
     /// Where its frames go, or why nowhere.
     pub next_hop: NextHopStatus,
+}
+
+/// A backend's traffic since its id was first used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes of their frames, as they came.
+    pub bytes_in: u64,
+    /// Packets from the backend; with direct return none comes by us.
+    pub packets_out: u64,
+    /// Bytes of their frames, as they came.
+    pub bytes_out: u64,
 }
 
 /// What a health check says.

@@ -2,7 +2,7 @@
 //!
 //! Plain typed data. [`super::validate`] is the one place that judges it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::forwarding::{
@@ -68,12 +68,27 @@ pub struct BackendSpec {
     pub name: String,
     /// Where it is.
     pub address: IpAddr,
-    /// Where it listens. With direct return the service's port.
+    /// Where it listens. With direct return the service's port; 0, of a service of several ports that
+    /// translates: on the one that a packet was sent to.
     pub port: u16,
     /// Share of new flows beside the other backends' weights; 0 drains.
     pub weight: u16,
     /// No new flow, old ones stay.
     pub drain: bool,
+}
+
+impl BackendSpec {
+    /// Where it listens, as a person reads it.
+    pub(super) fn place(&self) -> String {
+        match self.port {
+            0 => self.address.to_string(),
+            port => SocketAddr::new(self.address, port).to_string(),
+        }
+    }
+
+    pub(super) fn port_told(&self) -> String {
+        if self.port == 0 { "as asked".to_string() } else { self.port.to_string() }
+    }
 }
 
 /// How backends are probed.

@@ -62,6 +62,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("hash", words(&old.rules.hash), words(&new.rules.hash)),
             ("flow entries", words(&old.rules.entries), words(&new.rules.entries)),
             ("affinity_ms", words(&old.rules.affinity_ms), words(&new.rules.affinity_ms)),
+            ("max_flows", words(&old.rules.max_flows), words(&new.rules.max_flows)),
             ("mss", words(&old.mss), words(&new.mss)),
             ("table_size", words(&old.table_size), words(&new.table_size)),
             ("no_backend", words(&old.no_backend), words(&new.no_backend)),
@@ -79,9 +80,8 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
         let what = format!("{what}, backend {name}");
         match pair {
             (None, Some(new)) => {
-                let (socket, weight) = (SocketAddr::new(new.address, new.port), new.weight);
                 let drains = if new.drain { ", drains" } else { "" };
-                lines.push(format!("{what} added: {socket}, weight {weight}{drains}"));
+                lines.push(format!("{what} added: {}, weight {}{drains}", new.place(), new.weight));
             }
             (Some(_), None) => lines.push(match new.drain_time_ms {
                 None => format!("{what} removed: it keeps its flows"),
@@ -91,7 +91,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
                 &what,
                 &[
                     ("address", old.address.to_string(), new.address.to_string()),
-                    ("port", old.port.to_string(), new.port.to_string()),
+                    ("port", old.port_told(), new.port_told()),
                     ("weight", old.weight.to_string(), new.weight.to_string()),
                     ("drain", words(&old.drain), words(&new.drain)),
                 ],
@@ -175,6 +175,7 @@ mod tests {
         web.backends.remove(0);
         web.backends[0].drain = true;
         web.backends[1].weight = 5;
+        web.backends[1].port = 0;
         web.backends.push(backend(4));
         new.snat[0].interface = Some("eth1".into());
         new.snat.push(snat("10.1.0.11", None));
@@ -186,7 +187,7 @@ mod tests {
                 "service web: port 80 -> 8080, table_size 251 -> 1021, drain_time none -> 30000 ms",
                 "service web, backend b1 removed: it keeps its flows for 30000 ms",
                 "service web, backend b2: drain false -> true",
-                "service web, backend b3: weight 1 -> 5",
+                "service web, backend b3: port 80 -> as asked, weight 1 -> 5",
                 "service web, backend b4 added: 10.2.0.14:80, weight 1",
                 "snat 10.1.0.10: interface none -> \"eth1\"",
                 "snat 10.1.0.11 added: ports 1024-65535",

@@ -28,8 +28,8 @@ pub use health_state::HealthState;
 pub use health_view::{Health, HealthView};
 pub use neighbours::{WantedNeighbour, retired_neighbours, wanted_neighbours};
 pub use node::{
-    IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, WorkerGonePolicy, WorkersSpec, XdpModeChoice,
-    ZeroCopyChoice,
+    IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec,
+    XdpModeChoice, ZeroCopyChoice,
 };
 pub use refusal::Refusal;
 pub use topology::{LinkState, OwnAddress, Topology, UpperLink};

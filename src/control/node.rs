@@ -69,6 +69,16 @@ pub enum IdlePolicy {
     Sleep,
 }
 
+/// What decides which worker has a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Spread {
+    /// Its addresses and ports, by the NIC's hash where that is known.
+    #[default]
+    Flow,
+    /// The client's address and the VIP: all flows of a client have one worker, and so its affinity.
+    Client,
+}
+
 /// Worker threads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WorkersSpec {
@@ -78,6 +88,8 @@ pub struct WorkersSpec {
     pub cores: Option<Vec<usize>>,
     /// What an idle worker does.
     pub idle: IdlePolicy,
+    /// Which worker has which flow.
+    pub spread: Spread,
 }
 
 /// Everything that can grow has its limit here.

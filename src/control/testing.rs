@@ -255,7 +255,12 @@ pub(super) fn node() -> NodeSpec {
     };
     NodeSpec {
         interfaces: vec![interface("eth0"), interface("eth1")],
-        workers: WorkersSpec { count: Some(1), cores: None, idle: IdlePolicy::Auto },
+        workers: WorkersSpec {
+            count: Some(1),
+            cores: None,
+            idle: IdlePolicy::Auto,
+            spread: Spread::Flow,
+        },
         limits: limits(),
         admin_socket: "/run/guideway/admin.sock".into(),
         state_dir: "/var/lib/guideway".into(),

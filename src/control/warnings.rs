@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 
 use super::{DesiredState, ServiceSpec};
 use crate::maglev::{Candidate, MAX_SIZE, next_prime, size_for, size_needed};
@@ -68,8 +67,8 @@ fn twice(path: &str, service: &ServiceSpec) -> Vec<Warning> {
     let mut sockets = HashMap::new();
     let mut warnings = Vec::new();
     for (number, backend) in service.backends.iter().enumerate() {
-        let socket = SocketAddr::new(backend.address, backend.port);
-        if let Some(other) = sockets.insert(socket, &backend.name) {
+        if let Some(other) = sockets.insert((backend.address, backend.port), &backend.name) {
+            let socket = backend.place();
             warnings.push(Warning {
                 path: format!("{path}.backends[{number}].address"),
                 text: format!("{socket} is backend {other} too, and gets both shares"),

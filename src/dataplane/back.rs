@@ -8,7 +8,7 @@ use super::forward::Refusal;
 use super::gone::is_refused;
 use super::mss::is_syn;
 use super::{DropReason, Engine, Side, Verdict};
-use crate::forwarding::{BackendId, Mode, Target, Way};
+use crate::forwarding::{BackendId, Mode, Service, Target, Way};
 use crate::wire::{FlowKey, FrameView, IpPacket, rewrite};
 
 impl Engine {
@@ -131,21 +131,32 @@ impl Engine {
         let protocol = key.protocol_number();
         for index in snapshot.dnat().find_all(key.source, key.source_port, protocol) {
             let Some(service) = snapshot.services.get(index.index()) else { continue };
-            let sent = service.key_from(key.destination, key.destination_port);
-            let hash = self.flows.hash.of(&sent);
-            let timeouts = &service.timeouts;
-            let found = self.flows.find_forward(hash, &sent, None, turn.now_ms(), timeouts);
-            let Some(place) = found else { continue };
-            let flow = self.flows.table.get(place);
-            let target = flow.and_then(|flow| self.flows.target_of(snapshot, flow));
-            let is_its = |target: &&Target| {
-                target.mode == Mode::Dnat
-                    && (target.address, target.port) == (key.source, key.source_port)
-            };
-            if target.filter(is_its).is_some() {
-                return Some(place);
+            let sent = service.key_of_answer(key);
+            // A flow that began when the service had one port was sent to that.
+            let before = service.key_from(key.destination, key.destination_port);
+            for sent in [Some(sent), Some(before).filter(|before| *before != sent)] {
+                let place = sent.and_then(|sent| self.flow_answered(turn, service, &sent, key));
+                if place.is_some() {
+                    return place;
+                }
             }
         }
         None
+    }
+
+    /// The flow of these packets, if the answer is from its backend.
+    fn flow_answered(
+        &mut self,
+        turn: &Turn<'_>,
+        service: &Service,
+        sent: &FlowKey,
+        answer: &FlowKey,
+    ) -> Option<FlowPlace> {
+        let (hash, timeouts) = (self.flows.hash.of(sent), &service.timeouts);
+        let place = self.flows.find_forward(hash, sent, None, turn.now_ms(), timeouts)?;
+        let target = self.flows.target_of(turn.snapshot, self.flows.table.get(place)?)?;
+        let socket = (target.address, target.port_for(sent.destination_port));
+        let is_its = target.mode == Mode::Dnat && socket == (answer.source, answer.source_port);
+        is_its.then_some(place)
     }
 }

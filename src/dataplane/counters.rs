@@ -49,6 +49,9 @@ named_counters! {
         /// First packets of flows forwarded by Maglev alone, without an entry, since the flow table was
         /// full or new flows came faster than `limits.new_flows_per_second` (direct return).
         forwarded_stateless,
+        /// Packets that would have begun a flow beyond their service's `max_flows`: refused, or (direct
+        /// return) forwarded without an entry.
+        max_flows_reached,
         /// Packets moved back in their memory to make room for a tunnel's header.
         moved_for_room,
         /// Backends whose path MTU was lowered by an ICMP error about their tunnel's packets.

@@ -36,7 +36,7 @@ impl Engine {
             let client_mtu = ingress.map_or(u16::MAX, |port| port.mtu_bytes);
             self.clamp_mss(turn, (delivery.backend, target), client_mtu, ip, frame);
         }
-        let destination = (target.address, target.port);
+        let destination = (target.address, target.port_for(ip.key.destination_port));
         let block =
             delivery.binding.and_then(|(block, high)| Some((self.flows.pool.key(block)?, high)));
         if let Some((block, high)) = block {
@@ -46,6 +46,8 @@ impl Engine {
         } else if target.mode == Mode::Dnat {
             let source = (ip.key.source, ip.key.source_port);
             rewrite::route(frame.bytes_mut(), ip, source, destination);
+        } else if let Mode::Dscp(value) = target.mode {
+            rewrite::mark(frame.bytes_mut(), ip, target.address, value);
         }
         self.leave_to_backend(turn, delivery, ip, frame)
     }
@@ -73,7 +75,7 @@ impl Engine {
                 self.count_room(tunnel, way, &outer, ip, frame);
                 encap::encapsulate(frame, ip, (&way.macs, way.tags), tunnel, &outer)
             }
-            Mode::Nat | Mode::Dnat | Mode::L2dsr => send_by(way, turn.link, frame),
+            Mode::Nat | Mode::Dnat | Mode::Dscp(_) | Mode::L2dsr => send_by(way, turn.link, frame),
         };
         if sent { Verdict::Forward(way.port) } else { Verdict::Drop(DropReason::NoHeadroom) }
     }

@@ -336,7 +336,7 @@ impl Engine {
             // It goes the way of the client's packets, to whoever has their flow.
             Class::Return(service) => {
                 let Some(service) = snapshot.services.get(service.index()) else { return };
-                let key = service.key_from(key.destination, key.destination_port);
+                let key = service.key_of_answer(key);
                 prepared.hash = self.flows.hash.of(&key);
                 self.shards.shard_of(&key, prepared.hash)
             }
@@ -348,7 +348,7 @@ impl Engine {
                 match prepared.class {
                     Class::ErrorReturn(service) => {
                         let Some(service) = snapshot.services.get(service.index()) else { return };
-                        let key = service.key_from(key.destination, key.destination_port);
+                        let key = service.key_of_answer(&key);
                         prepared.hash = self.flows.hash.of(&key);
                         self.shards.shard_of(&key, prepared.hash)
                     }

@@ -147,6 +147,12 @@ impl Flow {
         is_other == 0 && self.is_in_use()
     }
 
+    /// The VIP's port.
+    #[inline]
+    pub(super) fn destination_port(&self) -> u16 {
+        self.destination_port
+    }
+
     #[inline]
     pub(super) fn is_in_use(&self) -> bool {
         self.state != 0
@@ -265,7 +271,7 @@ pub struct FlowEntry {
     pub backend: u32,
     /// Low 32 bits of the last packet's [`super::Ticks`].
     pub last_seen_ms: u32,
-    /// Under NAT, the backend's port; else 0.
+    /// Under NAT, the backend's port, 0 where that is the VIP's; else 0.
     pub backend_port: u16,
     /// SNAT port; 0 without NAT.
     pub snat_port: u16,
@@ -327,15 +333,25 @@ impl FlowEntry {
         FlowKey {
             source: self.backend_address,
             destination: self.snat_address,
-            source_port: self.backend_port,
+            source_port: self.port_of_backend(),
             destination_port: self.snat_port,
             protocol: self.key.protocol,
         }
     }
 
+    /// Whose port its SNAT port is, in the form of a key: as the return key, but for the port of a
+    /// backend that listens on all of the VIP's.
+    pub(super) fn bound_towards(&self) -> FlowKey {
+        FlowKey { source_port: self.backend_port, ..self.return_key() }
+    }
+
+    fn port_of_backend(&self) -> u16 {
+        if self.backend_port == 0 { self.key.destination_port } else { self.backend_port }
+    }
+
     /// Where its backend listens.
     pub fn backend_socket(&self) -> SocketAddr {
-        self.backend_address.socket(self.backend_port)
+        self.backend_address.socket(self.port_of_backend())
     }
 
     /// The source that the backend sees under NAT.

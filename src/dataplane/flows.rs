@@ -9,7 +9,9 @@ use super::flow_events::FlowEvents;
 use super::flow_hash::FlowHash;
 use super::flow_state::{Side, step};
 use super::flow_table::{FlowPlace, FlowTable, KeyHashes};
+use super::service_flows::ServiceFlows;
 use super::snat::{SnatPool, user_of};
+use super::snat_block::BlockKey;
 use super::traffic::Traffic;
 use super::{
     Counters, ENTRY_VERSION, EngineConfig, FlowEntry, FlowEvent, FlowEventKind, FlowState,
@@ -47,6 +49,8 @@ pub(super) struct Flows {
     pub(super) hash: FlowHash,
     /// Live flows by backend.
     pub(super) live: Box<[u32]>,
+    /// Live flows by service, where there is a limit.
+    pub(super) of_services: ServiceFlows,
     /// Packets and bytes by backend.
     pub(super) traffic: Box<[Traffic]>,
     pub(super) events: FlowEvents,
@@ -62,6 +66,11 @@ impl Flows {
             pool: SnatPool::new(config.max_snat_blocks, config.snat_hold_down_ms, hash),
             hash,
             live: vec![0; config.max_backends].into_boxed_slice(),
+            of_services: ServiceFlows::new(
+                config.max_backends,
+                config.worker,
+                config.shards.workers(),
+            ),
             traffic: vec![Traffic::default(); config.max_backends].into_boxed_slice(),
             events: FlowEvents::new(config.flow_events),
             counters: Counters::default(),
@@ -103,9 +112,7 @@ impl Flows {
     #[inline]
     fn place_of_return(&self, hash: u64, key: &FlowKey) -> Option<FlowPlace> {
         self.table.find_return(hash, |flow| {
-            let block =
-                flow.binding().and_then(|(block, high)| Some((self.pool.key(block)?, high)));
-            block.is_some_and(|(block, high)| block.is_return_key(high, key))
+            self.block_of(flow).is_some_and(|(block, high)| block.is_return_key(high, key))
         })
     }
 
@@ -124,11 +131,17 @@ impl Flows {
         is_it.then_some(target)
     }
 
+    /// Under NAT, its block as it is for this flow, and its port's high byte.
+    #[inline]
+    fn block_of(&self, flow: &Flow) -> Option<(BlockKey, u8)> {
+        let (block, high) = flow.binding()?;
+        Some((self.pool.key(block)?.of_flow_to(flow.destination_port()), high))
+    }
+
     /// Under NAT, the key of the backend's packets: backend -> SNAT address and port.
     #[inline]
     pub(super) fn return_key(&self, flow: &Flow) -> Option<FlowKey> {
-        let (block, high) = flow.binding()?;
-        self.pool.key(block).map(|block| block.return_key(high))
+        self.block_of(flow).map(|(block, high)| block.return_key(high))
     }
 
     fn hashes_of(&self, flow: &Flow) -> KeyHashes {
@@ -225,16 +238,11 @@ impl Flows {
     #[cold]
     fn changed(&mut self, place: FlowPlace, flags_before: u16) {
         let Some(flow) = self.table.get_mut(place) else { return };
-        let closed = FlowState::from_number(flow.state) == Some(FlowState::Closed);
-        let give_back = closed && flow.is_nat() && !flow.has(PORT_RELEASED);
-        if give_back {
-            flow.flags |= PORT_RELEASED;
+        if FlowState::from_number(flow.state) == Some(FlowState::Closed) {
+            let now_ms = flow.last_seen_ms;
+            give_port_back(&mut self.pool, flow, |flow| self.hash.of(&flow.key()), now_ms);
         }
         let flow = *flow;
-        if let Some((block, high)) = flow.binding().filter(|_| give_back) {
-            let user = user_of(self.hash.of(&flow.key()));
-            self.pool.release(block, high, user, flow.last_seen_ms);
-        }
         if flow.has(WAS_ESTABLISHED) && flags_before & WAS_ESTABLISHED == 0 {
             self.tell(FlowEventKind::Established, &flow);
         }
@@ -242,7 +250,7 @@ impl Flows {
 
     /// Ends a flow and all that hangs on it.
     pub(super) fn end(&mut self, place: FlowPlace, why: End, now_ms: u32) {
-        let Some(flow) = self.table.get(place).copied() else { return };
+        let Some(mut flow) = self.table.get(place).copied() else { return };
         if flow.is_affinity() {
             return self.end_affinity(place);
         }
@@ -250,10 +258,8 @@ impl Flows {
         self.table.remove(place, hashes);
         // Before its block may be made another's.
         self.tell(FlowEventKind::Ended, &flow);
-        if let Some((block, high)) = flow.binding() {
-            if !flow.has(PORT_RELEASED) {
-                self.pool.release(block, high, user_of(hashes.forward), now_ms);
-            }
+        give_port_back(&mut self.pool, &mut flow, |_| hashes.forward, now_ms);
+        if let Some((block, _)) = flow.binding() {
             self.pool.leave(block);
         }
         self.count_live(&flow, |live| live.saturating_sub(1));
@@ -267,16 +273,16 @@ impl Flows {
     }
 
     /// Ends the closed flow that still passes late packets on by a port, since a new flow is given
-    /// that port. `hash` is the return key's.
+    /// that port; `false` when the flow that has it is no closed one. `hash` is the return key's.
     #[inline]
-    pub(super) fn end_late(&mut self, hash: u64, return_key: &FlowKey, now_ms: u32) {
-        let Some(place) = self.place_of_return(hash, return_key) else { return };
-        if let Some(flow) = self.table.get_mut(place) {
-            debug_assert!(flow.has(PORT_RELEASED), "a port was given away twice: {return_key}");
-            // The port is the new flow's now: this one's end must not give it back.
-            flow.flags |= PORT_RELEASED;
+    pub(super) fn end_late(&mut self, hash: u64, return_key: &FlowKey, now_ms: u32) -> bool {
+        let Some(place) = self.place_of_return(hash, return_key) else { return true };
+        // Its port was given back: this end must not do it again.
+        if !self.table.get(place).is_some_and(|flow| flow.has(PORT_RELEASED)) {
+            return false;
         }
         self.end(place, End::Replaced, now_ms);
+        true
     }
 
     /// Takes the oldest event.
@@ -294,6 +300,7 @@ impl Flows {
         if let Some(live) = self.live.get_mut(BackendId(flow.backend).index()) {
             *live = change(*live);
         }
+        self.of_services.count(flow.backend, change);
     }
 
     fn tell(&mut self, kind: FlowEventKind, flow: &Flow) {
@@ -308,6 +315,7 @@ impl Flows {
     /// A flow as it is given to others.
     pub(super) fn entry_of(&self, flow: &Flow) -> FlowEntry {
         let back = self.return_key(flow).unwrap_or_default();
+        let block = flow.binding().and_then(|(block, _)| self.pool.key(block));
         let client = flow.client();
         FlowEntry {
             key: flow.key(),
@@ -315,7 +323,7 @@ impl Flows {
             snat_address: back.destination,
             backend: flow.backend,
             last_seen_ms: flow.last_seen_ms,
-            backend_port: back.source_port,
+            backend_port: block.map_or(0, |block| block.backend_port),
             snat_port: back.destination_port,
             client_mac: client.mac,
             client_port: client.port,
@@ -344,6 +352,7 @@ impl Flows {
     pub(super) fn rebuild(&mut self) -> usize {
         self.pool.rebuild();
         self.live.fill(0);
+        self.of_services.forget();
         let (pool, hash) = (&mut self.pool, &self.hash);
         let given_up = self.table.rebuild(|table, flow| {
             let (key, forward) = (flow.key(), hash.of(&flow.key()));
@@ -354,7 +363,8 @@ impl Flows {
             let Some((block, high)) = flow.binding() else {
                 return Some(KeyHashes { forward, back: None });
             };
-            let back = hash.of(&pool.key(block)?.return_key(high));
+            let key = pool.key(block)?.of_flow_to(flow.destination_port());
+            let back = hash.of(&key.return_key(high));
             let holds_port = !flow.has(PORT_RELEASED);
             pool.retake(block, high, holds_port).then_some(KeyHashes { forward, back: Some(back) })
         });
@@ -364,6 +374,19 @@ impl Flows {
         }
         given_up
     }
+}
+
+/// Gives a flow's SNAT port back, if it has one still. The flag says so once and for all: the one place
+/// where a flow's port is given back, so that none is given back twice.
+pub(super) fn give_port_back(
+    pool: &mut SnatPool,
+    flow: &mut Flow,
+    hash: impl FnOnce(&Flow) -> u64,
+    now_ms: u32,
+) {
+    let Some((block, high)) = flow.binding().filter(|_| !flow.has(PORT_RELEASED)) else { return };
+    flow.flags |= PORT_RELEASED;
+    pool.release(block, high, user_of(hash(flow)), now_ms);
 }
 
 /// Is it a packet of a connection in the middle of its life, or of UDP, which changes nothing?

@@ -49,7 +49,7 @@ impl Engine {
             Class::Back => Shard::of_snat_port(key.destination_port),
             Class::Return(service) => {
                 let Some(service) = snapshot.services.get(service.index()) else { return };
-                let sent = service.key_from(key.destination, key.destination_port);
+                let sent = service.key_of_answer(key);
                 prepared.hash = self.flows.hash.of(&sent);
                 self.shards.shard_of(&sent, prepared.hash)
             }

@@ -177,12 +177,14 @@ impl Engine {
         }
         let nat = service.mode == Mode::Nat;
         let entries = service.rules.entries || service.mode.is_translated();
-        // The first fragment begins a flow. Where that finds no room, none is needed.
-        if ip.is_later_fragment() && (nat || entries && !self.flows.table.is_full()) {
-            return Err(DropReason::FragmentNoFlow.into());
-        }
         if nat {
-            check_begins(ip.segment())?;
+            check_begins(ip)?;
+        }
+        let goes_without = entries && self.goes_without(turn, service)?;
+        // The first fragment begins a flow. Where that finds no room, none is needed.
+        let finds_room = entries && !goes_without && !self.flows.table.is_full();
+        if ip.is_later_fragment() && finds_room {
+            return Err(DropReason::FragmentNoFlow.into());
         }
         let chosen = self.choose(turn, service, ip, looked.choice);
         let backend = chosen.ok_or(match service.no_backend {
@@ -195,7 +197,7 @@ impl Engine {
         flow.set_fingerprint(target.fingerprint);
         if !entries {
             // Maglev alone chooses, for each packet anew.
-        } else if !service.mode.is_translated() && !self.may_open(turn) {
+        } else if goes_without || !service.mode.is_translated() && !self.may_open(turn) {
             // Maglev gives the next packet the same backend while the backends stay.
             self.flows.counters.events.forwarded_stateless += 1;
         } else if self.flows.table.is_full() {
@@ -249,7 +251,12 @@ impl Engine {
                 let wish =
                     PortWish { towards, shard, ports: &snat.ports, user: user_of(hash), rest };
                 match self.flows.pool.acquire(&wish, turn.now_ms()) {
-                    Ok(given) => return Ok(self.bind_to(turn, &towards, given, rest, flow)),
+                    Ok(given) => {
+                        let back = self.bind_to(turn, &wish, given, key.destination_port, flow);
+                        if let Some(back) = back {
+                            return Ok(back);
+                        }
+                    }
                     Err(NoPort::Ports) => {}
                     Err(NoPort::Blocks) => without = DropReason::SnatBlocksExhausted,
                 }
@@ -262,26 +269,32 @@ impl Engine {
         }
     }
 
-    /// The port that was found is the flow's; the hash of its return key is the answer.
+    /// The port that was found is the flow's; the hash of its return key is the answer. None where a
+    /// flow of another block has it: a backend may be one of all ports of a service, and of one port of
+    /// another.
     fn bind_to(
         &mut self,
         turn: &Turn<'_>,
-        towards: &FlowKey,
+        wish: &PortWish<'_>,
         given: GivenPort,
-        rest: Rest,
+        vip_port: u16,
         flow: &mut Flow,
-    ) -> u64 {
+    ) -> Option<u64> {
+        let block = self.flows.pool.key(given.block)?;
+        let return_key = block.of_flow_to(vip_port).return_key(given.high);
+        let back = self.flows.hash.of(&return_key);
+        if !self.flows.end_late(back, &return_key, turn.now_ms()) {
+            self.flows.pool.release(given.block, given.high, wish.user, turn.now_ms());
+            self.flows.pool.leave(given.block);
+            return None;
+        }
         flow.bind(given.block, given.high);
         let events = &mut self.flows.counters.events;
-        match rest {
+        match wish.rest {
             Rest::OfUser => events.snat_ports_of_same_client += 1,
             _ => events.snat_hold_down_shortened += u64::from(!given.rested),
         }
-        let port = u16::from_be_bytes([given.high, given.block as u8]);
-        let return_key = FlowKey { destination_port: port, ..*towards };
-        let back = self.flows.hash.of(&return_key);
-        self.flows.end_late(back, &return_key, turn.now_ms());
-        back
+        Some(back)
     }
 }
 
@@ -308,8 +321,9 @@ pub(super) fn is_opening(flags: TcpFlags) -> bool {
 /// May a translated flow begin with this packet? A segment of a connection that is not known is
 /// answered with a reset (RFC 9293 section 3.10.7.1), for no backend can go on with it. Every
 /// segment but the first has ACK; without it and without SYN it is of no connection.
-fn check_begins(tcp: Option<TcpFlags>) -> Result<(), Refusal> {
-    match tcp {
+fn check_begins(ip: &IpPacket) -> Result<(), Refusal> {
+    match ip.segment() {
+        _ if ip.is_later_fragment() => Err(DropReason::FragmentNoFlow.into()),
         Some(flags) if is_opening(flags) => Ok(()),
         Some(flags) if flags.intersects(TcpFlags::ACK.with(TcpFlags::RST)) => Err(Refusal::Tell),
         Some(_) => Err(DropReason::NotOpening.into()),

@@ -9,6 +9,7 @@ use super::engine::Turn;
 use super::flow_table::FlowPlace;
 use super::{DropReason, Engine, Verdict};
 use crate::forwarding::{BackendId, Mode, ServiceIndex, Way};
+use crate::wire::rewrite::Endpoint;
 use crate::wire::{FlowKey, FrameView, IpPacket, Quote, parse_quote, rewrite};
 
 impl Engine {
@@ -61,17 +62,24 @@ impl Engine {
         let sent = match flow.and_then(|flow| self.flows.return_key(&flow)) {
             Some(back) => Some(back),
             None if target.mode == Mode::Dnat => {
-                Some(FlowKey { source: target.address, source_port: target.port, ..quote.key })
+                let source_port = target.port_for(quote.key.source_port);
+                Some(FlowKey { source: target.address, source_port, ..quote.key })
             }
             None => None,
         };
-        if let Some(sent) = sent {
-            let outer = (error.source(), sent.source);
-            let inner =
-                ((sent.source, sent.source_port), (sent.destination, sent.destination_port));
+        if let Mode::Dscp(value) = target.mode {
+            // The backend has sent it from the VIP: it takes the error as it takes the client's packets.
+            let inner = ends_of(&quote.key);
             let bytes = frame.bytes_mut();
             rewrite::decrement_hop_limit(bytes, error);
+            let outer = (error.source(), target.address);
             rewrite::translate_error(bytes, error, &quote, outer, inner);
+            rewrite::set_dscp(bytes, error, value);
+        } else if let Some(sent) = sent {
+            let outer = (error.source(), sent.source);
+            let bytes = frame.bytes_mut();
+            rewrite::decrement_hop_limit(bytes, error);
+            rewrite::translate_error(bytes, error, &quote, outer, ends_of(&sent));
         }
         Ok(Delivery { backend, target, way, binding: None, hash })
     }
@@ -141,12 +149,15 @@ impl Engine {
         // error is the VIP's: what is behind it is none of the client's business.
         let sent = flow.key();
         let outer = (sent.destination, sent.source);
-        let inner = ((sent.source, sent.source_port), (sent.destination, sent.destination_port));
         let bytes = frame.bytes_mut();
         rewrite::decrement_hop_limit(bytes, error);
-        rewrite::translate_error(bytes, error, quote, outer, inner);
+        rewrite::translate_error(bytes, error, quote, outer, ends_of(&sent));
         way.ok_or(DropReason::NoNextHop)
     }
+}
+
+fn ends_of(key: &FlowKey) -> (Endpoint, Endpoint) {
+    ((key.source, key.source_port), (key.destination, key.destination_port))
 }
 
 fn send(way: &Way, turn: &Turn<'_>, frame: &mut FrameView<'_>) -> Verdict {

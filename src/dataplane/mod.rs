@@ -32,6 +32,7 @@ mod path_mtu;
 mod plain;
 mod plain_modes;
 mod reply_limit;
+mod service_flows;
 mod shard;
 mod snat;
 mod snat_block;

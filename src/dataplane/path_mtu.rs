@@ -3,6 +3,8 @@
 //! Of tunnels only: there the errors come to us, not to the client. One number a backend, set at
 //! start, forgotten after a time, so that a way that has become wider is used again.
 
+use super::{Engine, Ticks};
+use crate::forwarding::BackendId;
 use crate::wire::Family;
 
 /// RFC 1191 section 6.3: ten minutes.
@@ -43,6 +45,12 @@ impl PathMtus {
         }
     }
 
+    /// All that is known, by backend id.
+    pub(super) fn known(&self, now_ms: u32) -> impl Iterator<Item = (BackendId, u16)> + '_ {
+        let of = move |id| (BackendId(id), self.of(id, now_ms));
+        (0..self.0.len() as u32).map(of).filter(|&(_, mtu_bytes)| mtu_bytes < u16::MAX)
+    }
+
     /// A router says that packets to a backend may be no longer; says whether that is news.
     pub(super) fn lower(
         &mut self,
@@ -61,6 +69,13 @@ impl PathMtus {
     }
 }
 
+impl Engine {
+    /// Path MTUs of backends that routers have told, and that are not forgotten yet.
+    pub fn path_mtus(&self, now: Ticks) -> impl Iterator<Item = (BackendId, u16)> + '_ {
+        self.path_mtus.known(now.0 as u32)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +88,7 @@ mod tests {
         assert!(!mtus.lower(0, Family::Ipv4, 1400, 0), "higher");
         assert!(!mtus.lower(0, Family::Ipv4, 1300, 0), "the same: it ages all the same");
         assert_eq!((mtus.of(0, 100_000), mtus.of(1, 100_000)), (1300, u16::MAX));
+        assert_eq!(mtus.known(100_000).collect::<Vec<_>>(), [(BackendId(0), 1300)]);
         assert_eq!(mtus.of(0, FORGOTTEN_AFTER_MS - 6), u16::MAX);
         assert!(mtus.lower(0, Family::Ipv4, 60, FORGOTTEN_AFTER_MS) && mtus.of(0, 700_000) == 552);
         assert!(mtus.lower(1, Family::Ipv6, 60, 0) && mtus.of(1, 0) == 1280);

@@ -93,7 +93,7 @@ impl Engine {
             return None;
         }
         let place = snapshot.services.get(service.index())?;
-        let sent = place.key_from(key.destination, key.destination_port);
+        let sent = place.key_of_answer(key);
         let hash = self.flows.hash.of(&sent);
         (prepared.way, prepared.service) = (PlainWay::Return, service);
         prepared.hash = hash;
@@ -181,6 +181,7 @@ impl Engine {
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         let (block, high) = flow.binding()?;
+        // With several ports it is told by the thorough way which one this is.
         let block = pool.key(block)?;
         let goes_on = block.is_return_key(high, &ip.key)
             && flow.is_quiet()
@@ -225,13 +226,15 @@ fn forward_ends(
     let Some((block, high)) = flow.binding() else {
         let is_dnat = flow.is_untranslated_to(target.fingerprint) && target.mode == Mode::Dnat;
         let client = (ip.key.source, ip.key.source_port);
-        return is_dnat.then_some((client, (target.address, target.port)));
+        let to = target.port_for(ip.key.destination_port);
+        return is_dnat.then_some((client, (target.address, to)));
     };
     let block = pool.key(block)?;
     let differs =
         block.backend.differs(target.address) | u64::from(block.backend_port ^ target.port);
     let port = u16::from_be_bytes([high, block.shard]);
-    (differs == 0).then_some(((block.snat, port), (block.backend, block.backend_port)))
+    let to = target.port_for(ip.key.destination_port);
+    (differs == 0).then_some(((block.snat, port), (block.backend, to)))
 }
 
 /// How a packet leaves to its flow's client, by the station its last frame came from.

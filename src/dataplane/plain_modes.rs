@@ -125,13 +125,14 @@ impl Engine {
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         let service = snapshot.services.get(prepared.service.index())?;
-        let sent = service.key_from(ip.key.destination, ip.key.destination_port);
+        let sent = service.key_of_answer(&ip.key);
         let target = snapshot.target_line(BackendId(flow.backend))?;
         let is_its = flow.is_of(&sent)
             && flow.is_untranslated_to(target.fingerprint)
             && target.mode == Mode::Dnat
             && target.shortcut != Shortcut::None
-            && (target.address, target.port) == (ip.key.source, ip.key.source_port);
+            && (target.address, target.port_for(sent.destination_port))
+                == (ip.key.source, ip.key.source_port);
         let goes_on = is_its
             && flow.is_quiet()
             && flow.has(SEEN_BACKEND)

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::wire::FlowKey;
-use crate::wire::toeplitz::Toeplitz;
+use crate::wire::toeplitz::{KEY_LEN, Toeplitz};
 
 /// Number of shards. Fixed: it is part of the state that restarts and nodes exchange.
 pub const SHARDS: usize = 256;
@@ -83,6 +83,19 @@ impl ShardMap {
         Some(map)
     }
 
+    /// By the client's address and the VIP alone, as a NIC that hashes no ports does it: all flows of a
+    /// client to a VIP have one owner. The secret keeps clients from choosing theirs.
+    ///
+    /// # Panics
+    /// As [`ShardMap::even`].
+    pub fn by_client(workers: usize, secret: [u8; 32]) -> ShardMap {
+        let mut key = [0; KEY_LEN];
+        key.iter_mut().zip(secret.iter().cycle()).for_each(|(place, byte)| *place = *byte);
+        let toeplitz = Toeplitz::new(&key);
+        let nic = NicHash { toeplitz, tcp_ports: false, udp_ports: false };
+        ShardMap { nic: Some(Arc::new(nic)), ..ShardMap::even(workers) }
+    }
+
     /// The shard of a client's packet; `hash` is the keyed hash of `key`.
     #[inline]
     pub fn shard_of(&self, key: &FlowKey, hash: u64) -> Shard {
@@ -152,6 +165,32 @@ mod tests {
             assert_eq!(u32::from(map.owner(shard)), queue % 3, "{protocol}");
             // In fragments it sees no ports, of whatever protocol.
             assert_eq!(map.shard_of_datagram(&key, 0), Shard(0xc2), "{protocol}");
+        }
+    }
+
+    #[test]
+    fn all_flows_of_a_client_have_one_owner_and_clients_are_spread() {
+        for workers in [1usize, 2, 3, 8] {
+            let map = ShardMap::by_client(workers, std::array::from_fn(|at| 7 * at as u8 ^ 0x5a));
+            let owner = |client: &str, port| {
+                let socket = std::net::SocketAddr::new(client.parse().unwrap(), port);
+                let vip = if socket.is_ipv4() { "10.1.0.100:80" } else { "[2001:db8::1]:80" };
+                let protocol = if port % 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
+                let vip: std::net::SocketAddr = vip.parse().unwrap();
+                let key = FlowKey::new(protocol, socket, vip);
+                map.owner(map.shard_of(&key, u64::from(port) * 0x9e37_79b9))
+            };
+            let mut owned = vec![0usize; workers];
+            for client in 0..2000u16 {
+                let [high, low] = client.to_be_bytes();
+                for client in [format!("192.0.{high}.{low}"), format!("2001:db8:7::{client:x}")] {
+                    let first = owner(&client, 1);
+                    assert!((2..20).all(|port| owner(&client, port) == first), "{client}");
+                    owned[usize::from(first)] += 1;
+                }
+            }
+            let most = owned.iter().max().unwrap() * workers;
+            assert!(most < 4000 * 6 / 5, "{workers}: {owned:?}");
         }
     }
 

@@ -190,7 +190,7 @@ impl SnatPool {
     }
 
     /// Takes the port of a flow that was made elsewhere, and gives its block; none when it is in use
-    /// already or no block can be had.
+    /// already or no block can be had. The key is the flow's return key as far as its block has it.
     pub(super) fn take(&mut self, return_key: &FlowKey, now_ms: u32) -> Option<u32> {
         let [high, shard] = return_key.destination_port.to_be_bytes();
         let number = self.find_or_make(&PairKey::of(return_key), shard, now_ms)?;

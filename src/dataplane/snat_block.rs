@@ -20,12 +20,20 @@ use crate::wire::{Address, FlowKey};
 pub(super) struct BlockKey {
     pub(super) backend: Address,
     pub(super) snat: Address,
+    /// 0: whichever port of the VIP the flow is to. Such a backend has one block for all its ports.
     pub(super) backend_port: u16,
     pub(super) protocol: u8,
     pub(super) shard: u8,
 }
 
 impl BlockKey {
+    /// As it is for a flow to this port of the VIP.
+    #[inline(always)]
+    pub(super) fn of_flow_to(self, vip_port: u16) -> BlockKey {
+        let backend_port = if self.backend_port == 0 { vip_port } else { self.backend_port };
+        BlockKey { backend_port, ..self }
+    }
+
     /// Is it the return key of the flow with the port whose high byte this is?
     #[inline(always)]
     pub(super) fn is_return_key(&self, high: u8, key: &FlowKey) -> bool {
@@ -201,7 +209,11 @@ impl SnatBlock {
     /// time.
     pub(super) fn release(&mut self, notes: &mut Notes, high: u8, user: u16, now_ms: u32) {
         let has_it = |note: &Note| note.high == high;
+        // A flow says by its flag that it has done so. Of a block with none in use nothing can be given back.
         debug_assert!(!notes.iter(self.list).any(|note| has_it(&note) && !note.in_use));
+        if self.used == 0 {
+            return;
+        }
         if self.is_mixed {
             notes.remove(&mut self.list, has_it);
         }

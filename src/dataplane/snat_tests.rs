@@ -138,3 +138,29 @@ fn rebuilt_it_knows_what_is_taken_again_and_what_rests() {
     assert_eq!(pool.acquire(&wish(1, 0, &ports, false), 200), Ok(again));
     assert_eq!(pool.acquire(&wish(1, 1, &ports, false), 200), Err(NoPort::Ports));
 }
+
+/// However many say that its connection has closed.
+#[test]
+fn a_flow_gives_its_port_back_once() {
+    use super::super::entry::{Flow, Station};
+    use super::super::flows::give_port_back;
+    let mut pool = pool(4);
+    let ports = 1024..=1535;
+    let acquire = |pool: &mut SnatPool| pool.acquire(&wish(1, 7, &ports, false), 5000);
+    let (first, _second) = (acquire(&mut pool).unwrap(), acquire(&mut pool).unwrap());
+    assert_eq!(acquire(&mut pool), Err(NoPort::Ports), "two to a shard");
+    let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let key = FlowKey::new(Protocol::Tcp, socket("10.1.0.60:4000"), socket("10.1.0.100:80"));
+    let station = Station {
+        port: crate::wire::PortId(0),
+        tags: crate::wire::Tags::NONE,
+        mac: crate::wire::MacAddress([2; 6]),
+    };
+    let mut flow = Flow::new(&key, station);
+    flow.bind(first.block, first.high);
+    for _ in 0..3 {
+        give_port_back(&mut pool, &mut flow, |_| 1 << 24, 6000);
+    }
+    assert_eq!(acquire(&mut pool).map(|given| given.high), Ok(first.high));
+    assert_eq!(acquire(&mut pool), Err(NoPort::Ports), "not a second time");
+}

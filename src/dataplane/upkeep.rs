@@ -4,8 +4,7 @@ use super::classify::is_snat;
 use super::entry::Flow;
 use super::entry_flags::{BOTH_WAYS, PORT_RELEASED};
 use super::flow_table::FlowPlace;
-use super::flows::{End, Flows, is_idle, timeouts_of};
-use super::snat::user_of;
+use super::flows::{End, Flows, give_port_back, is_idle, timeouts_of};
 use super::{Engine, FlowEntry, Shard, Ticks};
 use crate::forwarding::Snapshot;
 
@@ -106,13 +105,15 @@ impl Engine {
         let is_later = (entry.age_ms(now_ms) as i32) < 0;
         flow.last_seen_ms = if is_later { now_ms } else { entry.last_seen_ms };
         if entry.is_nat() {
-            let Some(block) = flows.pool.take(&entry.return_key(), now_ms) else { return false };
+            let Some(block) = flows.pool.take(&entry.bound_towards(), now_ms) else { return false };
             let [high, _] = entry.snat_port.to_be_bytes();
             flow.bind(block, high);
             flow.flags |= BOTH_WAYS;
             if entry.has(PORT_RELEASED) {
-                let user = user_of(flows.hash.of(&entry.key));
-                flows.pool.release(block, high, user, now_ms);
+                // It has just been taken.
+                flow.flags &= !PORT_RELEASED;
+                let hash = |flow: &Flow| flows.hash.of(&flow.key());
+                give_port_back(&mut flows.pool, &mut flow, hash, now_ms);
             }
         } else {
             flow.set_fingerprint(entry.backend_fingerprint);

@@ -134,6 +134,8 @@ named_reasons! {
         NoHeadroom => "no_headroom",
         /// The flow table is full and the mode (NAT) needs an entry.
         FlowTableFull => "flow_table_full",
+        /// The service has `max_flows` flows, and its policy (`no_backend`) is to drop.
+        ServiceFull => "service_full",
         /// No SNAT port is left towards the backend.
         SnatPortsExhausted => "snat_ports_exhausted",
         /// No block of SNAT ports is left: too many pairs of a backend and a SNAT address.

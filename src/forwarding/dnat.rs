@@ -21,7 +21,8 @@ impl Socket {
     }
 }
 
-/// Backend socket and protocol -> DNAT service: open addressing, at most half full.
+/// Backend socket and protocol -> DNAT service: open addressing, at most half full; ranges of ports
+/// beside it.
 ///
 /// Two configured services never share a socket, but one that was removed may have had it: then both
 /// are found, the configured one first.
@@ -29,16 +30,42 @@ impl Socket {
 pub struct DnatTable {
     /// A power of two long, or empty when there is no DNAT.
     places: Vec<(Socket, u32)>,
+    /// Backends that listen on all ports of their service, sorted.
+    ranges: Vec<Range>,
     /// Addresses of backends, sorted.
     addresses: Vec<Address>,
+}
+
+/// The ports of a service of several, at one backend.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Range {
+    address: Address,
+    protocol: u8,
+    /// The backend has old flows only.
+    is_old: bool,
+    first: u16,
+    last: u16,
+    service: u32,
 }
 
 impl DnatTable {
     /// The table of all backends of mode `dnat`.
     pub fn new(services: &[Service], backends: &[Option<Backend>]) -> DnatTable {
         let mut sockets: Vec<(Socket, u32, bool)> = Vec::new();
+        let mut ranges = Vec::new();
         for backend in backends.iter().flatten().filter(|backend| backend.mode == Mode::Dnat) {
             let Some(service) = services.get(backend.service.index()) else { continue };
+            if backend.socket.port() == 0 {
+                ranges.push(Range {
+                    address: backend.socket.ip().into(),
+                    protocol: service.protocol.number(),
+                    is_old: backend.is_retired(),
+                    first: service.vip.port(),
+                    last: service.last_port.unwrap_or(service.vip.port()),
+                    service: backend.service.0,
+                });
+                continue;
+            }
             let rest =
                 u32::from(backend.socket.port()) << 16 | u32::from(service.protocol.number());
             let socket = Socket { address: backend.socket.ip().into(), rest };
@@ -48,12 +75,15 @@ impl DnatTable {
             (is_old, socket.address, socket.rest, service)
         });
         sockets.dedup_by_key(|&mut (socket, service, _)| (socket.address, socket.rest, service));
-        if sockets.is_empty() {
-            return DnatTable::default();
-        }
-        let mut addresses: Vec<Address> = sockets.iter().map(|(at, ..)| at.address).collect();
+        ranges.sort_unstable();
+        let of_ranges = ranges.iter().map(|range| range.address);
+        let mut addresses: Vec<Address> =
+            sockets.iter().map(|(at, ..)| at.address).chain(of_ranges).collect();
         addresses.sort_unstable();
         addresses.dedup();
+        if sockets.is_empty() {
+            return DnatTable { places: Vec::new(), ranges, addresses };
+        }
         let len = (sockets.len() * 2).next_power_of_two();
         let nothing = Socket { address: Address::UNSPECIFIED, rest: 0 };
         let mut places = vec![(nothing, EMPTY); len];
@@ -64,13 +94,13 @@ impl DnatTable {
             }
             places[place] = (socket, service);
         }
-        DnatTable { places, addresses }
+        DnatTable { places, ranges, addresses }
     }
 
     /// Is there no DNAT?
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.addresses.is_empty()
     }
 
     /// Has some backend this address? Of later fragments nothing more can be asked.
@@ -101,6 +131,23 @@ impl DnatTable {
         let in_turn = (0..self.places.len()).map(move |step| first.wrapping_add(step) & mask);
         let places = in_turn.filter_map(|place| self.places.get(place));
         let run = places.take_while(|(_, service)| *service != EMPTY);
-        run.filter(move |(socket, _)| *socket == wanted).map(|&(_, index)| ServiceIndex(index))
+        let run = run.filter(move |(socket, _)| *socket == wanted).map(|&(_, index)| index);
+        run.chain(self.ranges_with(address, port, protocol)).map(ServiceIndex)
+    }
+
+    /// The same of services of several ports.
+    #[inline]
+    fn ranges_with(
+        &self,
+        address: Address,
+        port: u16,
+        protocol: u8,
+    ) -> impl Iterator<Item = u32> + '_ {
+        let wanted = (address, protocol);
+        let first = self.ranges.partition_point(|range| (range.address, range.protocol) < wanted);
+        let run = self.ranges.iter().skip(first);
+        let run = run.take_while(move |range| (range.address, range.protocol) == wanted);
+        let has = move |range: &&Range| (range.first..=range.last).contains(&port);
+        run.filter(has).map(|range| range.service)
     }
 }

@@ -48,6 +48,8 @@ pub struct FlowRules {
     /// A client's new flows go where its last ones went, until it has had none for so long; 0: no
     /// affinity.
     pub affinity_ms: u32,
+    /// Most flows of the service, all workers together; each has its share. 0: no limit.
+    pub max_flows: u32,
     /// Clients that may begin flows; none: all.
     pub allow: Option<Arc<PrefixSet>>,
 }
@@ -55,7 +57,13 @@ pub struct FlowRules {
 impl Default for FlowRules {
     /// As a configuration that says nothing of it.
     fn default() -> FlowRules {
-        FlowRules { hash: HashBy::FiveTuple, entries: true, affinity_ms: 0, allow: None }
+        FlowRules {
+            hash: HashBy::FiveTuple,
+            entries: true,
+            affinity_ms: 0,
+            max_flows: 0,
+            allow: None,
+        }
     }
 }
 

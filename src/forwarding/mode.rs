@@ -15,12 +15,15 @@ pub enum Mode {
     /// Direct server return on one link: only the MAC changes, the backend has the VIP on loopback
     /// and answers the client itself.
     L2dsr,
+    /// Direct server return over routers: the destination becomes the backend's, and this DSCP tells
+    /// it the VIP, which it puts back.
+    Dscp(u8),
     /// Direct server return over routers: the packet goes in an envelope, which the backend opens.
     Tunnel(Tunnel, Dscp),
 }
 
 impl Mode {
-    /// Is the packet's destination translated?
+    /// Are packets of both directions translated here?
     #[inline]
     pub const fn is_translated(self) -> bool {
         matches!(self, Mode::Nat | Mode::Dnat)
@@ -38,7 +41,7 @@ impl Mode {
         !matches!(self, Mode::L2dsr)
     }
 
-    /// Does the packet keep the VIP as its destination, so that the backend has to listen on the
+    /// Does the backend get the packet as it was sent to the VIP, so that it has to listen on the
     /// service's port?
     #[inline]
     pub const fn keeps_port(self) -> bool {
@@ -69,6 +72,7 @@ impl Mode {
             Mode::Nat => "nat",
             Mode::Dnat => "dnat",
             Mode::L2dsr => "l2dsr",
+            Mode::Dscp(_) => "dscp",
             Mode::Tunnel(tunnel, _) => tunnel.name(),
         }
     }
@@ -82,9 +86,10 @@ impl serde::Serialize for Mode {
 }
 
 impl fmt::Display for Mode {
-    /// With all that is said of it: `gue port 6080 dscp 46`.
+    /// With all that is said of it: `dscp 10`, `gue port 6080 dscp 46`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Mode::Dscp(value) => write!(f, "dscp {value}"),
             Mode::Tunnel(tunnel, Dscp::Copied) => write!(f, "{tunnel}"),
             Mode::Tunnel(tunnel, Dscp::Fixed(dscp)) => write!(f, "{tunnel} dscp {dscp}"),
             mode => f.write_str(mode.name()),

@@ -124,7 +124,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// The key of packets from this client to the VIP.
+    /// The key of the client's packets that a DNAT backend answers by one with this key. A service of
+    /// several ports is answered from the one that was asked.
+    #[inline]
+    pub fn key_of_answer(&self, answer: &FlowKey) -> FlowKey {
+        let key = self.key_from(answer.destination, answer.destination_port);
+        match self.last_port {
+            Some(last) if (self.vip.port()..=last).contains(&answer.source_port) => {
+                FlowKey { destination_port: answer.source_port, ..key }
+            }
+            _ => key,
+        }
+    }
+
+    /// The key of packets from this client to the VIP, of several ports to the first.
     #[inline]
     pub fn key_from(&self, client: Address, client_port: u16) -> FlowKey {
         FlowKey {

@@ -47,7 +47,7 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Its service in this snapshot (a removed one stays as `gone` while flows of it live).
     pub service: ServiceIndex,
-    /// Where it listens.
+    /// Where it listens; with port 0 on the port that a packet was sent to.
     pub socket: SocketAddr,
     /// How packets get to it: the service's mode when its flows began.
     pub mode: Mode,

@@ -24,6 +24,8 @@ pub enum SteerEntry {
     /// DNAT return traffic: everything from this socket of a backend, and ICMP errors about what is
     /// sent to it, but for packets to the machine itself.
     Backend(IpAddr, Protocol, u16),
+    /// The same of all these ports of a backend, both ends included.
+    BackendPorts(IpAddr, Protocol, u16, u16),
 }
 
 /// Port ranges of one shared address that can be taken.
@@ -106,7 +108,14 @@ fn dnat(snapshot: &Snapshot) -> BTreeSet<SteerEntry> {
     for backend in snapshot.backends.iter().flatten().filter(|b| b.mode == Mode::Dnat) {
         let Some(service) = snapshot.service_of(backend) else { continue };
         let socket = backend.socket;
-        entries.insert(SteerEntry::Backend(socket.ip(), service.protocol, socket.port()));
+        let (address, protocol) = (socket.ip(), service.protocol);
+        entries.insert(match socket.port() {
+            0 => {
+                let (first, last) = (service.vip.port(), service.last_port);
+                SteerEntry::BackendPorts(address, protocol, first, last.unwrap_or(first))
+            }
+            port => SteerEntry::Backend(address, protocol, port),
+        });
     }
     if !entries.is_empty() {
         let own = snapshot.own_addresses().iter();

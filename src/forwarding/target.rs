@@ -16,7 +16,7 @@ pub struct Target {
     /// Where it is.
     pub address: Address,
     way: Way,
-    /// Where it listens.
+    /// Where it listens; 0: on the port that a packet was sent to.
     pub port: u16,
     /// What nearly all of its packets need.
     pub shortcut: Shortcut,
@@ -39,8 +39,8 @@ const _: () = assert!(std::mem::size_of::<Target>() == 64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Shortcut {
-    /// That has to be asked: there is no way to the backend, it or its service is gone, or there is
-    /// none.
+    /// That has to be asked: there is no way to the backend, it or its service is gone, there is none,
+    /// or its mode has no shortcut (`dscp`).
     None,
     /// Addresses and ports are translated: those of the flow, or of DNAT.
     Translate,
@@ -115,12 +115,20 @@ impl Target {
         mode: Mode::L2dsr,
     };
 
+    /// Where it listens for what was sent to this port of the VIP.
+    #[inline(always)]
+    pub fn port_for(&self, vip_port: u16) -> u16 {
+        if self.port == 0 { vip_port } else { self.port }
+    }
+
     pub(super) fn of(backend: &Backend, service: Option<&Service>, ports: &[Port]) -> Target {
         let address = Address::from(backend.socket.ip());
         let way = backend.next_hop.and_then(|hop| Way::by(hop, ports));
         let is_dead_end = way.is_none() || backend.gone || service.is_none_or(|s| s.gone);
         let shortcut = match backend.mode {
             _ if is_dead_end => Shortcut::None,
+            // Rare enough to go the thorough way.
+            Mode::Dscp(_) => Shortcut::None,
             Mode::Nat | Mode::Dnat => Shortcut::Translate,
             Mode::L2dsr => Shortcut::Link,
             Mode::Tunnel(..) => Shortcut::Tunnel,

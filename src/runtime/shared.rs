@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crossbeam::queue::ArrayQueue;
 
 use crate::dataplane::{Counters, Traffic};
+use crate::forwarding::BackendId;
 use crate::io::{DeviceStatistics, FrameCensus};
 use crate::wire::PortId;
 
@@ -34,6 +35,8 @@ pub struct WorkerReport {
     pub live_flows: Vec<u32>,
     /// What went to and came from each backend, by backend id.
     pub traffic: Vec<Traffic>,
+    /// Path MTUs of backends that routers have told of.
+    pub path_mtus: Vec<(BackendId, u16)>,
     /// The device's own counts.
     pub device: DeviceStatistics,
     /// Where the device's frames are.

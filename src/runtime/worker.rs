@@ -146,6 +146,8 @@ impl<D: Device> Worker<D> {
             report.live_flows.extend_from_slice(bench.engine.live_flows());
             report.traffic.clear();
             report.traffic.extend_from_slice(bench.engine.traffic());
+            report.path_mtus.clear();
+            report.path_mtus.extend(bench.engine.path_mtus(clock::now()));
             report.device = bench.device.statistics();
             report.census = bench.device.census();
             report.batches = self.batches;

@@ -10,6 +10,7 @@ use super::{Address, FlowKey, FrameView, Link, Protocol, Quote, Tags, checksum, 
 
 /// Offsets in an IPv4 header (RFC 791 section 3.1).
 mod ipv4 {
+    pub const TYPE_OF_SERVICE: usize = 1;
     pub const IDENTIFICATION: usize = 4;
     pub const TTL: usize = 8;
     pub const CHECKSUM: usize = 10;
@@ -159,6 +160,30 @@ pub fn route_whole(frame: &mut [u8], packet: &IpPacket, source: Endpoint, destin
     match old.is_tcp() {
         true => update(frame, start + TCP_CHECKSUM, change),
         false => update_udp(frame, start + UDP_CHECKSUM, change),
+    }
+}
+
+/// Sends the packet to another address with this DSCP (RFC 2474 section 3), a hop further. ICMP errors keep
+/// what they quote. Ports and ECN stay.
+pub fn mark(frame: &mut [u8], packet: &IpPacket, destination: Address, dscp: u8) {
+    decrement_hop_limit(frame, packet);
+    translate(frame, packet, None, Some((destination, packet.key.destination_port)));
+    set_dscp(frame, packet, dscp);
+}
+
+/// Gives the packet this DSCP; the ECN bits stay (RFC 3168 section 5).
+pub fn set_dscp(frame: &mut [u8], packet: &IpPacket, dscp: u8) {
+    let (old, start) = (packet.traffic_class, packet.start());
+    let new = dscp << 2 | old & 3;
+    if packet.key.source.is_v4() {
+        put(frame, start + ipv4::TYPE_OF_SERVICE, [new]);
+        let change = Change::NONE.word(u16::from(old), u16::from(new));
+        return update(frame, start + ipv4::CHECKSUM, change);
+    }
+    // Between the version and the flow label.
+    if let Some([first, second]) = place(frame, start) {
+        *first = *first & 0xf0 | new >> 4;
+        *second = *second & 0xf | new << 4;
     }
 }
 

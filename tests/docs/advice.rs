@@ -85,6 +85,7 @@ pub fn dropped(reason: DropReason) -> &'static str {
             "Raise `limits.flows_per_worker`, add workers, or shorten `timeouts`; LIMIT and FLOWS \
              of each worker stand in status."
         }
+        Why::ServiceFull => "As the event `max_flows_reached`.",
         Why::SnatPortsExhausted => {
             "Add addresses to `snat`, widen `ports`, or spread over more backends."
         }
@@ -165,6 +166,10 @@ pub fn event(name: &str) -> &'static str {
         "forwarded_stateless" => {
             "The flow table is full, as `flow_table_full`, or new flows come faster than \
              `limits.new_flows_per_second`: a flood. Such flows move when backends change."
+        }
+        "max_flows_reached" => {
+            "Raise `max_flows` of the service if its clients are good ones, or shorten its `timeouts`; \
+             its live flows stand in status."
         }
         "affinities_created" => NOTHING,
         "moved_for_room" => {

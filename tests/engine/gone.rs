@@ -62,8 +62,14 @@ fn assert_believed(description: &str, sent: &[u8], answer: &[u8]) {
 #[test]
 fn a_client_is_reset_in_every_mode_that_its_backend_is_seen_in() {
     let by = |tunnel| Mode::Tunnel(tunnel, Dscp::Copied);
-    let modes =
-        [Mode::L2dsr, Mode::Dnat, by(Tunnel::Ipip), by(Tunnel::Gre { key: Some(7) }), by(GUE)];
+    let modes = [
+        Mode::L2dsr,
+        Mode::Dnat,
+        Mode::Dscp(10),
+        by(Tunnel::Ipip),
+        by(Tunnel::Gre { key: Some(7) }),
+        by(GUE),
+    ];
     for mode in modes {
         for policy in [BackendGonePolicy::Reset, BackendGonePolicy::Drop] {
             let name = format!("{mode} {policy:?}");

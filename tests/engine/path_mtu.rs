@@ -118,6 +118,7 @@ fn segment_sizes_by_row() {
         ("off", ipip, MssClamp::Off, 1460, CREATED),
         ("a number", ipip, MssClamp::Most(1000), 1000, CLAMPED),
         ("auto where it fits", Mode::Dnat, MssClamp::Auto, 1460, CREATED),
+        ("auto under dscp", Mode::Dscp(10), MssClamp::Auto, 1460, CREATED),
         ("auto under l2dsr", Mode::L2dsr, MssClamp::Auto, 1460, CREATED),
         ("a number under l2dsr", Mode::L2dsr, MssClamp::Most(1200), 1200, CLAMPED),
     ];

@@ -44,7 +44,7 @@ fn state(world: &World) -> Option<FlowState> {
 
 #[test]
 fn packets_go_to_one_backend_unchanged() {
-    let modes = [Mode::L2dsr, Mode::Tunnel(Tunnel::Ipip, Dscp::Copied)];
+    let modes = [Mode::L2dsr, Mode::Dscp(10), Mode::Tunnel(Tunnel::Ipip, Dscp::Copied)];
     for mode in modes {
         let mut world = World::with(config(), sctp(mode));
         let first = world.expect("INIT", CLIENTS, &client().sctp(0, INIT), TO_BACKEND, CREATED);

@@ -11,6 +11,7 @@ mod errors;
 mod fragments;
 mod gone;
 mod ipv6;
+mod judge;
 mod lab;
 mod modes;
 mod mtu;

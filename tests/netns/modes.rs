@@ -1,5 +1,6 @@
 //! Modes besides NAT and L2 DSR: tunnels that backends open with `guideway decap`, and DNAT.
 
+use crate::support::judge::Judge;
 use crate::support::{
     Config, Guideway, Hold, Lab, Process, Service, Site, plug, serve, serve_all, storm, switch,
     transfer, udp,
@@ -41,7 +42,7 @@ fn prepare_backends(lab: &Lab, site: &Site) -> Vec<Process> {
 }
 
 /// A VIP and port as a client writes it.
-fn at(vip: &str, port: u16) -> String {
+pub fn at(vip: &str, port: u16) -> String {
     if vip.contains(':') { format!("[{vip}]:{port}") } else { format!("{vip}:{port}") }
 }
 
@@ -97,7 +98,8 @@ fn dnat_keeps_the_clients_address() {
              ip -6 route add default via 2001:db8:2::1",
         );
     }
-    let _peers = serve_all(&site, "--greet [::]:7000 --lines [::]:7001 --udp [::]:7002");
+    let _peers =
+        serve_all(&site, "--greet [::]:7000 --lines [::]:7001 --udp [::]:7002 --lines [::]:7011");
     let mut config = Config::new(&["eth1", "eth2"], "");
     config.snat.clear();
     for (family, vip, network) in [("4", Site::VIP, "10.2.0"), ("6", Site::VIP_6, "2001:db8:2:")] {
@@ -109,7 +111,8 @@ fn dnat_keeps_the_clients_address() {
         config = config
             .with(service("greet", 80, 7000).checked())
             .with(service("lines", 81, 7001).checked())
-            .with(service("datagrams", 53, 7002).line("protocol: udp"));
+            .with(service("datagrams", 53, 7002).line("protocol: udp"))
+            .with(service("several", 7010, 0).up_to(7012));
     }
     let guideway = Guideway::start(&lab, &site.balancer, &config);
     for vip in [Site::VIP, Site::VIP_6] {
@@ -125,6 +128,9 @@ fn dnat_keeps_the_clients_address() {
         let options = format!("--to {lines} --get 5000000 --put 5000000");
         let report = transfer(&site.client, &options);
         assert_eq!(report["is_same"], true, "{report}");
+        let options = format!("--to {} --get 100000 --put 100000", at(vip, 7011));
+        let report = transfer(&site.client, &options);
+        assert_eq!(report["is_same"], true, "one of several ports: {report}");
         // The longer ones in fragments, both ways.
         for bytes in [1400, 4000, 20_000] {
             let options = format!("--to {} --sockets 30 --count 5 --bytes {bytes}", at(vip, 53));
@@ -136,6 +142,20 @@ fn dnat_keeps_the_clients_address() {
         let report = hold.close();
         assert_eq!((&report["alive"], &report["moved"]), (&20.into(), &0.into()), "{report}");
     }
+    let judges = [(0, "client"), (1, "b1"), (1, "b2"), (1, "b3")]
+        .map(|(switch, port)| Judge::listen(&lab, &site.switches[switch], &[port]));
+    for vip in [Site::VIP, Site::VIP_6] {
+        for _ in 0..8 {
+            let options = format!("--to {} --get 60000 --put 60000", at(vip, 81));
+            assert_eq!(transfer(&site.client, &options)["is_same"], true);
+        }
+        let options = format!("--to {} --sockets 30 --count 2 --bytes 4000", at(vip, 53));
+        assert_eq!(udp(&site.client, &options)["answered"], 60);
+    }
+    for judge in judges {
+        judge.decide(&["ip.flags.mf == 1", "ipv6.fraghdr.more == 1", "tcp"]);
+    }
+    assert!(guideway.status_for_people().contains("10.2.0.11:7010-7012"));
     // The machine's own connections to the same sockets, as those of its health checks.
     let report = storm(&site.balancer, "--to 10.2.0.11:7000 --count 50");
     assert_eq!(report["answered"], 50, "{report}");

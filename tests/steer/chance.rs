@@ -43,6 +43,7 @@ fn snapshot() -> Snapshot {
         last_port: None,
         rules: FlowRules::default(),
     };
+    let several = |service| Service { mode: Mode::Dnat, last_port: Some(5999), ..service };
     let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
     let mut services = vec![
         service(VIP.into(), 80, tcp, false),
@@ -50,13 +51,15 @@ fn snapshot() -> Snapshot {
         service(SHARED6.into(), 443, tcp, true),
         Service { mode: Mode::Dnat, ..service(VIP.into(), 8443, tcp, false) },
         Service { mode: Mode::Dnat, ..service(VIP6.into(), 8443, tcp, false) },
+        several(service(VIP.into(), 5000, udp, false)),
+        several(service(VIP6.into(), 5000, udp, false)),
     ];
-    let backend = |id: u32, address: IpAddr| {
+    let backend = |id: u32, address: IpAddr, port| {
         Some(Backend {
             id: BackendId(id),
             name: format!("b{id}").into(),
             service: ServiceIndex(3 + id),
-            socket: SocketAddr::new(address, 8080),
+            socket: SocketAddr::new(address, port),
             mode: Mode::Dnat,
             weight: 1,
             state: BackendState::Active,
@@ -81,7 +84,12 @@ fn snapshot() -> Snapshot {
     Snapshot::new(SnapshotParts {
         generation: 1,
         services,
-        backends: vec![backend(0, BACKEND.into()), backend(1, BACKEND6.into())],
+        backends: vec![
+            backend(0, BACKEND.into(), 8080),
+            backend(1, BACKEND6.into(), 8080),
+            backend(2, BACKEND.into(), 0),
+            backend(3, BACKEND6.into(), 0),
+        ],
         snat,
         ports: vec![port],
         routes: RouteTable::default(),
@@ -99,7 +107,7 @@ fn engine() -> Engine {
         worker: 0,
         shards: ShardMap::even(1),
         max_flows: 16,
-        max_backends: 2,
+        max_backends: 4,
         snat_hold_down_ms: 0,
         max_snat_blocks: 1,
         max_replies_per_second: 1_000_000,

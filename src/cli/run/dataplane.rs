@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::control::{IdlePolicy, NodeSpec, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice};
+use crate::control::{
+    IdlePolicy, NodeSpec, Spread, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice,
+};
 use crate::dataplane::{Engine, NicHash, ShardMap};
 use crate::forwarding::SteerEntry;
 use crate::io::afxdp::ethtool::{HashedFields, Rss};
@@ -116,24 +118,40 @@ fn open_options(node: &NodeSpec, workers: usize) -> OpenOptions {
 
 /// By the hash of the first interface that tells how it spreads packets, so that its packets
 /// arrive at their owner; else by a hash of our own, and packets are handed over.
+///
+/// Where flows are spread by clients, only a NIC that hashes no ports is of use.
 fn shard_map(node: &NodeSpec, rss: &[Option<Rss>], workers: usize) -> ShardMap {
+    let by_client = node.workers.spread == Spread::Client;
     let told = node.interfaces.iter().zip(rss);
     for (interface, rss) in
         told.filter_map(|(interface, rss)| Some((&interface.name, rss.as_ref()?)))
     {
-        if let Some(map) = shard_map_of(rss, workers) {
+        if let Some(map) = shard_map_of(rss, workers, !by_client) {
             tracing::info!(interface, "packets are owned as this NIC's RSS spreads them");
             return map;
         }
-        tracing::info!(interface, "its RSS is not used: not Toeplitz, or a table of another form");
+        if by_client {
+            tracing::info!(
+                interface,
+                "its RSS is not used: it hashes ports, or is of another form"
+            );
+        } else {
+            tracing::info!(
+                interface,
+                "its RSS is not used: not Toeplitz, or a table of another form"
+            );
+        }
     }
     if workers > 1 {
         tracing::info!("no RSS to go by: packets are owned by a hash of our own, and handed over");
     }
-    ShardMap::even(workers)
+    match by_client {
+        true => ShardMap::by_client(workers, rand::random()),
+        false => ShardMap::even(workers),
+    }
 }
 
-fn shard_map_of(rss: &Rss, workers: usize) -> Option<ShardMap> {
+fn shard_map_of(rss: &Rss, workers: usize, may_hash_ports: bool) -> Option<ShardMap> {
     let key = rss.key.get(..toeplitz::KEY_LEN)?.try_into().ok()?;
     let hashes_ports = |fields: Option<HashedFields>| {
         let fields = fields?;
@@ -141,6 +159,9 @@ fn shard_map_of(rss: &Rss, workers: usize) -> Option<ShardMap> {
     };
     let toeplitz = rss.toeplitz.then(|| Toeplitz::new(key))?;
     let (tcp_ports, udp_ports) = (hashes_ports(rss.tcp)?, hashes_ports(rss.udp)?);
+    if !may_hash_ports && (tcp_ports || udp_ports) {
+        return None;
+    }
     ShardMap::of_nic(NicHash { toeplitz, tcp_ports, udp_ports }, &rss.indirection, workers)
 }
 
@@ -227,6 +248,9 @@ fn rule_of(entry: SteerEntry) -> SteerRule {
         SteerEntry::Own(address) => SteerRule::Own(address),
         SteerEntry::Backend(address, protocol, port) => {
             SteerRule::Backend(address, protocol.number(), port)
+        }
+        SteerEntry::BackendPorts(address, protocol, first, last) => {
+            SteerRule::BackendPorts(address, protocol.number(), first, last)
         }
     }
 }

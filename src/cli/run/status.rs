@@ -8,7 +8,7 @@ use crossbeam::channel::{Sender, bounded};
 
 use super::dataplane::SteerPrograms;
 use crate::admin::{
-    ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus, InterfaceStatus,
+    ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus, InterfaceStatus, Measured,
     SnatStatus, StatusReport, WorkerStatus, services_of,
 };
 use crate::control::{NodeSpec, Topology};
@@ -69,12 +69,10 @@ impl StatusContext {
         let snapshot = self.publisher.current();
         let told = self.ask_control();
         let reports = self.ask_workers();
-        let sum = |report: &WorkerReport, total: &mut Vec<u32>| {
-            total.resize(total.len().max(report.live_flows.len()), 0);
-            total.iter_mut().zip(&report.live_flows).for_each(|(sum, flows)| *sum += flows);
-        };
-        let mut live = vec![];
-        reports.iter().for_each(|report| sum(report, &mut live));
+        let mut measured = Measured::default();
+        for report in &reports {
+            measured.add(&report.live_flows, &report.traffic, &report.path_mtus);
+        }
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let health_of = |service: &str, backend: &str| {
             health.get(&(Arc::from(service), Arc::from(backend))).cloned()
@@ -93,7 +91,7 @@ impl StatusContext {
             cluster_key_fingerprint: self.cluster_key_fingerprint.clone(),
             interfaces: self.interfaces(&told.topology, &reports, &told.steer),
             workers: self.workers(&reports),
-            services: services_of(&snapshot, &live, health_of),
+            services: services_of(&snapshot, &measured, health_of),
             snat: snat_of(&snapshot),
             counters: counters_of(&reports, told.retired_cut),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use comfy_table::Cell;
 
@@ -22,6 +23,7 @@ pub fn tables(report: &StatusReport, choice: CounterChoice, coloured: bool) -> S
         snat(report, coloured),
         services(report, coloured),
         backends(report, coloured),
+        traffic(report, coloured),
         verdicts(report, choice, coloured),
         steer(report, choice, coloured),
     ];
@@ -127,7 +129,7 @@ fn services(report: &StatusReport, coloured: bool) -> String {
     for service in &report.services {
         table.row([
             plain(&service.name),
-            plain(format!("{} {}", service.protocol, service.vip)),
+            plain(format!("{} {}", service.protocol, ports(service.vip, service.last_port))),
             plain(&service.mode),
             match service.state {
                 ServiceState::Serving => good("serving"),
@@ -151,7 +153,7 @@ fn backends(report: &StatusReport, coloured: bool) -> String {
         let (health, since, check) = health_cells(report.now_unix_ms, backend.health.as_ref());
         [
             plain(format!("{}/{}", service.name, backend.name)),
-            plain(backend.socket),
+            plain(ports(backend.socket, backend.last_port)),
             plain(backend.weight),
             match backend.state {
                 BackendState::Active => good("active"),
@@ -173,6 +175,32 @@ fn backends(report: &StatusReport, coloured: bool) -> String {
     };
     for service in &report.services {
         service.backends.iter().for_each(|backend| table.row(row(service, backend)));
+    }
+    table.text()
+}
+
+/// A socket with all of its ports.
+fn ports(socket: SocketAddr, last: Option<u16>) -> String {
+    last.map_or_else(|| socket.to_string(), |last| format!("{socket}-{last}"))
+}
+
+fn traffic(report: &StatusReport, coloured: bool) -> String {
+    let mut table = Aligned::new(
+        coloured,
+        "TRAFFIC OF|#PACKETS IN|#BYTES IN|#PACKETS OUT|#BYTES OUT|#PATH MTU",
+    );
+    for service in &report.services {
+        for BackendStatus { name, traffic, path_mtu_bytes, .. } in &service.backends {
+            let path_mtu = path_mtu_bytes.map_or_else(|| plain("-"), doubtful);
+            table.row([
+                plain(format!("{}/{name}", service.name)),
+                plain(traffic.packets_in),
+                plain(traffic.bytes_in),
+                plain(traffic.packets_out),
+                plain(traffic.bytes_out),
+                path_mtu,
+            ]);
+        }
     }
     table.text()
 }

@@ -56,7 +56,9 @@ impl Paths {
                 let family = Address::from(address).family();
                 Path { next_hop: way.next_hop, snat: self.choice(way.port, family) }
             }
-            Mode::Dnat | Mode::Tunnel(..) => Path { next_hop: way.next_hop, snat: [].into() },
+            Mode::Dnat | Mode::Dscp(_) | Mode::Tunnel(..) => {
+                Path { next_hop: way.next_hop, snat: [].into() }
+            }
             // The packet still says the VIP: a router would send it back to us.
             Mode::L2dsr => Path { next_hop: way.next_hop.filter(|_| way.on_link), snat: [].into() },
         }

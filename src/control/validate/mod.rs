@@ -5,6 +5,7 @@ mod health_check;
 #[cfg(test)]
 mod mode_tests;
 mod service;
+mod sharing;
 mod snat;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use super::{DesiredState, Refusal};
 /// Paths count services and backends as they stand in the input.
 pub fn validate(desired: &DesiredState) -> Vec<Refusal> {
     let mut refusals = Vec::new();
+    sharing::check(desired, &mut refusals);
     service::check(desired, &mut refusals);
     snat::check(desired, &mut refusals);
     tunnel_sources::check(desired, &mut refusals);

@@ -23,6 +23,14 @@ fn tunnel(state: &mut DesiredState) -> &mut ServiceSpec {
     service
 }
 
+/// The first service with ports 80-90, on which its backends listen, too.
+fn several(state: &mut DesiredState, mode: Mode) -> &mut ServiceSpec {
+    let service = &mut state.services[0];
+    (service.last_port, service.health_check, service.mode) = (Some(90), None, mode);
+    service.backends.iter_mut().for_each(|backend| backend.port = 0);
+    service
+}
+
 #[test]
 fn tunnels() {
     check(&[
@@ -141,6 +149,69 @@ fn dnat() {
 }
 
 #[test]
+fn dscp() {
+    fn marked(state: &mut DesiredState) {
+        for service in &mut state.services {
+            service.mode = Mode::Dscp(10);
+            service.backends.iter_mut().for_each(|backend| backend.port = service.port);
+        }
+    }
+    fn sharing(state: &mut DesiredState) {
+        marked(state);
+        state.services[1].backends[0].address = state.services[0].backends[1].address;
+        state.services[1].address = address("10.1.0.101");
+    }
+    check(&[
+        ("one value, backends of their own", marked, &[]),
+        (
+            "two VIPs of one value at one backend",
+            sharing,
+            &[("services[1].backends[0].address", "of service web by DSCP 10 already")],
+        ),
+        (
+            "two values",
+            |s| {
+                sharing(s);
+                s.services[1].mode = Mode::Dscp(11);
+            },
+            &[],
+        ),
+        (
+            "two ports of one VIP",
+            |s| {
+                sharing(s);
+                s.services[1].address = s.services[0].address;
+            },
+            &[],
+        ),
+        (
+            "no value",
+            |s| {
+                marked(s);
+                s.services[0].mode = Mode::Dscp(0);
+            },
+            &[("services[0].dscp", "0 cannot tell a VIP")],
+        ),
+        (
+            "another port than the service's",
+            |s| s.services[0].mode = Mode::Dscp(10),
+            &[
+                ("services[0].backends[0].port", "dscp leaves ports as they are"),
+                ("services[0].backends[1].port", "dscp leaves ports as they are"),
+            ],
+        ),
+        (
+            "of the other family",
+            |s| {
+                marked(s);
+                s.services[0].backends[0].address = address("2001:db8:2::1");
+            },
+            &[("services[0].backends[0].address", "dscp makes no IPv6 packets of IPv4 ones")],
+        ),
+    ]);
+}
+
+#[test]
 fn what_goes_with_some_modes_only() {
     check(&[
         (
@@ -152,12 +223,62 @@ fn what_goes_with_some_modes_only() {
             &[],
         ),
         (
-            "several ports by nat",
+            "several ports by nat, to one of the backend's",
             |s| {
                 s.services[0].last_port = Some(90);
                 s.services[0].health_check = None;
             },
-            &[("services[0].port", "80-90 are several, and nat translates to one")],
+            &[],
+        ),
+        ("by nat, to as many", |s| _ = several(s, Mode::Nat), &[]),
+        ("by dnat, to as many", |s| _ = several(s, Mode::Dnat), &[]),
+        (
+            "by dnat, to one",
+            |s| several(s, Mode::Dnat).backends[1].port = 8080,
+            &[("services[0].backends[1].port", "8080 could be of any of the service's ports")],
+        ),
+        (
+            "as many of one port",
+            |s| several(s, Mode::Nat).last_port = None,
+            &[
+                ("services[0].backends[0].port", "0 is not a port"),
+                ("services[0].backends[1].port", "0 is not a port"),
+                ("services[0].backends[2].port", "0 is not a port"),
+            ],
+        ),
+        (
+            "ranges that meet at a DNAT backend",
+            |s| {
+                let backend = several(s, Mode::Dnat).backends[0].clone();
+                let api = &mut s.services[1];
+                (api.port, api.last_port, api.mode) = (90, Some(99), Mode::Dnat);
+                api.health_check = None;
+                api.backends = vec![backend];
+            },
+            &[("services[1].backends[0].address", "10.2.0.11:90-99 is a backend of service web")],
+        ),
+        (
+            "a socket in a range, the range later in the file",
+            |s| {
+                let backend = several(s, Mode::Dnat).backends[2].clone();
+                let api = &mut s.services[1];
+                api.mode = Mode::Dnat;
+                api.backends.truncate(1);
+                (api.backends[0].address, api.backends[0].port) = (backend.address, 85);
+                s.services.reverse();
+            },
+            &[("services[1].backends[2].address", "10.2.0.13:80-90 is a backend of service api")],
+        ),
+        (
+            "a socket beside it",
+            |s| {
+                let backend = several(s, Mode::Dnat).backends[2].clone();
+                let api = &mut s.services[1];
+                api.mode = Mode::Dnat;
+                api.backends.truncate(1);
+                (api.backends[0].address, api.backends[0].port) = (backend.address, 91);
+            },
+            &[],
         ),
         (
             "several ports, and a check of none of them",

@@ -17,7 +17,6 @@ const NAME_BYTES: usize = 128;
 const LONGEST_MS: u32 = i32::MAX as u32;
 
 pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
-    check_dnat(desired, refusals);
     check_ranges(desired, refusals);
     let mut names = HashMap::new();
     let mut sockets = HashMap::new();
@@ -88,32 +87,6 @@ fn check_has_tunnel_source(
     }
 }
 
-/// Answers of DNAT backends are known by their socket: it can answer for one VIP only.
-fn check_dnat(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
-    let mut users: HashMap<_, &str> = HashMap::new();
-    for (place, service) in desired.services.iter().enumerate() {
-        if service.mode != Mode::Dnat {
-            continue;
-        }
-        for (number, backend) in service.backends.iter().enumerate() {
-            let socket = (backend.address, backend.port, service.protocol);
-            let other = *users.entry(socket).or_insert(&service.name);
-            if other != service.name {
-                refusals.push(Refusal::new(
-                    format!("services[{place}].backends[{number}].address"),
-                    format!(
-                        "{} {} is a backend of service {other} already, and its answers could \
-                         not be told apart",
-                        service.protocol,
-                        SocketAddr::new(backend.address, backend.port)
-                    ),
-                    "another port or address for one of them, or `mode: nat`",
-                ));
-            }
-        }
-    }
-}
-
 /// SCTP's checksum is over all of a packet, and its ends may have many addresses (RFC 9260 section 6.4):
 /// it goes to backends as it is.
 fn check_protocol(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
@@ -121,7 +94,7 @@ fn check_protocol(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>
         refusals.push(Refusal::new(
             format!("{path}.mode"),
             format!("sctp is not translated, and {} translates", service.mode.name()),
-            "`mode: l2dsr`, `ipip`, `gre` or `gue`",
+            "`mode: l2dsr`, `dscp`, `ipip`, `gre` or `gue`",
         ));
     }
 }
@@ -131,13 +104,6 @@ fn check_rules(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
     let mode = service.mode.name();
     if let Some(last) = service.last_port {
         let ports = format!("{}-{last}", service.port);
-        if !service.mode.keeps_port() {
-            refusals.push(Refusal::new(
-                format!("{path}.port"),
-                format!("{ports} are several, and {mode} translates to one"),
-                "one port, or a mode that leaves ports as they are (l2dsr, ipip, gre, gue)",
-            ));
-        }
         if service.shared_address {
             refusals.push(Refusal::new(
                 format!("{path}.port"),
@@ -157,7 +123,7 @@ fn check_rules(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
         refusals.push(Refusal::new(
             format!("{path}.flow"),
             format!("without an entry {mode} would not know its own translation"),
-            "`entry`, or a mode of direct return (l2dsr, ipip, gre, gue)",
+            "`entry`, or a mode of direct return (l2dsr, dscp, ipip, gre, gue)",
         ));
     }
     if !service.rules.entries && service.rules.affinity_ms > 0 {
@@ -221,7 +187,16 @@ fn check_backend(
     refusals: &mut Vec<Refusal>,
 ) {
     check_unicast(format!("{path}.address"), backend.address, refusals);
-    check_port(path, backend.port, refusals);
+    let listens_on_all = service.last_port.is_some() && service.mode.is_translated();
+    if backend.port != 0 || !listens_on_all {
+        check_port(path, backend.port, refusals);
+    }
+    if listens_on_all && service.mode == Mode::Dnat && backend.port != 0 {
+        let problem =
+            format!("answers from {} could be of any of the service's ports", backend.port);
+        let wanted = "no such key: the backend then listens on all of them";
+        refusals.push(Refusal::new(format!("{path}.port"), problem, wanted));
+    }
     let (vip, own) = (family(service.address), family(backend.address));
     if vip != own && service.mode.tunnel().is_none() {
         refusals.push(Refusal::new(

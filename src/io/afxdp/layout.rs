@@ -43,6 +43,8 @@ pub type AddressBytes = [u8; RANGES_AT + 4 * STEER_RANGES];
 pub type KeyBytes = [u8; 16];
 /// Bytes of `struct steer_port`.
 pub type PortBytes = [u8; 20];
+/// Bytes of `struct steer_range`.
+pub type RangeBytes = [u8; 4];
 
 /// What the program has to know of its interface and of all traffic.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,6 +104,14 @@ pub fn port(address: IpAddr, protocol: u8, port: u16) -> PortBytes {
     bytes
 }
 
+/// `struct steer_range`.
+pub fn range((low, high): (u16, u16)) -> RangeBytes {
+    let mut bytes = [0; 4];
+    bytes[..2].copy_from_slice(&low.to_ne_bytes());
+    bytes[2..].copy_from_slice(&high.to_ne_bytes());
+    bytes
+}
+
 /// `struct steer_address` by all rules of one address; none when there is no rule for it.
 ///
 /// # Errors
@@ -120,7 +130,8 @@ pub fn address<'a>(
             SteerRule::Port(..)
             | SteerRule::TunnelSource(..)
             | SteerRule::Own(_)
-            | SteerRule::Backend(..) => {}
+            | SteerRule::Backend(..)
+            | SteerRule::BackendPorts(..) => {}
         }
     }
     if ranges.len() > STEER_RANGES {

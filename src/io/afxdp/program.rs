@@ -12,7 +12,9 @@ use aya::{Ebpf, EbpfLoader};
 
 use super::attach::{self, Attachment};
 use super::error::{chain, os_error};
-use super::layout::{self, AddressBytes, ConfigBytes, KeyBytes, PortBytes, STEER_COUNTERS};
+use super::layout::{
+    self, AddressBytes, ConfigBytes, KeyBytes, PortBytes, RangeBytes, STEER_COUNTERS,
+};
 use super::netlink::Link;
 use super::{InterfaceOptions, OpenError, SteerError, bpffs};
 use crate::wire::MacAddress;
@@ -38,7 +40,7 @@ pub(super) struct InterfaceProgram {
     config: Array<MapData, ConfigBytes>,
     addresses: HashMap<MapData, KeyBytes, AddressBytes>,
     ports: HashMap<MapData, PortBytes, u8>,
-    backends: HashMap<MapData, PortBytes, u8>,
+    backends: HashMap<MapData, PortBytes, RangeBytes>,
     own: HashMap<MapData, KeyBytes, u8>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -155,10 +157,14 @@ impl InterfaceProgram {
     }
 
     /// Takes, or no longer takes, what comes from a socket.
-    pub fn set_backend(&mut self, key: PortBytes, taken: bool) -> Result<(), SteerError> {
-        let done = match taken {
-            true => self.backends.insert(key, 1, 0),
-            false => self.backends.remove(&key).or_else(absent),
+    pub fn set_backend(
+        &mut self,
+        key: PortBytes,
+        ports: Option<(u16, u16)>,
+    ) -> Result<(), SteerError> {
+        let done = match ports {
+            Some(ports) => self.backends.insert(key, layout::range(ports), 0),
+            None => self.backends.remove(&key).or_else(absent),
         };
         done.map_err(|error| self.kernel_error("changing its backends", chain(&error)))
     }

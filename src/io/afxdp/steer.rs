@@ -27,6 +27,9 @@ pub enum SteerRule {
     /// Everything from this socket (address, IANA number of the protocol, port), and ICMP errors
     /// about packets to it.
     Backend(IpAddr, u8, u16),
+    /// The same of a range of ports, both ends included. Of several ranges of one address and
+    /// protocol all is taken from the least port to the largest.
+    BackendPorts(IpAddr, u8, u16, u16),
 }
 
 impl SteerRule {
@@ -37,7 +40,8 @@ impl SteerRule {
         | SteerRule::Room(address, _)
         | SteerRule::TunnelSource(address, _)
         | SteerRule::Own(address)
-        | SteerRule::Backend(address, ..)) = self;
+        | SteerRule::Backend(address, ..)
+        | SteerRule::BackendPorts(address, ..)) = self;
         *address
     }
 }
@@ -63,7 +67,7 @@ impl InterfaceSteerCounters {
 pub struct Steer {
     programs: Vec<InterfaceProgram>,
     rules: Rules,
-    /// Some rule is a [`SteerRule::Backend`].
+    /// Some rule is of a backend.
     is_dnat: bool,
 }
 
@@ -90,7 +94,17 @@ impl Rules {
     }
 
     fn is_dnat(&self) -> bool {
-        self.all().any(|rule| matches!(rule, SteerRule::Backend(..)))
+        self.all().any(|rule| matches!(rule, SteerRule::Backend(..) | SteerRule::BackendPorts(..)))
+    }
+
+    /// Of all ranges of this backend, the least and the largest port.
+    fn ports_of(&self, address: IpAddr, protocol: u8) -> Option<(u16, u16)> {
+        let range = |rule: &SteerRule| match *rule {
+            SteerRule::BackendPorts(_, its, low, high) if its == protocol => Some((low, high)),
+            _ => None,
+        };
+        let ranges = self.of(address).filter_map(range);
+        ranges.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1)))
     }
 
     fn sources(&self) -> Vec<(IpAddr, u8)> {
@@ -159,21 +173,34 @@ impl Steer {
                 self.each(|program| program.set_sources(&sources))
             }
             SteerRule::Backend(address, protocol, port) => {
-                let key = layout::port(address, protocol, port);
-                // Asked of all rules only where the answer may have changed.
-                let is_first_or_last = self.is_dnat != taken;
-                self.is_dnat = if is_first_or_last { self.rules.is_dnat() } else { taken };
-                let is_dnat = self.is_dnat;
-                self.each(|program| {
-                    program.set_backend(key, taken)?;
-                    program.set_dnat(is_dnat)
-                })
+                let ports = taken.then_some((port, port));
+                self.apply_backend(layout::port(address, protocol, port), ports, taken)
+            }
+            SteerRule::BackendPorts(address, protocol, ..) => {
+                let ports = self.rules.ports_of(address, protocol);
+                self.apply_backend(layout::port(address, protocol, 0), ports, taken)
             }
             SteerRule::Whole(_)
             | SteerRule::Port(..)
             | SteerRule::PortRange(..)
             | SteerRule::Room(..) => self.apply_address(rule, taken),
         }
+    }
+
+    fn apply_backend(
+        &mut self,
+        key: layout::PortBytes,
+        ports: Option<(u16, u16)>,
+        taken: bool,
+    ) -> Result<(), SteerError> {
+        // Asked of all rules only where the answer may have changed.
+        let is_first_or_last = self.is_dnat != taken;
+        self.is_dnat = if is_first_or_last { self.rules.is_dnat() } else { taken };
+        let is_dnat = self.is_dnat;
+        self.each(|program| {
+            program.set_backend(key, ports)?;
+            program.set_dnat(is_dnat)
+        })
     }
 
     fn apply_address(&mut self, rule: &SteerRule, taken: bool) -> Result<(), SteerError> {

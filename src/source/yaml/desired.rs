@@ -85,13 +85,16 @@ fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> 
     } else {
         Some(None)
     };
+    let last_port = ports.map(|ports| *ports.end()).filter(|&last| port != Some(last));
+    let on_all = last_port.is_some() && mode.is_some_and(|mode| mode.is_translated());
     // A port that was refused already must not be refused again for each backend.
-    let backends = section.maps("backends", &schema::BACKEND, |s| backend(s, port.unwrap_or(0)));
+    let absent = if on_all { 0 } else { port.unwrap_or(0) };
+    let backends = section.maps("backends", &schema::BACKEND, |s| backend(s, absent));
     Some(ServiceSpec {
         name: name?,
         address: address?,
         port: port?,
-        last_port: ports.map(|ports| *ports.end()).filter(|&last| port != Some(last)),
+        last_port,
         rules: rules?,
         protocol: protocol?,
         shared_address: shared_address?,
@@ -114,11 +117,13 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
         ("nat", Mode::Nat),
         ("dnat", Mode::Dnat),
         ("l2dsr", Mode::L2dsr),
+        ("dscp", Mode::Dscp(0)),
         ("ipip", Mode::Tunnel(Tunnel::Ipip, Dscp::Copied)),
         ("gre", Mode::Tunnel(Tunnel::Gre { key: None }, Dscp::Copied)),
         ("gue", Mode::Tunnel(Tunnel::GUE, Dscp::Copied)),
     ];
     let mode = section.get("mode", choice(MODES));
+    let value = section.optional("dscp", number(0..=63));
     let options = section.section("tunnel", &schema::TUNNEL)?;
     let dscp = options.optional("dscp", number(0..=63));
     let key = options.optional("gre_key", number(0..=u64::from(u32::MAX)));
@@ -126,8 +131,21 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
     let version = options.get("gue_version", choice(GUE_VERSIONS));
     let checksum = options.get("gue_checksum", boolean);
     let mode = mode?;
+    match (mode, section.has("dscp")) {
+        (Mode::Dscp(_), false) => {
+            let problem = "it is missing, and backends of mode dscp know the VIP by it";
+            section.refuse("dscp", problem, "a number from 1 to 63");
+            return None;
+        }
+        (Mode::Dscp(_), true) | (_, false) => {}
+        (_, true) => section.refuse(
+            "dscp",
+            format!("mode {} tells no VIP by it", mode.name()),
+            "no such key, or `mode: dscp` (`tunnel.dscp` is that of an envelope)",
+        ),
+    }
     if mode.tunnel().is_none() && section.has("tunnel") {
-        let problem = format!("mode {mode} has no tunnel");
+        let problem = format!("mode {} has no tunnel", mode.name());
         section.refuse("tunnel", problem, "no such key, or `mode: ipip`, `gre` or `gue`");
     }
     for key in ["gre_key", "gue_port", "gue_version", "gue_checksum"] {
@@ -141,6 +159,7 @@ fn mode(section: &Section<'_>) -> Option<Mode> {
         }
     }
     let tunnel = match mode.tunnel() {
+        None if matches!(mode, Mode::Dscp(_)) => return Some(Mode::Dscp(value??)),
         None => return Some(mode),
         Some(Tunnel::Ipip) => Tunnel::Ipip,
         Some(Tunnel::Gre { .. }) => Tunnel::Gre { key: key? },
@@ -172,6 +191,7 @@ fn rules(section: &Section<'_>) -> Option<FlowRules> {
     let hash = section.get("hash", choice(HASHES));
     let entries = section.get("flow", choice(&[("entry", true), ("none", false)]));
     let affinity_ms = section.optional("affinity", duration_ms(1, i32::MAX as u32));
+    let max_flows = section.get("max_flows", number(0..=u64::from(u32::MAX)));
     let allow = section.scalars("allow", network);
     let (affinity_ms, written) = (affinity_ms?.unwrap_or(0), section.has("hash"));
     let hash = match hash? {
@@ -184,7 +204,7 @@ fn rules(section: &Section<'_>) -> Option<FlowRules> {
         hash => hash,
     };
     let allow = allow?.map(|networks| Arc::new(PrefixSet::new(networks)));
-    Some(FlowRules { hash, entries: entries?, affinity_ms, allow })
+    Some(FlowRules { hash, entries: entries?, affinity_ms, max_flows: max_flows?, allow })
 }
 
 /// `auto`, `off`, or a number of bytes.
@@ -269,16 +289,19 @@ fn check(section: &Section<'_>) -> Option<HealthCheckSpec> {
     })
 }
 
-fn backend(section: &Section<'_>, service_port: u16) -> Option<BackendSpec> {
+fn backend(section: &Section<'_>, absent_port: u16) -> Option<BackendSpec> {
     let name = section.get("name", text);
     let address = section.get("address", address);
     let port = section.optional("port", number(PORT));
+    if port == Some(Some(0)) && absent_port == 0 {
+        section.refuse("port", "0 is not a port", "1 to 65535");
+    }
     let weight = section.get("weight", number(0..=65_535));
     let drain = section.get("drain", boolean);
     Some(BackendSpec {
         name: name?,
         address: address?,
-        port: port?.unwrap_or(service_port),
+        port: port?.unwrap_or(absent_port),
         weight: weight?,
         drain: drain?,
     })

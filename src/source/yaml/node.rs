@@ -6,8 +6,8 @@ use super::scalar::{
 };
 use super::schema;
 use crate::control::{
-    IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, WorkerGonePolicy, WorkersSpec, XdpModeChoice,
-    ZeroCopyChoice,
+    IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec,
+    XdpModeChoice, ZeroCopyChoice,
 };
 
 /// Ports are numbered by a byte, and a machine with more NICs is not known.
@@ -98,13 +98,15 @@ fn check_interfaces(root: &Section<'_>, interfaces: &[InterfaceSpec]) {
 fn workers(section: &Section<'_>) -> Option<WorkersSpec> {
     const IDLE: &[(&str, IdlePolicy)] =
         &[("auto", IdlePolicy::Auto), ("busy", IdlePolicy::Busy), ("sleep", IdlePolicy::Sleep)];
+    const SPREADS: &[(&str, Spread)] = &[("flow", Spread::Flow), ("client", Spread::Client)];
     let count = section.optional("count", number(1..=MAX_WORKERS as u64));
     let cores: Option<Option<Vec<usize>>> = section.scalars("cores", number(0..=8191));
     let idle = section.get("idle", choice(IDLE));
+    let spread = section.get("spread", choice(SPREADS));
     if let Some(Some(cores)) = &cores {
         check_cores(section, count, cores);
     }
-    Some(WorkersSpec { count: count?, cores: cores?, idle: idle? })
+    Some(WorkersSpec { count: count?, cores: cores?, idle: idle?, spread: spread? })
 }
 
 fn check_cores(section: &Section<'_>, count: Option<Option<u8>>, cores: &[usize]) {

@@ -82,6 +82,7 @@ pub(super) static WORKERS: Schema = Schema {
         optional("count", "the largest number of queues of any interface"),
         optional("cores", "worker w on core w, modulo the cores there are"),
         or("idle", "auto"),
+        or("spread", "flow"),
     ],
 };
 
@@ -127,10 +128,12 @@ pub(super) static SERVICE: Schema = Schema {
         or("protocol", "tcp"),
         or("shared_address", "false"),
         or("mode", "nat"),
+        optional("dscp", "none; mode dscp needs one"),
         optional("tunnel", "the defaults of its keys"),
         or("hash", "five_tuple"),
         or("flow", "entry"),
         optional("affinity", "none: each flow by itself"),
+        or("max_flows", "0"),
         optional("allow", "everybody"),
         or("mss", "auto"),
         optional("table_size", "a prime chosen from the number of backends"),
@@ -199,7 +202,7 @@ pub(super) static BACKEND: Schema = Schema {
     fields: &[
         required("name"),
         required("address"),
-        optional("port", "the service's port"),
+        optional("port", "the service's port; of several, the one that was asked"),
         or("weight", "1"),
         or("drain", "false"),
     ],

@@ -83,6 +83,8 @@ pub struct Service {
     /// VIP and port.
     pub address: String,
     pub port: u16,
+    /// The last of several ports.
+    pub last_port: Option<u16>,
     /// Everything else at the service's level, a line each: `protocol: udp`, `mode: l2dsr`, …
     pub lines: Vec<String>,
     pub backends: Vec<Backend>,
@@ -93,6 +95,7 @@ pub struct Service {
 pub struct Backend {
     pub name: String,
     pub address: String,
+    /// 0: nothing is said of it.
     pub port: u16,
     /// The rest of its flow mapping: `weight: 2`, `drain: true`.
     pub more: String,
@@ -112,11 +115,18 @@ impl Service {
             })
             .collect();
         let (name, address) = (name.to_owned(), vip.to_owned());
-        Service { name, address, port, lines: Vec::new(), backends }
+        Service { name, address, port, last_port: None, lines: Vec::new(), backends }
     }
 
     pub fn line(mut self, line: &str) -> Service {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// The same for all ports up to this one, each to itself.
+    pub fn up_to(mut self, last_port: u16) -> Service {
+        self.last_port = Some(last_port);
+        self.backends.iter_mut().for_each(|backend| backend.port = 0);
         self
     }
 
@@ -127,14 +137,15 @@ impl Service {
 
     fn text(&self) -> String {
         let Service { name, address, port, .. } = self;
-        let mut text = format!("  - name: {name}\n    address: {address}\n    port: {port}\n");
+        let last = self.last_port.map_or_else(String::new, |last| format!("-{last}"));
+        let mut text =
+            format!("  - name: {name}\n    address: {address}\n    port: {port}{last}\n");
         self.lines.iter().for_each(|line| text += &format!("    {line}\n"));
         text += "    backends:\n";
         for Backend { name, address, port, more } in &self.backends {
+            let port = if *port == 0 { String::new() } else { format!(", port: {port}") };
             let comma = if more.is_empty() { "" } else { ", " };
-            text += &format!(
-                "      - {{ name: {name}, address: {address}, port: {port}{comma}{more} }}\n"
-            );
+            text += &format!("      - {{ name: {name}, address: {address}{port}{comma}{more} }}\n");
         }
         text
     }

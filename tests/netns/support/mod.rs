@@ -4,6 +4,7 @@
 
 pub mod encapsulated;
 mod guideway;
+pub mod judge;
 mod lab;
 mod network;
 mod peers;

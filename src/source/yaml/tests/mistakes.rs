@@ -96,8 +96,8 @@ const VALUES: [(&str, &str, &str, &str); 23] = [
         "a word that is nearly one",
         "port: 80",
         "port: 80\n    mode: l2dsn",
-        "f:10:11: services[0].mode: `l2dsn` is not known; wanted `nat`, `dnat`, `l2dsr`, `ipip`, \
-         `gre` or `gue`
+        "f:10:11: services[0].mode: `l2dsn` is not known; wanted `nat`, `dnat`, `l2dsr`, `dscp`, \
+         `ipip`, `gre` or `gue`
   10 |     mode: l2dsn
      |           ^^^^^
      = hint: did you mean `l2dsr`?",

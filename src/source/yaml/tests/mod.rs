@@ -3,6 +3,7 @@
 mod addresses;
 mod hostile;
 mod mistakes;
+mod modes;
 
 use super::schema::{ALL, Absent, Field};
 use super::*;

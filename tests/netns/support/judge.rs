@@ -1,0 +1,87 @@
+//! Packets recorded on both sides while a test runs, and tshark as their judge: it takes them apart
+//! by itself, and adds up every checksum.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::lab::Lab;
+use super::network::Namespace;
+use super::process::{self, Process};
+
+/// What may not be in a record.
+const WRONG: &str = "_ws.expert.group == \"Checksum\" || _ws.expert.group == \"Malformed\"";
+
+/// One record for each interface.
+pub struct Judge {
+    records: Vec<(String, PathBuf, Process)>,
+}
+
+impl Judge {
+    /// Begins to record at these interfaces of a namespace; best those of a switch, where frames are as they
+    /// travel, whatever the hosts do to them.
+    pub fn listen(lab: &Lab, namespace: &Namespace, interfaces: &[&str]) -> Judge {
+        let record = |interface: &&str| {
+            let path = lab.path(&format!("{}-{interface}.pcap", namespace.name()));
+            // Buffers that hold what comes while the machine is busy.
+            let line = format!(
+                "tcpdump -n -U -s 0 -B 16384 -i {interface} -w {} 'ip or ip6'",
+                path.display()
+            );
+            let mut tcpdump = namespace.start(&line, &format!("tcpdump-{interface}.log"));
+            tcpdump.wait_for_output("listening on");
+            ((*interface).to_owned(), path, tcpdump)
+        };
+        Judge { records: interfaces.iter().map(record).collect() }
+    }
+
+    /// Ends the records and asks tshark: in each there have to be packets for each of these display
+    /// filters, and nothing wrong in any.
+    pub fn decide(self, wanted: &[&str]) {
+        let paths = self.records.into_iter().map(|(interface, path, mut tcpdump)| {
+            tcpdump.signal("INT");
+            tcpdump.wait(Duration::from_secs(10));
+            let told = tcpdump.output();
+            assert!(told.contains("\n0 packets dropped by kernel"), "{interface}: {told}");
+            (interface, path)
+        });
+        for (interface, path) in paths.collect::<Vec<_>>() {
+            let counts = count(&path, &[&[WRONG], wanted].concat());
+            if counts[0] > 0 {
+                let wrong = tshark(&path, &["-Y", WRONG]);
+                let few: Vec<_> = wrong.lines().take(20).collect();
+                panic!("at {interface} tshark finds {} wrong:\n{}", counts[0], few.join("\n"));
+            }
+            for (filter, count) in wanted.iter().zip(&counts[1..]) {
+                assert!(*count > 0, "at {interface} there is no {filter}");
+            }
+        }
+    }
+}
+
+/// How many packets each filter lets pass: all in one reading, which takes a second or more.
+fn count(record: &Path, filters: &[&str]) -> Vec<u64> {
+    let told = tshark(record, &["-q", "-z", &format!("io,stat,0,{}", filters.join(","))]);
+    let row = told.lines().find(|line| line.contains("<>"));
+    let cells = row.unwrap_or_else(|| panic!("{told}")).split('|').skip(2);
+    // Frames and bytes of each.
+    let numbers = cells.filter_map(|cell| cell.trim().parse().ok()).step_by(2);
+    let counts: Vec<u64> = numbers.collect();
+    assert_eq!(counts.len(), filters.len(), "{told}");
+    counts
+}
+
+fn tshark(record: &Path, options: &[&str]) -> String {
+    let mut command = Command::new("tshark");
+    command.arg("-n").arg("-r").arg(record);
+    for option in ["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"] {
+        command.args(["-o", &format!("{option}:TRUE")]);
+    }
+    // Ports mean to us what they mean to nobody else, and it knows no GUE.
+    for port in ["udp.port==7002-7003", "udp.port==5000", "udp.port==53"] {
+        command.args(["-d", &format!("{port},data")]);
+    }
+    command.args(["-d", "tcp.port==7001,data", "-d", "tcp.port==7011,data"]);
+    command.args(["-d", "udp.port==6080,ip"]);
+    process::run(command.args(options))
+}
