@@ -9,18 +9,27 @@
 //! begins where Maglev says, every frame gets exactly one verdict, no frame of a device's memory is
 //! lost, no unsound frame is made, and in the end no flow entry is left.
 
+mod balancer;
 mod chance;
+mod checks;
 mod client;
 mod control;
+mod desired;
+mod envelope;
 #[path = "../engine/frames.rs"]
 #[allow(dead_code)]
 mod frames;
+mod hidden;
 mod host;
 mod model;
 mod network;
 mod parts;
+mod path_mtu;
 mod plan;
+mod pool;
 mod server;
+mod site;
+mod sound;
 mod station;
 mod tap;
 mod vlan;
@@ -31,11 +40,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use guideway::forwarding::Mode;
 use guideway::io::fault::FaultRates;
 use guideway::wire::Family;
 
 use chance::Chance;
-use plan::{Change, Fate, FlowKind, FlowPlan, Plan, Pool};
+use plan::{Change, Fate, FlowKind, FlowPlan, Plan};
+use pool::{Pool, PoolPlan};
 use server::Request;
 use vlan::Vlan;
 use world::{Summary, World};
@@ -101,7 +112,7 @@ fn a_seed_runs_the_same_way_twice() {
     }
 }
 
-/// A good link, two workers, two backends a pool.
+/// A good link, two workers, two backends a pool: the first by NAT, the second by L2DSR.
 fn quiet_plan(family: Family, flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>) -> Plan {
     Plan {
         family,
@@ -109,8 +120,7 @@ fn quiet_plan(family: Family, flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>)
         workers: 2,
         two_arms: true,
         clients: 2,
-        nat_backends: 3,
-        dsr_backends: 3,
+        pools: [Mode::Nat, Mode::L2dsr].map(|mode| PoolPlan::plain(mode, family, 3)),
         receive_faults: FaultRates::default(),
         transmit_faults: FaultRates::default(),
         reorder_span: 1,
@@ -125,10 +135,10 @@ fn quiet_plan(family: Family, flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>)
 
 /// Both ways to a backend, in both families.
 const ALL: [(Family, Pool); 4] = [
-    (Family::Ipv4, Pool::Nat),
-    (Family::Ipv4, Pool::L2dsr),
-    (Family::Ipv6, Pool::Nat),
-    (Family::Ipv6, Pool::L2dsr),
+    (Family::Ipv4, Pool::First),
+    (Family::Ipv4, Pool::Second),
+    (Family::Ipv6, Pool::First),
+    (Family::Ipv6, Pool::Second),
 ];
 
 fn stream(at_ms: u64, client: usize, pool: Pool, fate: Fate) -> FlowPlan {
@@ -140,7 +150,7 @@ fn stream(at_ms: u64, client: usize, pool: Pool, fate: Fate) -> FlowPlan {
 #[test]
 fn clients_that_nobody_serves_are_told_at_once() {
     for (family, pool) in ALL {
-        let other = if pool == Pool::Nat { Pool::L2dsr } else { Pool::Nat };
+        let other = if pool == Pool::First { Pool::Second } else { Pool::First };
         let flows = vec![
             stream(10, 0, pool, Fate::Whole),
             stream(20, 1, other, Fate::Whole),
@@ -156,7 +166,7 @@ fn clients_that_nobody_serves_are_told_at_once() {
 #[test]
 fn streams_of_a_removed_service_are_reset() {
     for (family, pool) in ALL {
-        let other = if pool == Pool::Nat { Pool::L2dsr } else { Pool::Nat };
+        let other = if pool == Pool::First { Pool::Second } else { Pool::First };
         let flows = vec![
             stream(10, 0, pool, Fate::Reset),
             stream(20, 1, other, Fate::Whole),

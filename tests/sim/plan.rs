@@ -4,15 +4,9 @@ use guideway::io::fault::FaultRates;
 use guideway::wire::Family;
 
 use super::chance::Chance;
+use super::pool::{POOLS, Pool, PoolPlan};
 use super::server::Request;
 use super::vlan::Vlan;
-
-/// How packets get to the backends of a pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pool {
-    Nat,
-    L2dsr,
-}
 
 /// One flow of a client.
 #[derive(Clone, Debug)]
@@ -66,17 +60,15 @@ pub enum Change {
 /// A whole run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Of all addresses.
+    /// Of clients' and VIPs' addresses.
     pub family: Family,
     /// Of each of the balancer's ports.
     pub vlans: Vec<Vlan>,
     pub workers: usize,
-    /// NAT backends behind a port of their own.
+    /// Backends behind a port of their own, but for those of L2 DSR.
     pub two_arms: bool,
     pub clients: usize,
-    /// Backends there are, configured or not.
-    pub nat_backends: usize,
-    pub dsr_backends: usize,
+    pub pools: [PoolPlan; 2],
     pub receive_faults: FaultRates,
     pub transmit_faults: FaultRates,
     pub reorder_span: u32,
@@ -94,6 +86,10 @@ pub struct Plan {
 const BUSY_MS: u64 = 8_000;
 
 impl Plan {
+    pub fn pool(&self, pool: Pool) -> &PoolPlan {
+        &self.pools[pool as usize]
+    }
+
     pub fn draw(chance: &mut Chance) -> Plan {
         let clients = chance.between(1, 4) as usize;
         // A third of all links is good, a third is bad, a third damages bits too.
@@ -105,14 +101,14 @@ impl Plan {
         unflipped.bit_flips = 0.0;
         // Nor two flips in two fragments of one.
         let has_flips = receive_faults.bit_flips + transmit_faults.bit_flips > 0.0;
+        let family = if chance.one_in(2) { Family::Ipv6 } else { Family::Ipv4 };
         Plan {
-            family: if chance.one_in(2) { Family::Ipv6 } else { Family::Ipv4 },
+            family,
             vlans: (0..2).map(|_| Vlan::draw(chance)).collect(),
             workers: chance.between(1, 3) as usize,
             two_arms: chance.one_in(2),
             clients,
-            nat_backends: chance.between(2, 5) as usize,
-            dsr_backends: chance.between(2, 4) as usize,
+            pools: POOLS.map(|_| PoolPlan::draw(chance, family)),
             receive_faults,
             transmit_faults,
             reorder_span: chance.between(1, 6) as u32,
@@ -193,5 +189,5 @@ fn changes(chance: &mut Chance) -> Vec<(u64, Change)> {
 }
 
 fn pool(chance: &mut Chance) -> Pool {
-    if chance.one_in(3) { Pool::L2dsr } else { Pool::Nat }
+    if chance.one_in(3) { Pool::Second } else { Pool::First }
 }

@@ -13,8 +13,8 @@ use smoltcp::wire::{
 };
 
 use super::chance::{CHECKSUM_START, checksum, stream_byte};
-use super::control::Machine;
-use super::plan::Pool;
+use super::pool::Pool;
+use super::site::Machine;
 
 /// What a client wants of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,12 +5,12 @@ use smoltcp::wire::IpEndpoint;
 
 use super::chance::Chance;
 use super::client::{Datagrams, End, Stream};
-use super::control::{Machine, SERVICE_PORT, address, prefix_len, vip};
-use super::host::Host;
+use super::host::{Host, HostPlan};
 use super::network::Network;
 use super::parts::Parts;
-use super::plan::{FlowKind, FlowPlan, Plan, Pool};
+use super::plan::{FlowKind, FlowPlan, Plan};
 use super::server::Server;
+use super::site::{Machine, SERVICE_PORT, client_address, prefix_len, vip};
 
 /// A flow that runs on a client.
 pub enum Flow {
@@ -75,24 +75,6 @@ impl Station {
     }
 }
 
-/// The machines that can be backends. Their numbers are their places among the stations.
-pub fn machines(plan: &Plan) -> Vec<Machine> {
-    let pools = [(Pool::Nat, plan.nat_backends), (Pool::L2dsr, plan.dsr_backends)];
-    let all = pools.into_iter().flat_map(|(pool, count)| std::iter::repeat_n(pool, count));
-    let machine = |(place, pool): (usize, Pool)| {
-        let number = (plan.clients + place) as u16;
-        let port = PortId(u8::from(plan.two_arms && pool == Pool::Nat));
-        Machine {
-            pool,
-            number,
-            address: address(plan.family, port, 50 + number as u8),
-            mac: MacAddress([2, 0, 0, 0, port.0, 50 + number as u8]),
-            port,
-        }
-    };
-    all.enumerate().map(machine).collect()
-}
-
 /// All hosts, connected: clients, then machines.
 pub fn stations(
     plan: &Plan,
@@ -100,25 +82,47 @@ pub fn stations(
     chance: &mut Chance,
     network: &mut Network,
 ) -> Vec<Station> {
-    let client = |number: usize| {
-        let last = 20 + number as u8;
-        let (mac, port) = (MacAddress([2, 0, 0, 0, 0, last]), PortId(0));
-        (mac, address(plan.family, port, last), port, None)
+    let clients = (0..plan.clients).map(|number| (client(plan.family, number), None));
+    let backends = machines.iter().map(|machine| (backend(plan.family, machine), Some(*machine)));
+    let all = clients.chain(backends).enumerate();
+    let station = |(place, (mut host, machine)): (usize, (HostPlan, Option<Machine>))| {
+        let parts = plan.fragments.then(|| Parts::new(chance.fork()));
+        host.seed = chance.bits();
+        let segment = machine.map_or(PortId(0), |machine| machine.segment());
+        network.attach(segment, host.mac, place);
+        if let Some(machine) = machine {
+            network.attach(machine.port, host.mac, place);
+        }
+        let mut host = Host::new(host, parts);
+        let server = machine.map(|machine| Server::new(&machine, &mut host.sockets));
+        // Ports of their own for every client and run.
+        let next_port = 30_000 + chance.between(0, 20_000) as u16;
+        Station { host, segment, server, flows: vec![], next_port }
     };
-    let backend = |machine: &Machine| (machine.mac, machine.address, machine.port, Some(*machine));
-    let all = (0..plan.clients).map(client).chain(machines.iter().map(backend));
-    let station =
-        |(place, (mac, address, segment, machine)): (usize, (_, _, _, Option<Machine>))| {
-            let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr);
-            let hidden = hidden.map(|machine| vip(plan.family, machine.pool));
-            let own = (address, prefix_len(plan.family));
-            let parts = plan.fragments.then(|| Parts::new(chance.fork()));
-            let mut host = Host::new(mac, own, hidden, chance.bits(), parts);
-            network.attach(segment, mac, place);
-            let server = machine.map(|m| Server::new(&m, &mut host.sockets));
-            // Ports of their own for every client and run.
-            let next_port = 30_000 + chance.between(0, 20_000) as u16;
-            Station { host, segment, server, flows: vec![], next_port }
-        };
-    all.enumerate().map(station).collect()
+    all.map(station).collect()
+}
+
+fn client(family: Family, number: usize) -> HostPlan {
+    HostPlan {
+        mac: MacAddress([2, 0, 0, 0, 0, 200 + number as u8]),
+        address: client_address(family, number),
+        prefix_len: prefix_len(family),
+        gateway: None,
+        hidden: None,
+        tunnel: None,
+        seed: 0,
+    }
+}
+
+fn backend(family: Family, machine: &Machine) -> HostPlan {
+    let (prefix_len, gateway) = machine.network();
+    HostPlan {
+        mac: machine.mac,
+        address: machine.own_address,
+        prefix_len,
+        gateway,
+        hidden: machine.mode.is_direct_return().then(|| vip(family, machine.pool)),
+        tunnel: machine.mode.tunnel().map(|tunnel| (machine.address, tunnel)),
+        seed: 0,
+    }
 }

@@ -4,23 +4,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use guideway::control::LiveFlows;
-use guideway::dataplane::{
-    Engine, EngineConfig, FlowEventKind, FragmentLimits, NicHash, ShardMap, Ticks,
-};
-use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
-use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
+use guideway::dataplane::{Engine, Ticks};
+use guideway::io::memory::FarEnd;
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
 use guideway::wire::MacAddress;
-use guideway::wire::toeplitz::Toeplitz;
 
+use super::balancer::{SimWorker, device, engine_config};
 use super::chance::{CHECKSUM_START, Chance, checksum};
-use super::client::End;
-use super::control::{Control, MAX_BACKENDS, TIMEOUTS};
+use super::control::Control;
+use super::desired::MAX_BACKENDS;
 use super::model::Model;
 use super::network::{self, Network};
-use super::plan::{Change, Fate, FlowPlan, Plan, Pool};
-use super::station::{Flow, Station, machines, stations};
-use super::tap::{OnPurpose, Tap};
+use super::plan::{Change, FlowPlan, Plan};
+use super::site::machines;
+use super::station::{Flow, Station, stations};
+use super::tap::OnPurpose;
 
 /// Flows that have not ended by then never will.
 const END_MS: u64 = 1_200_000;
@@ -28,8 +26,6 @@ const END_MS: u64 = 1_200_000;
 const LONGEST_PAUSE_MS: u64 = 50;
 /// Batches until the model looks at all flows again.
 const MODEL_EVERY: u64 = 64;
-
-type SimWorker = Worker<Tap<FaultInjector<MemoryDevice>>>;
 
 /// What a run shows: equal for equal seeds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -51,21 +47,21 @@ pub struct Summary {
 }
 
 pub struct World {
-    plan: Plan,
-    chance: Chance,
-    now_ms: u64,
-    stations: Vec<Station>,
-    network: Network,
-    workers: Vec<SimWorker>,
-    shared: Vec<Arc<WorkerShared>>,
-    far_ends: Vec<Vec<FarEnd>>,
-    publisher: Arc<Publisher>,
-    control: Control,
-    model: Model,
-    next_flow: usize,
-    next_change: usize,
-    rounds: u64,
-    summary: Summary,
+    pub(super) plan: Plan,
+    pub(super) chance: Chance,
+    pub(super) now_ms: u64,
+    pub(super) stations: Vec<Station>,
+    pub(super) network: Network,
+    pub(super) workers: Vec<SimWorker>,
+    pub(super) shared: Vec<Arc<WorkerShared>>,
+    pub(super) far_ends: Vec<Vec<FarEnd>>,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) control: Control,
+    pub(super) model: Model,
+    pub(super) next_flow: usize,
+    pub(super) next_change: usize,
+    pub(super) rounds: u64,
+    pub(super) summary: Summary,
 }
 
 impl World {
@@ -125,7 +121,8 @@ impl World {
     /// Runs until all flows have ended as they must, and no entry is left.
     pub fn run(mut self) -> Summary {
         while !self.is_done() {
-            assert!(self.now_ms < END_MS, "flows hang: {}", self.open_flows());
+            let pools = &self.plan.pools;
+            assert!(self.now_ms < END_MS, "flows hang: {} of {pools:?}", self.open_flows());
             self.step();
             self.now_ms = self.next_ms();
         }
@@ -155,7 +152,7 @@ impl World {
             && self.flows().all(|(_, flow)| flow.end().is_some())
     }
 
-    fn flows(&self) -> impl Iterator<Item = &(FlowPlan, Flow)> {
+    pub(super) fn flows(&self) -> impl Iterator<Item = &(FlowPlan, Flow)> {
         self.stations.iter().flat_map(|station| &station.flows)
     }
 
@@ -183,7 +180,7 @@ impl World {
         next.max(now + 1)
     }
 
-    fn links_hold_frames(&mut self) -> bool {
+    pub(super) fn links_hold_frames(&mut self) -> bool {
         self.workers.iter_mut().any(|worker| worker.device_mut().device.has_waiting())
     }
 
@@ -215,7 +212,7 @@ impl World {
     }
 
     /// As the control thread does it: live flows as all workers have them, then compile, publish.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let mut live =
             LiveFlows { generation: self.publisher.acknowledged(), counts: vec![0; MAX_BACKENDS] };
         for worker in &self.workers {
@@ -237,11 +234,11 @@ impl World {
             }
             network::End::Host(station) => {
                 let Station { host, server, .. } = &mut self.stations[station];
-                let is_repeated = server
-                    .as_ref()
-                    .is_some_and(|s| s.is_repeated_syn(&host.sockets, &flight.frame));
+                let Some(frame) = host.open(flight.frame) else { return };
+                let is_repeated =
+                    server.as_ref().is_some_and(|s| s.is_repeated_syn(&host.sockets, &frame));
                 if !is_repeated {
-                    host.deliver(flight.frame);
+                    host.deliver(frame);
                     self.work(station);
                 }
             }
@@ -261,7 +258,7 @@ impl World {
     }
 
     /// Each worker takes turns until none has anything to do.
-    fn turn_workers(&mut self) {
+    pub(super) fn turn_workers(&mut self) {
         let mut has_worked = true;
         while has_worked {
             has_worked = false;
@@ -304,146 +301,5 @@ impl World {
                 self.network.send(self.now_ms, far_end.port(), None, &frame);
             }
         }
-    }
-
-    /// Every frame has exactly one verdict, or waits in a ring between two workers or for the first
-    /// fragment of its datagram.
-    fn check_verdicts(&self) {
-        let all = self.workers.iter().map(|worker| worker.engine().counters());
-        let all = all.fold(guideway::dataplane::Counters::default(), |sum, next| sum.plus(next));
-        let between = all.events.handed_over - all.events.taken_over;
-        let held = self.workers.iter().map(|worker| worker.engine().held_frames());
-        let waiting = between + held.sum::<usize>() as u64;
-        assert_eq!(all.received, all.verdicts() + waiting, "{all:?}");
-    }
-
-    /// When nothing moves: all the counts that have to agree, and the model.
-    fn check_quiet(&mut self) {
-        let mut received = 0;
-        for (worker, shared) in self.workers.iter_mut().zip(&self.shared) {
-            let number = shared.ask_report();
-            assert!(!worker.turn(Ticks(self.now_ms)) && shared.has_reported(number));
-            let report = shared.report();
-            let held = worker.engine().held_frames() as u64;
-            assert_eq!((report.waiting, report.census.in_hand), (held, 0));
-            assert!(report.census.is_conserved());
-            assert_eq!(report.generation, self.publisher.current().generation);
-            let counters = &report.counters;
-            let replied: u64 = counters.replied.iter().sum();
-            let seen = worker.device_mut().seen;
-            assert_eq!(seen.received, counters.received);
-            assert_eq!(seen.sent, counters.forwarded + replied);
-            received += seen.bad_received;
-        }
-        let sent: u64 = self.workers.iter_mut().map(|w| w.device_mut().seen.bad_sent).sum();
-        assert!(sent <= received, "{sent} unsound frames left, {received} came in");
-        for worker in &mut self.workers {
-            while let Some(event) = worker.engine_mut().take_flow_event() {
-                if event.kind == FlowEventKind::Ended {
-                    self.model.ended(event.entry.key);
-                }
-            }
-            assert_eq!(worker.engine().counters().events.flow_events_lost, 0);
-        }
-        self.model.check(self.workers.iter().map(|worker| worker.engine()));
-    }
-
-    fn check_ends(&mut self) {
-        let mut moved = 0;
-        for (plan, flow) in self.flows() {
-            let is_of_pool = |number: u16| {
-                let server = self.stations[usize::from(number)].server.as_ref();
-                server.is_some_and(|server| server.pool == plan.pool)
-            };
-            match (plan.fate, flow.end()) {
-                (Fate::Whole, Some(End::Whole(number))) if is_of_pool(*number) => {}
-                (Fate::Reset, Some(End::Reset(_))) => {}
-                (Fate::Whole, Some(End::Reset(0))) if self.may_have_moved(plan) => moved += 1,
-                (_, other) => panic!("{plan:?} ended with {other:?}"),
-            }
-        }
-        self.summary.moved = moved;
-    }
-
-    /// The one exception. Under L2DSR the balancer does not see what a backend answers. A client
-    /// that asks again after its backend was found down is given another one; if the first was alive
-    /// and has answered after all, the client is reset, before its first byte.
-    fn may_have_moved(&self, flow: &FlowPlan) -> bool {
-        let failed = |&(at, change): &(u64, Change)| {
-            at >= flow.at_ms && change == Change::Health(Pool::L2dsr)
-        };
-        flow.pool == Pool::L2dsr && self.plan.changes.iter().any(failed)
-    }
-
-    /// The hosts fall silent. When all times have run out, no flow is left.
-    fn drain(&mut self) {
-        for worker in &mut self.workers {
-            worker.device_mut().device.set_rates(FaultRates::default(), FaultRates::default());
-        }
-        let until = self.now_ms + u64::from(TIMEOUTS.tcp_established_ms) + 120_000;
-        while self.now_ms < until {
-            self.now_ms += 1000;
-            self.turn_workers();
-        }
-        self.check_quiet();
-        let mut counts = guideway::dataplane::Counters::default();
-        for worker in &mut self.workers {
-            counts = counts.plus(worker.engine().counters());
-            assert!(worker.engine().live_flows().iter().all(|&flows| flows == 0));
-            assert!(!worker.engine().has_flows(), "entries are left after all times");
-            assert!(!worker.engine().has_fragments(), "fragments are left after all times");
-            let (receive, transmit) = worker.device_mut().device.faults();
-            self.summary.lost += receive.lost + transmit.lost;
-        }
-        let events = counts.events;
-        let ended = events.flows_expired + events.flows_closed + events.flows_cut;
-        assert_eq!(events.flows_created, ended, "{events:?}");
-        self.summary.flows = events.flows_created;
-        self.summary.handed_over = events.handed_over;
-        self.summary.held = events.fragments_held;
-        // With the last flows gone, retired backends leave the snapshot.
-        self.publish();
-        self.turn_workers();
-        self.publish();
-        assert!(self.publisher.current().is_settled(), "retired backends without flows");
-    }
-}
-
-fn device(plan: &Plan, ports: usize, seed: u64) -> (Tap<FaultInjector<MemoryDevice>>, Vec<FarEnd>) {
-    let ports = (0..ports).map(|port| format!("port{port}")).collect();
-    let (memory, far_ends) = MemoryDevice::new(MemoryOptions { ports, ..Default::default() });
-    let options = FaultOptions {
-        seed,
-        receive: plan.receive_faults,
-        transmit: plan.transmit_faults,
-        reorder_span: plan.reorder_span,
-    };
-    (Tap::new(FaultInjector::new(memory, options)), far_ends)
-}
-
-/// Owners by the keyed hash, or by that of a NIC with an indirection table of 128 places.
-fn shards(plan: &Plan) -> ShardMap {
-    if !plan.nic_hash {
-        return ShardMap::even(plan.workers);
-    }
-    let toeplitz = Toeplitz::new(&std::array::from_fn(|place| (place * 37 + 11) as u8));
-    let indirection: Vec<u32> = (0..128).map(|place| place % plan.workers as u32).collect();
-    let nic = NicHash { toeplitz, tcp_ports: true, udp_ports: false };
-    ShardMap::of_nic(nic, &indirection, plan.workers).expect("128 divides 256")
-}
-
-fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
-    EngineConfig {
-        worker,
-        shards: shards(plan),
-        max_flows: 4096,
-        max_backends: MAX_BACKENDS,
-        snat_hold_down_ms: 60_000,
-        max_snat_blocks: 4096,
-        max_replies_per_second: 1000,
-        max_new_flows_per_second: 100_000_000,
-        fragments: FragmentLimits::default(),
-        flow_events: 4 * 4096,
-        flow_hash_key: *b"a key of the sim",
     }
 }

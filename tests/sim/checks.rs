@@ -1,0 +1,125 @@
+//! What has to hold in a run, at every step and in the end.
+
+use guideway::dataplane::{Counters, FlowEventKind, Ticks};
+use guideway::io::fault::FaultRates;
+
+use super::client::End;
+use super::desired::TIMEOUTS;
+use super::plan::{Change, Fate, FlowPlan};
+use super::world::World;
+
+impl World {
+    /// Every frame has exactly one verdict, or waits in a ring between two workers or for the first
+    /// fragment of its datagram.
+    pub(super) fn check_verdicts(&self) {
+        let all = self.workers.iter().map(|worker| worker.engine().counters());
+        let all = all.fold(Counters::default(), |sum, next| sum.plus(next));
+        let between = all.events.handed_over - all.events.taken_over;
+        let held = self.workers.iter().map(|worker| worker.engine().held_frames());
+        let waiting = between + held.sum::<usize>() as u64;
+        assert_eq!(all.received, all.verdicts() + waiting, "{all:?}");
+    }
+
+    /// When nothing moves: all the counts that have to agree, and the model.
+    pub(super) fn check_quiet(&mut self) {
+        let mut received = 0;
+        for (worker, shared) in self.workers.iter_mut().zip(&self.shared) {
+            let number = shared.ask_report();
+            assert!(!worker.turn(Ticks(self.now_ms)) && shared.has_reported(number));
+            let report = shared.report();
+            let held = worker.engine().held_frames() as u64;
+            assert_eq!((report.waiting, report.census.in_hand), (held, 0));
+            assert!(report.census.is_conserved());
+            assert_eq!(report.generation, self.publisher.current().generation);
+            let counters = &report.counters;
+            let replied: u64 = counters.replied.iter().sum();
+            let seen = worker.device_mut().seen;
+            assert_eq!(seen.received, counters.received);
+            assert_eq!(seen.sent, counters.forwarded + replied);
+            received += seen.bad_received;
+        }
+        let sent: u64 = self.workers.iter_mut().map(|w| w.device_mut().seen.bad_sent).sum();
+        assert!(sent <= received, "{sent} unsound frames left, {received} came in");
+        for worker in &mut self.workers {
+            while let Some(event) = worker.engine_mut().take_flow_event() {
+                if event.kind == FlowEventKind::Ended {
+                    self.model.ended(event.entry.key);
+                }
+            }
+            assert_eq!(worker.engine().counters().events.flow_events_lost, 0);
+        }
+        self.model.check(self.workers.iter().map(|worker| worker.engine()));
+    }
+
+    pub(super) fn check_ends(&mut self) {
+        self.check_hosts();
+        let mut moved = 0;
+        for (plan, flow) in self.flows() {
+            let is_of_pool = |number: u16| {
+                let server = self.stations[usize::from(number)].server.as_ref();
+                server.is_some_and(|server| server.pool == plan.pool)
+            };
+            match (plan.fate, flow.end()) {
+                (Fate::Whole, Some(End::Whole(number))) if is_of_pool(*number) => {}
+                (Fate::Reset, Some(End::Reset(_))) => {}
+                (Fate::Whole, Some(End::Reset(0))) if self.may_have_moved(plan) => moved += 1,
+                (_, other) => panic!("{plan:?} ended with {other:?}"),
+            }
+        }
+        self.summary.moved = moved;
+    }
+
+    /// The one exception. With direct return the balancer does not see what a backend answers. A client
+    /// that asks again after its backend was found down is given another one; if the first was alive
+    /// and has answered after all, the client is reset, before its first byte.
+    fn may_have_moved(&self, flow: &FlowPlan) -> bool {
+        let failed =
+            |&(at, change): &(u64, Change)| at >= flow.at_ms && change == Change::Health(flow.pool);
+        let mode = self.plan.pool(flow.pool).mode;
+        mode.is_direct_return() && self.plan.changes.iter().any(failed)
+    }
+
+    /// On a good link nothing is wrong with any envelope or quote.
+    fn check_hosts(&self) {
+        let is_good = [self.plan.receive_faults, self.plan.transmit_faults]
+            .iter()
+            .all(|rates| rates.bit_flips + rates.truncation == 0.0);
+        let not_opened: u64 = self.stations.iter().map(|station| station.host.not_opened).sum();
+        assert!(!is_good || not_opened == 0, "{not_opened} envelopes could not be opened");
+        let strange: u64 = self.stations.iter().map(|station| station.host.strange_errors).sum();
+        assert!(!is_good || strange == 0, "{strange} errors quote what was never sent");
+    }
+
+    /// The hosts fall silent. When all times have run out, no flow is left.
+    pub(super) fn drain(&mut self) {
+        for worker in &mut self.workers {
+            worker.device_mut().device.set_rates(FaultRates::default(), FaultRates::default());
+        }
+        let until = self.now_ms + u64::from(TIMEOUTS.tcp_established_ms) + 120_000;
+        while self.now_ms < until {
+            self.now_ms += 1000;
+            self.turn_workers();
+        }
+        self.check_quiet();
+        let mut counts = Counters::default();
+        for worker in &mut self.workers {
+            counts = counts.plus(worker.engine().counters());
+            assert!(worker.engine().live_flows().iter().all(|&flows| flows == 0));
+            assert!(!worker.engine().has_flows(), "entries are left after all times");
+            assert!(!worker.engine().has_fragments(), "fragments are left after all times");
+            let (receive, transmit) = worker.device_mut().device.faults();
+            self.summary.lost += receive.lost + transmit.lost;
+        }
+        let events = counts.events;
+        let ended = events.flows_expired + events.flows_closed + events.flows_cut;
+        assert_eq!(events.flows_created, ended, "{events:?}");
+        self.summary.flows = events.flows_created;
+        self.summary.handed_over = events.handed_over;
+        self.summary.held = events.fragments_held;
+        // With the last flows gone, retired backends leave the snapshot.
+        self.publish();
+        self.turn_workers();
+        self.publish();
+        assert!(self.publisher.current().is_settled(), "retired backends without flows");
+    }
+}
