@@ -3,9 +3,7 @@
 use guideway::dataplane::{Counters, FlowEventKind, Ticks};
 use guideway::io::fault::FaultRates;
 
-use super::client::End;
 use super::desired::TIMEOUTS;
-use super::plan::{Change, Fate, FlowPlan};
 use super::world::World;
 
 impl World {
@@ -40,47 +38,25 @@ impl World {
         }
         let sent: u64 = self.workers.iter_mut().map(|w| w.device_mut().seen.bad_sent).sum();
         assert!(sent <= received, "{sent} unsound frames left, {received} came in");
-        for worker in &mut self.workers {
+        for (number, worker) in self.workers.iter_mut().enumerate() {
             while let Some(event) = worker.engine_mut().take_flow_event() {
-                if event.kind == FlowEventKind::Ended {
-                    self.model.ended(event.entry.key);
+                match event.kind {
+                    FlowEventKind::Created => {
+                        let machine = self.model.created(number, &event.entry);
+                        self.history.goes_to(event.entry.key, machine);
+                    }
+                    FlowEventKind::Established => {}
+                    FlowEventKind::Ended => self.model.ended(event.entry.key),
                 }
             }
             assert_eq!(worker.engine().counters().events.flow_events_lost, 0);
         }
-        self.model.check(self.workers.iter().map(|worker| worker.engine()));
-    }
-
-    pub(super) fn check_ends(&mut self) {
-        self.check_hosts();
-        let mut moved = 0;
-        for (plan, flow) in self.flows() {
-            let is_of_pool = |number: u16| {
-                let server = self.stations[usize::from(number)].server.as_ref();
-                server.is_some_and(|server| server.pool == plan.pool)
-            };
-            match (plan.fate, flow.end()) {
-                (Fate::Whole, Some(End::Whole(number))) if is_of_pool(*number) => {}
-                (Fate::Reset, Some(End::Reset(_))) => {}
-                (Fate::Whole, Some(End::Reset(0))) if self.may_have_moved(plan) => moved += 1,
-                (_, other) => panic!("{plan:?} ended with {other:?}"),
-            }
-        }
-        self.summary.moved = moved;
-    }
-
-    /// The one exception. With direct return the balancer does not see what a backend answers. A client
-    /// that asks again after its backend was found down is given another one; if the first was alive
-    /// and has answered after all, the client is reset, before its first byte.
-    fn may_have_moved(&self, flow: &FlowPlan) -> bool {
-        let failed =
-            |&(at, change): &(u64, Change)| at >= flow.at_ms && change == Change::Health(flow.pool);
-        let mode = self.plan.pool(flow.pool).mode;
-        mode.is_direct_return() && self.plan.changes.iter().any(failed)
+        self.model.check(self.workers.iter().map(|worker| worker.engine()), self.now_ms);
+        self.give_up_silent();
     }
 
     /// On a good link nothing is wrong with any envelope or quote.
-    fn check_hosts(&self) {
+    pub(super) fn check_hosts(&self) {
         let is_good = [self.plan.receive_faults, self.plan.transmit_faults]
             .iter()
             .all(|rates| rates.bit_flips + rates.truncation == 0.0);

@@ -1,6 +1,7 @@
 //! The balancer's control side in a run: desired state, health and topology, compiled and published
 //! by the same code that runs outside.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use guideway::control::{
@@ -15,13 +16,15 @@ use super::chance::Chance;
 use super::desired::{backend, limits, names, service, snat, topology, tunnel_sources};
 use super::plan::{Change, Plan};
 use super::pool::{POOLS, Pool};
-use super::site::Machine;
+use super::site::{Machine, number_of};
 
 /// Everything that `compile` asks for.
 pub struct Control {
     machines: Vec<Machine>,
     desired: DesiredState,
     health: HealthView,
+    /// Machines that will not answer any more, known to be dead or not yet.
+    dead: BTreeSet<String>,
     topology: Topology,
     limits: LimitsSpec,
     publisher: Arc<Publisher>,
@@ -50,6 +53,7 @@ impl Control {
         Control {
             desired,
             health: HealthView::new(),
+            dead: BTreeSet::new(),
             topology: topology(plan, &machines, links),
             limits: limits(plan),
             machines,
@@ -102,14 +106,15 @@ impl Control {
             Change::RemoveServices(pool) => {
                 self.desired.services.retain(|service| !names(pool).contains(&service.name));
             }
-            Change::Restart | Change::Reload => {}
+            Change::Restart | Change::Reload | Change::Die(_) => {}
         }
     }
 
     fn add(&mut self, pool: Pool, chance: &mut Chance) {
         let members = self.members(pool).to_vec();
         let is_out = |machine: &&Machine| {
-            machine.pool == pool && !members.iter().any(|spec| spec.address == machine.address)
+            let is_member = members.iter().any(|spec| spec.address == machine.address);
+            machine.pool == pool && !is_member && !self.dead.contains(&machine.name())
         };
         let outside: Vec<Machine> = self.machines.iter().filter(is_out).copied().collect();
         if outside.is_empty() {
@@ -137,6 +142,9 @@ impl Control {
     fn fail(&mut self, pool: Pool, chance: &mut Chance) {
         let backends = self.members(pool);
         let name = &backends[chance.place(backends.len())].name;
+        if self.dead.contains(name) {
+            return;
+        }
         let mut health = self.health.clone();
         for service in names(pool) {
             let is_down = health.get(&service, name) == Health::Down;
@@ -145,6 +153,23 @@ impl Control {
         if self.usable(pool, backends, &health) > 0 {
             self.health = health;
         }
+    }
+
+    /// The number of a backend that may die: the pool can do without it.
+    pub fn kill(&mut self, pool: Pool, chance: &mut Chance) -> Option<u16> {
+        let backends = self.members(pool).to_vec();
+        let name = backends[chance.place(backends.len())].name.clone();
+        let is_new = self.dead.insert(name.clone());
+        if is_new && self.usable(pool, &backends, &self.health) == 0 {
+            self.dead.remove(&name);
+            return None;
+        }
+        is_new.then(|| number_of(&name))
+    }
+
+    /// The health checks of a machine find it dead.
+    pub fn found_dead(&mut self, pool: Pool, number: u16) {
+        self.set_down(pool, &format!("machine{number}"));
     }
 
     fn set_down(&mut self, pool: Pool, backend: &str) {
@@ -157,7 +182,8 @@ impl Control {
         let [service, _] = names(pool);
         let is_usable = |backend: &&BackendSpec| {
             let is_well = health.get(&service, &backend.name).is_usable();
-            backend.weight > 0 && !backend.drain && is_well
+            let is_dead = self.dead.contains(&backend.name);
+            backend.weight > 0 && !backend.drain && is_well && !is_dead
         };
         backends.iter().filter(is_usable).count()
     }

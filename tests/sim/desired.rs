@@ -24,6 +24,11 @@ pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
     affinity_ms: 0,
 };
 
+pub fn timeouts(plan: &Plan, pool: Pool) -> FlowTimeouts {
+    let affinity_ms = plan.pool(pool).rules.affinity_ms;
+    FlowTimeouts { affinity_ms, udp_ms: plan.udp_ms, ..TIMEOUTS }
+}
+
 /// Most backends, retired ones included.
 pub const MAX_BACKENDS: usize = 128;
 
@@ -72,7 +77,7 @@ pub fn service(
             rise: 1,
             fall: 1,
         }),
-        timeouts: FlowTimeouts { affinity_ms: pool_plan.rules.affinity_ms, ..TIMEOUTS },
+        timeouts: timeouts(plan, pool),
         last_port: None,
         rules: pool_plan.rules.clone(),
         mss: MssClamp::Auto,

@@ -63,6 +63,10 @@ impl Host {
         }
     }
 
+    pub fn address(&self) -> IpAddr {
+        self.plan.address
+    }
+
     /// A frame without its envelope, if it came in one; none when that is not as it has to be.
     pub fn open(&mut self, frame: Vec<u8>) -> Option<Vec<u8>> {
         let to_it = |&(address, _): &(IpAddr, Tunnel)| envelope::is_to(&frame, address);

@@ -16,10 +16,12 @@ mod client;
 mod control;
 mod desired;
 mod envelope;
+mod flows;
 #[path = "../engine/frames.rs"]
 #[allow(dead_code)]
 mod frames;
 mod hidden;
+mod history;
 mod host;
 mod model;
 mod network;
@@ -85,6 +87,8 @@ fn every_seed_keeps_the_promises() {
                     all.held += summary.held;
                     all.lost += summary.lost;
                     all.moved += summary.moved;
+                    all.reset += summary.reset;
+                    all.silent += summary.silent;
                     all.restarts += summary.restarts;
                     all.ended_ms += summary.ended_ms;
                 }
@@ -100,7 +104,7 @@ fn every_seed_keeps_the_promises() {
             "{all:?}"
         );
         assert!(all.held > 0, "{all:?}");
-        assert!(all.moved * 1000 <= all.flows, "the exception is rare: {all:?}");
+        assert!(all.moved > 0 && all.reset > 0 && all.silent > 0, "{all:?}");
         assert!(all.generations > 2 * seeds.count() as u64, "{all:?}");
     }
 }
@@ -127,6 +131,9 @@ fn quiet_plan(family: Family, flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>)
         wander: 5,
         nic_hash: false,
         hand_over_ring: 64,
+        max_flows: 4096,
+        new_flows_per_second: 100_000_000,
+        udp_ms: 120_000,
         fragments: false,
         flows,
         changes,
@@ -170,7 +177,8 @@ fn streams_of_a_removed_service_are_reset() {
         let flows = vec![
             stream(10, 0, pool, Fate::Reset),
             stream(20, 1, other, Fate::Whole),
-            stream(250, 1, pool, Fate::Reset),
+            // By a client that need not ask for the VIP's MAC any more: soon nobody answers.
+            stream(250, 0, pool, Fate::Reset),
         ];
         let changes = vec![(200, Change::RemoveServices(pool))];
         let summary = World::with(quiet_plan(family, flows, changes), Chance::new(1)).run();

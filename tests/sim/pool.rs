@@ -1,6 +1,6 @@
 //! The two groups of backends of a run: how packets get to each, and what its services are told.
 
-use guideway::forwarding::{BackendGonePolicy, FlowRules, Mode};
+use guideway::forwarding::{BackendGonePolicy, FlowRules, HashBy, Mode};
 use guideway::wire::Family;
 use guideway::wire::encap::{Dscp, GueVersion, Tunnel};
 
@@ -42,11 +42,17 @@ impl PoolPlan {
         }
     }
 
-    pub fn draw(chance: &mut Chance, family: Family) -> PoolPlan {
+    /// Where there is little room (`is_tight`), nothing is remembered of clients.
+    pub fn draw(chance: &mut Chance, family: Family, is_tight: bool) -> PoolPlan {
         let mode = mode(chance);
         let is_mixed = mode.tunnel().is_some() && chance.one_in(3);
         let backend_family = if is_mixed { other(family) } else { family };
-        PoolPlan::plain(mode, backend_family, chance.between(2, 5) as usize)
+        PoolPlan {
+            on_gone: on_gone(chance),
+            drain_time_ms: chance.one_in(2).then(|| chance.between(500, 8_000) as u32),
+            rules: rules(chance, mode, is_tight),
+            ..PoolPlan::plain(mode, backend_family, chance.between(2, 5) as usize)
+        }
     }
 }
 
@@ -77,4 +83,26 @@ pub const GUE_PORT: u16 = 6080;
 
 fn dscp(chance: &mut Chance) -> Dscp {
     if chance.one_in(2) { Dscp::Copied } else { Dscp::Fixed(chance.between(0, 63) as u8) }
+}
+
+fn on_gone(chance: &mut Chance) -> BackendGonePolicy {
+    let all = [BackendGonePolicy::Reset, BackendGonePolicy::Drop, BackendGonePolicy::Keep];
+    all[chance.place(all.len())]
+}
+
+/// Half of all pools go by the usual ones.
+fn rules(chance: &mut Chance, mode: Mode, is_tight: bool) -> FlowRules {
+    let mut rules = FlowRules::default();
+    if chance.one_in(2) {
+        return rules;
+    }
+    let hashes =
+        [HashBy::FiveTuple, HashBy::Client, HashBy::ClientAndPort, HashBy::DestinationPort];
+    rules.hash = hashes[chance.place(hashes.len())];
+    rules.entries = mode.is_translated() || !chance.one_in(3);
+    if rules.entries && !is_tight && chance.one_in(2) {
+        rules.hash = HashBy::Client;
+        rules.affinity_ms = chance.between(1_000, 20_000) as u32;
+    }
+    rules
 }

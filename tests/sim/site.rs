@@ -95,6 +95,11 @@ impl Machine {
     }
 }
 
+/// The number of the machine with this name.
+pub fn number_of(name: &str) -> u16 {
+    name.strip_prefix("machine").and_then(|number| number.parse().ok()).expect("a machine's name")
+}
+
 pub fn family_of(address: IpAddr) -> Family {
     if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
 }

@@ -13,9 +13,11 @@ use super::balancer::{SimWorker, device, engine_config};
 use super::chance::{CHECKSUM_START, Chance, checksum};
 use super::control::Control;
 use super::desired::MAX_BACKENDS;
+use super::history::History;
 use super::model::Model;
 use super::network::{self, Network};
-use super::plan::{Change, FlowPlan, Plan};
+use super::plan::{Change, Plan};
+use super::pool::Pool;
 use super::site::machines;
 use super::station::{Flow, Station, stations};
 use super::tap::OnPurpose;
@@ -24,6 +26,8 @@ use super::tap::OnPurpose;
 const END_MS: u64 = 1_200_000;
 /// Workers have house-keeping to do even when nothing arrives.
 const LONGEST_PAUSE_MS: u64 = 50;
+/// How often the control side looks at backends that leave.
+const LOOK_EVERY_MS: u64 = 1_000;
 /// Batches until the model looks at all flows again.
 const MODEL_EVERY: u64 = 64;
 
@@ -42,8 +46,11 @@ pub struct Summary {
     pub lost: u64,
     /// Panics of workers.
     pub restarts: u64,
-    /// Streams reset by the exception that [`World::may_have_moved`] tells of.
+    /// Flows that had more than one backend, one after the other.
     pub moved: u64,
+    /// Flows that were reset, and whose clients gave up, as the model allows.
+    pub reset: u64,
+    pub silent: u64,
 }
 
 pub struct World {
@@ -58,6 +65,11 @@ pub struct World {
     pub(super) publisher: Arc<Publisher>,
     pub(super) control: Control,
     pub(super) model: Model,
+    pub(super) history: History,
+    /// Machines that health checks have still to find dead, and when they will.
+    pub(super) dying: Vec<(u64, Pool, u16)>,
+    /// When the control side looks next at backends that leave.
+    pub(super) next_look_ms: u64,
     pub(super) next_flow: usize,
     pub(super) next_change: usize,
     pub(super) rounds: u64,
@@ -97,6 +109,7 @@ impl World {
             far_ends.push(ends);
         }
         let control = Control::new(&plan, machines, balancer, publisher.clone());
+        let model = Model::new(plan.max_flows < 100);
         let mut world = World {
             plan,
             chance,
@@ -108,7 +121,10 @@ impl World {
             far_ends,
             publisher,
             control,
-            model: Model::default(),
+            model,
+            history: History::default(),
+            dying: vec![],
+            next_look_ms: 0,
             next_flow: 0,
             next_change: 0,
             rounds: 0,
@@ -126,9 +142,10 @@ impl World {
             self.step();
             self.now_ms = self.next_ms();
         }
-        self.check_ends();
         self.summary.ended_ms = self.now_ms;
         self.drain();
+        self.check_ends();
+        self.check_hosts();
         self.summary
     }
 
@@ -136,6 +153,7 @@ impl World {
     fn step(&mut self) {
         self.begin_flows();
         self.make_changes();
+        self.look_at_backends();
         while let Some(flight) = self.network.arrived(self.now_ms) {
             self.arrive(flight);
         }
@@ -149,16 +167,16 @@ impl World {
         let all_begun = self.next_flow == self.plan.flows.len();
         all_begun
             && self.next_change == self.plan.changes.len()
-            && self.flows().all(|(_, flow)| flow.end().is_some())
+            && self.flows().all(|flow| flow.end().is_some())
     }
 
-    pub(super) fn flows(&self) -> impl Iterator<Item = &(FlowPlan, Flow)> {
+    pub(super) fn flows(&self) -> impl Iterator<Item = &Flow> {
         self.stations.iter().flat_map(|station| &station.flows)
     }
 
     fn open_flows(&self) -> String {
-        let open = self.flows().filter(|(_, flow)| flow.end().is_none());
-        open.map(|(plan, _)| format!("\n  {plan:?}")).collect()
+        let open = self.flows().filter(|flow| flow.end().is_none());
+        open.map(|flow| format!("\n  {:?}", flow.plan)).collect()
     }
 
     fn next_ms(&mut self) -> u64 {
@@ -171,7 +189,7 @@ impl World {
             .min()
             .unwrap_or(u64::MAX)
             .min(now + LONGEST_PAUSE_MS);
-        for station in &mut self.stations {
+        for station in self.stations.iter_mut().filter(|station| !station.is_dead) {
             next = next.min(station.next_ms(now));
         }
         if self.links_hold_frames() {
@@ -184,16 +202,6 @@ impl World {
         self.workers.iter_mut().any(|worker| worker.device_mut().device.has_waiting())
     }
 
-    fn begin_flows(&mut self) {
-        while let Some(plan) = self.plan.flows.get(self.next_flow) {
-            if plan.at_ms > self.now_ms {
-                return;
-            }
-            self.stations[plan.client].begin(self.plan.family, plan.clone());
-            self.next_flow += 1;
-        }
-    }
-
     fn make_changes(&mut self) {
         while let Some(&(at, change)) = self.plan.changes.get(self.next_change) {
             if at > self.now_ms {
@@ -201,13 +209,47 @@ impl World {
             }
             self.next_change += 1;
             self.network.note(self.now_ms, &format_args!("{change:?}"));
-            if change == Change::Restart {
-                let place = self.chance.place(self.workers.len());
-                self.workers[place].device_mut().will_panic = true;
-            } else {
-                self.control.change(change, &mut self.chance);
-                self.publish();
+            match change {
+                Change::Restart => {
+                    let place = self.chance.place(self.workers.len());
+                    self.workers[place].device_mut().will_panic = true;
+                }
+                Change::Die(pool) => self.kill(pool),
+                _ => {
+                    self.control.change(change, &mut self.chance);
+                    self.next_look_ms = self.now_ms + LOOK_EVERY_MS;
+                    self.publish();
+                }
             }
+        }
+    }
+
+    /// A machine of the pool falls silent, if the pool can do without it.
+    fn kill(&mut self, pool: Pool) {
+        let Some(number) = self.control.kill(pool, &mut self.chance) else { return };
+        self.stations[usize::from(number)].is_dead = true;
+        self.history.died(number, self.now_ms);
+        let found_ms = self.now_ms + self.chance.between(1, 4_000);
+        self.dying.push((found_ms, pool, number));
+    }
+
+    /// What time alone changes: dead machines are found, drains are over, backends have left.
+    fn look_at_backends(&mut self) {
+        let now_ms = self.now_ms;
+        let (found, dying) = std::mem::take(&mut self.dying)
+            .into_iter()
+            .partition(|&(found_ms, ..)| found_ms <= now_ms);
+        self.dying = dying;
+        let found: Vec<(u64, Pool, u16)> = found;
+        for &(_, pool, number) in &found {
+            self.control.found_dead(pool, number);
+        }
+        let current = self.publisher.current();
+        let is_over = current.next_gone_ms().is_some_and(|gone_ms| gone_ms <= now_ms);
+        let waits = !current.is_settled() || current.has_resting_ids() || is_over;
+        if !found.is_empty() || (waits && now_ms >= self.next_look_ms) {
+            self.next_look_ms = now_ms + LOOK_EVERY_MS;
+            self.publish();
         }
     }
 
@@ -221,7 +263,9 @@ impl World {
         }
         if let Some(snapshot) = self.control.publish(self.now_ms, &live) {
             self.summary.generations = snapshot.generation;
+            self.history.published(&snapshot, self.now_ms);
             self.model.published(snapshot);
+            self.follow_maglev(&self.stateless_keys());
         }
         self.publisher.free_old();
     }
@@ -233,7 +277,10 @@ impl World {
                 let _ = self.far_ends[worker][port.index()].push(&flight.frame);
             }
             network::End::Host(station) => {
-                let Station { host, server, .. } = &mut self.stations[station];
+                let Station { host, server, is_dead, .. } = &mut self.stations[station];
+                if *is_dead {
+                    return;
+                }
                 let Some(frame) = host.open(flight.frame) else { return };
                 let is_repeated =
                     server.as_ref().is_some_and(|s| s.is_repeated_syn(&host.sockets, &frame));
@@ -248,6 +295,9 @@ impl World {
     /// Lets a station's applications and stack work, and sends what they send.
     fn work(&mut self, place: usize) {
         let station = &mut self.stations[place];
+        if station.is_dead {
+            return;
+        }
         station.work(self.now_ms);
         let mut sent = station.host.poll(self.now_ms);
         // What has come in now may be answered at once.
