@@ -1,5 +1,5 @@
-//! What runs on a client: streams and datagrams that check every byte that comes back, and that one
-//! backend answers all of a flow.
+//! What runs on a client: streams and datagrams that check every byte that comes back, and note who
+//! has answered.
 
 use smoltcp::iface::{Context, SocketHandle, SocketSet};
 use smoltcp::socket::{tcp, udp};
@@ -11,10 +11,12 @@ use super::server::{REQUEST_LEN, Request, tcp_socket, udp_socket};
 /// How a flow ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
-    /// All bytes arrived both ways, from this backend.
-    Whole(u16),
+    /// All bytes arrived both ways, from these backends.
+    Whole(Vec<u16>),
     /// The connection was reset, after so many bytes.
     Reset(u64),
+    /// Nothing came any more, and the client has given up.
+    Silent,
     /// Something is wrong.
     Wrong(String),
 }
@@ -68,6 +70,18 @@ impl Stream {
         }
     }
 
+    /// Grows with every byte that is acknowledged or comes.
+    pub fn progress(&self, sockets: &SocketSet<'static>) -> u64 {
+        let waiting = sockets.get::<tcp::Socket>(self.handle).send_queue() as u64;
+        self.up_sent.saturating_sub(waiting) + self.down_received
+    }
+
+    /// The client waits no longer.
+    pub fn give_up(&mut self, sockets: &mut SocketSet<'static>) {
+        self.end = Some(End::Silent);
+        sockets.get_mut::<tcp::Socket>(self.handle).abort();
+    }
+
     fn total_up(&self) -> u64 {
         REQUEST_LEN as u64 + u64::from(self.request.up_len)
     }
@@ -109,7 +123,7 @@ impl Stream {
             self.down_received += 1;
         }
         if self.down_received == end_of_bytes + 8 && self.end.is_none() {
-            self.end = Some(End::Whole(u16::from_be_bytes(self.number)));
+            self.end = Some(End::Whole(vec![u16::from_be_bytes(self.number)]));
         }
     }
 
@@ -126,7 +140,8 @@ pub struct Datagrams {
     wanted: u32,
     answered: u32,
     sent_at_ms: Option<u64>,
-    number: Option<u16>,
+    /// Who has answered, in order.
+    numbers: Vec<u16>,
     pub end: Option<End>,
 }
 
@@ -149,7 +164,7 @@ impl Datagrams {
             wanted,
             answered: 0,
             sent_at_ms: None,
-            number: None,
+            numbers: vec![],
             end: None,
         }
     }
@@ -168,6 +183,14 @@ impl Datagrams {
                 self.sent_at_ms = Some(now_ms);
             }
         }
+    }
+
+    pub fn progress(&self) -> u64 {
+        self.answered.into()
+    }
+
+    pub fn give_up(&mut self) {
+        self.end = Some(End::Silent);
     }
 
     /// When the last datagram has to be sent again.
@@ -198,9 +221,8 @@ impl Datagrams {
             return self
                 .wrong(format!("datagram {number} of {lens:?} is not the same: {changed:?}"));
         }
-        let first = *self.number.get_or_insert(backend);
-        if backend != first {
-            return self.wrong(format!("answered by backend {first}, then by {backend}"));
+        if !self.numbers.contains(&backend) {
+            self.numbers.push(backend);
         }
         // An answer to one that was answered already: a duplicate.
         if number == self.answered {
@@ -208,7 +230,7 @@ impl Datagrams {
             self.sent_at_ms = None;
         }
         if self.answered == self.wanted {
-            self.end = Some(End::Whole(backend));
+            self.end = Some(End::Whole(self.numbers.clone()));
         }
     }
 

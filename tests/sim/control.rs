@@ -1,87 +1,30 @@
 //! The balancer's control side in a run: desired state, health and topology, compiled and published
 //! by the same code that runs outside.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use guideway::control::{
-    BackendSpec, CompileInput, DesiredState, Health, HealthCheckKind, HealthCheckSpec, HealthView,
-    LimitsSpec, LinkState, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
+    BackendSpec, CompileInput, DesiredState, Health, HealthView, LimitsSpec, LiveFlows, Topology,
+    compile,
 };
-use guideway::forwarding::{
-    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
-    NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
-};
+use guideway::forwarding::{ClusterKey, Snapshot};
 use guideway::runtime::Publisher;
-use guideway::wire::{Family, MacAddress, PortId, Protocol};
+use guideway::wire::{MacAddress, Protocol};
 
 use super::chance::Chance;
-use super::plan::{Change, Plan, Pool};
-
-/// Where the hosts of a port are: 10.1.0.0/24, fd00:1::/64, and so on.
-pub fn address(family: Family, port: PortId, last: u8) -> IpAddr {
-    match family {
-        Family::Ipv4 => [10, 1 + port.0, 0, last].into(),
-        Family::Ipv6 => {
-            let (port, last) = (1 + u16::from(port.0), last.into());
-            Ipv6Addr::new(0xfd00, port, 0, 0, 0, 0, 0, last).into()
-        }
-    }
-}
-
-pub fn prefix_len(family: Family) -> u8 {
-    if family == Family::Ipv4 { 24 } else { 64 }
-}
-
-/// The VIP of a pool's services.
-pub fn vip(family: Family, pool: Pool) -> IpAddr {
-    address(family, PortId(0), if pool == Pool::Nat { 100 } else { 101 })
-}
-
-pub const SERVICE_PORT: u16 = 80;
-/// Where NAT backends listen; those of L2DSR listen on the service's port.
-pub const NAT_BACKEND_PORT: u16 = 8080;
-
-pub const TIMEOUTS: FlowTimeouts = FlowTimeouts {
-    tcp_opening_ms: 60_000,
-    tcp_established_ms: 600_000,
-    tcp_closing_ms: 60_000,
-    tcp_reset_ms: 10_000,
-    udp_ms: 120_000,
-    affinity_ms: 0,
-};
-
-/// A machine that is a backend when the configuration says so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Machine {
-    pub pool: Pool,
-    pub number: u16,
-    pub address: IpAddr,
-    pub mac: MacAddress,
-    pub port: PortId,
-}
-
-impl Machine {
-    pub fn listens_on(&self) -> u16 {
-        if self.pool == Pool::Nat { NAT_BACKEND_PORT } else { SERVICE_PORT }
-    }
-
-    fn spec(&self) -> BackendSpec {
-        BackendSpec {
-            name: format!("machine{}", self.number),
-            address: self.address,
-            port: self.listens_on(),
-            weight: 1,
-            drain: false,
-        }
-    }
-}
+use super::desired::{backend, limits, names, service, snat, topology, tunnel_sources};
+use super::plan::{Change, Plan};
+use super::pool::{POOLS, Pool};
+use super::site::{Machine, number_of};
 
 /// Everything that `compile` asks for.
 pub struct Control {
     machines: Vec<Machine>,
     desired: DesiredState,
     health: HealthView,
+    /// Machines that will not answer any more, known to be dead or not yet.
+    dead: BTreeSet<String>,
     topology: Topology,
     limits: LimitsSpec,
     publisher: Arc<Publisher>,
@@ -95,19 +38,22 @@ impl Control {
         links: Vec<MacAddress>,
         publisher: Arc<Publisher>,
     ) -> Control {
-        let pools = [Pool::Nat, Pool::L2dsr];
-        let services = pools.into_iter().flat_map(|pool| {
+        let services = POOLS.into_iter().flat_map(|pool| {
             let members: Vec<&Machine> = machines.iter().filter(|m| m.pool == pool).collect();
             let some = &members[..members.len() - 1];
-            let backends: Vec<BackendSpec> = some.iter().map(|machine| machine.spec()).collect();
-            let service = |protocol| service(plan.family, pool, protocol, &backends);
+            let backends: Vec<BackendSpec> = some.iter().map(|machine| backend(machine)).collect();
+            let service = |protocol| service(plan, pool, protocol, &backends);
             [Protocol::Tcp, Protocol::Udp].map(service)
         });
-        let snat = snat(plan.family, links.len());
-        let desired = DesiredState { services: services.collect(), snat, tunnel_sources: vec![] };
+        let desired = DesiredState {
+            services: services.collect(),
+            snat: snat(plan.family, links.len()),
+            tunnel_sources: tunnel_sources(),
+        };
         Control {
             desired,
             health: HealthView::new(),
+            dead: BTreeSet::new(),
             topology: topology(plan, &machines, links),
             limits: limits(plan),
             machines,
@@ -129,7 +75,8 @@ impl Control {
             now_ms,
         });
         let snapshot = compiled.expect("the simulator asks for nothing wrong").snapshot;
-        if previous.generation > 0 && snapshot.same_as(&previous) {
+        let is_same = snapshot.same_as(&previous) && snapshot.ledger() == previous.ledger();
+        if previous.generation > 0 && is_same {
             return None;
         }
         let snapshot = Arc::new(snapshot);
@@ -159,21 +106,22 @@ impl Control {
             Change::RemoveServices(pool) => {
                 self.desired.services.retain(|service| !names(pool).contains(&service.name));
             }
-            Change::Restart | Change::Reload => {}
+            Change::Restart | Change::Reload | Change::Die(_) | Change::Narrow(_) => {}
         }
     }
 
     fn add(&mut self, pool: Pool, chance: &mut Chance) {
         let members = self.members(pool).to_vec();
         let is_out = |machine: &&Machine| {
-            machine.pool == pool && !members.iter().any(|spec| spec.address == machine.address)
+            let is_member = members.iter().any(|spec| spec.address == machine.address);
+            machine.pool == pool && !is_member && !self.dead.contains(&machine.name())
         };
         let outside: Vec<Machine> = self.machines.iter().filter(is_out).copied().collect();
         if outside.is_empty() {
             return;
         }
         let machine = outside[chance.place(outside.len())];
-        self.set_members(pool, [members, vec![machine.spec()]].concat());
+        self.set_members(pool, [members, vec![backend(&machine)]].concat());
     }
 
     /// Changes one backend, unless none could be used then.
@@ -194,6 +142,9 @@ impl Control {
     fn fail(&mut self, pool: Pool, chance: &mut Chance) {
         let backends = self.members(pool);
         let name = &backends[chance.place(backends.len())].name;
+        if self.dead.contains(name) {
+            return;
+        }
         let mut health = self.health.clone();
         for service in names(pool) {
             let is_down = health.get(&service, name) == Health::Down;
@@ -202,6 +153,23 @@ impl Control {
         if self.usable(pool, backends, &health) > 0 {
             self.health = health;
         }
+    }
+
+    /// The number of a backend that may die: the pool can do without it.
+    pub fn kill(&mut self, pool: Pool, chance: &mut Chance) -> Option<u16> {
+        let backends = self.members(pool).to_vec();
+        let name = backends[chance.place(backends.len())].name.clone();
+        let is_new = self.dead.insert(name.clone());
+        if is_new && self.usable(pool, &backends, &self.health) == 0 {
+            self.dead.remove(&name);
+            return None;
+        }
+        is_new.then(|| number_of(&name))
+    }
+
+    /// The health checks of a machine find it dead.
+    pub fn found_dead(&mut self, pool: Pool, number: u16) {
+        self.set_down(pool, &format!("machine{number}"));
     }
 
     fn set_down(&mut self, pool: Pool, backend: &str) {
@@ -214,7 +182,8 @@ impl Control {
         let [service, _] = names(pool);
         let is_usable = |backend: &&BackendSpec| {
             let is_well = health.get(&service, &backend.name).is_usable();
-            backend.weight > 0 && !backend.drain && is_well
+            let is_dead = self.dead.contains(&backend.name);
+            backend.weight > 0 && !backend.drain && is_well && !is_dead
         };
         backends.iter().filter(is_usable).count()
     }
@@ -229,125 +198,5 @@ impl Control {
         for service in self.desired.services.iter_mut().filter(|s| names.contains(&s.name)) {
             service.backends = backends.clone();
         }
-    }
-}
-
-/// A pool's TCP and UDP service.
-fn names(pool: Pool) -> [String; 2] {
-    ["tcp", "udp"].map(|protocol| format!("{pool:?}-{protocol}").to_lowercase())
-}
-
-fn service(
-    family: Family,
-    pool: Pool,
-    protocol: Protocol,
-    backends: &[BackendSpec],
-) -> ServiceSpec {
-    let [tcp, udp] = names(pool);
-    ServiceSpec {
-        name: if protocol == Protocol::Tcp { tcp } else { udp },
-        address: vip(family, pool),
-        port: SERVICE_PORT,
-        protocol,
-        shared_address: false,
-        mode: if pool == Pool::Nat { Mode::Nat } else { Mode::L2dsr },
-        // Small, so that compiling costs the simulator little.
-        table_size: Some(251),
-        backends: backends.to_vec(),
-        // Nothing probes here: the plan says what is found. Without it all would be healthy.
-        health_check: Some(HealthCheckSpec {
-            kind: HealthCheckKind::Tcp,
-            port: None,
-            interval_ms: 2000,
-            timeout_ms: 1000,
-            rise: 1,
-            fall: 1,
-        }),
-        timeouts: TIMEOUTS,
-        last_port: None,
-        rules: FlowRules::default(),
-        mss: MssClamp::Auto,
-        no_backend: NoBackendPolicy::Reset,
-        on_service_gone: ServiceGonePolicy::Reset,
-        on_backend_gone: BackendGonePolicy::Keep,
-        drain_time_ms: None,
-    }
-}
-
-/// A SNAT address on the network of each port.
-fn snat(family: Family, ports: usize) -> Vec<SnatSpec> {
-    let spec = |port: usize| SnatSpec {
-        address: address(family, PortId(port as u8), 10),
-        ports: 20_000..=23_999,
-        interface: Some(link_name(port)),
-        shared_address: false,
-    };
-    (0..ports).map(spec).collect()
-}
-
-fn link_name(port: usize) -> String {
-    format!("port{port}")
-}
-
-fn topology(plan: &Plan, machines: &[Machine], links: Vec<MacAddress>) -> Topology {
-    let family = plan.family;
-    let tags = |port: usize| plan.vlans[port].tags;
-    let route = |port: usize| Route {
-        network: address(family, PortId(port as u8), 0),
-        prefix_len: prefix_len(family),
-        metric: 0,
-        port: PortId(port as u8),
-        tags: tags(port),
-        gateway: None,
-    };
-    let neighbour = |machine: &Machine| Neighbour {
-        address: machine.address,
-        port: machine.port,
-        tags: tags(machine.port.index()),
-        mac: machine.mac,
-        gone: false,
-    };
-    let mut neighbours: Vec<Neighbour> = machines.iter().map(neighbour).collect();
-    neighbours.sort_by_key(|neighbour| (neighbour.address, neighbour.port));
-    Topology {
-        routes: (0..links.len()).map(route).collect(),
-        links: links.into_iter().enumerate().map(|(port, mac)| link(port, mac)).collect(),
-        upper_links: vec![],
-        own_addresses: vec![],
-        neighbours,
-        local_port_range: None,
-    }
-}
-
-fn link(port: usize, mac: MacAddress) -> LinkState {
-    LinkState {
-        name: link_name(port),
-        ifindex: port as u32 + 1,
-        bridge_ifindex: None,
-        mac,
-        mtu_bytes: 1500,
-        up: true,
-    }
-}
-
-/// Most backends, retired ones included.
-pub const MAX_BACKENDS: usize = 128;
-
-fn limits(plan: &Plan) -> LimitsSpec {
-    LimitsSpec {
-        flows_per_worker: 4096,
-        backends: MAX_BACKENDS,
-        retired_backends: 64,
-        service_gone_linger_ms: 60_000,
-        snat_hold_down_ms: 60_000,
-        snat_blocks_per_worker: 4096,
-        new_flows_per_second: 1_000_000,
-        replies_per_second: 1000,
-        fragmented_packets: 64,
-        fragments_held: 16,
-        fragment_hold_ms: 2_000,
-        frames_per_queue: 512,
-        frame_bytes: 2048,
-        hand_over_ring: plan.hand_over_ring,
     }
 }

@@ -1,57 +1,100 @@
 //! A machine on the network: a smoltcp stack with its own MAC and addresses.
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use guideway::wire::MacAddress;
-
-use super::parts::Parts;
+use guideway::wire::encap::Tunnel;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, HardwareAddress, Icmpv6Message, Icmpv6Packet,
-    IpCidr, IpProtocol, Ipv6Packet,
-};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+
+use super::envelope;
+use super::hidden::{ask_as, asked_for, neighbour_in};
+use super::keep_alive::KeepAlives;
+use super::parts::Parts;
+use super::path_mtu::{PathMtu, Told};
+use super::sound::is_sound;
+
+/// What a machine is.
+#[derive(Clone, Debug)]
+pub struct HostPlan {
+    pub mac: MacAddress,
+    pub address: IpAddr,
+    /// Of its network, and by whom it sends elsewhere.
+    pub prefix_len: u8,
+    pub gateway: Option<IpAddr>,
+    /// Direct return: the VIP, on loopback.
+    pub hidden: Option<IpAddr>,
+    /// The envelopes that it opens, and the address they come to.
+    pub tunnel: Option<(IpAddr, Tunnel)>,
+    pub seed: u64,
+}
 
 /// One machine.
 pub struct Host {
-    pub address: IpAddr,
-    /// L2DSR: the VIP, on loopback. The machine neither answers ARP for it nor asks in its name
-    /// (`arp_ignore` and `arp_announce` of a real backend; with IPv6 that is Linux' habit).
-    pub hidden: Option<IpAddr>,
     pub sockets: SocketSet<'static>,
+    /// Frames that came and were no envelope for it.
+    pub not_opened: u64,
+    /// ICMP errors that came about what it never sent.
+    pub strange_errors: u64,
+    /// How often its path was found to be narrower.
+    pub narrowed: u64,
+    plan: HostPlan,
     iface: Interface,
     wire: Wire,
+    path: PathMtu,
+    keep_alives: KeepAlives,
+    /// What it was told of its neighbours last.
+    neighbours: BTreeMap<IpAddr, Vec<u8>>,
     /// Datagrams leave and come in fragments.
     parts: Option<Parts>,
 }
 
 impl Host {
-    /// A machine with an address and the length of its network's prefix.
-    pub fn new(
-        mac: MacAddress,
-        (address, prefix_len): (IpAddr, u8),
-        hidden: Option<IpAddr>,
-        seed: u64,
-        parts: Option<Parts>,
-    ) -> Host {
-        let mut wire = Wire::default();
-        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac.0)));
-        config.random_seed = seed;
-        let mut iface = Interface::new(config, &mut wire, Instant::ZERO);
-        iface.update_ip_addrs(|addresses| {
-            let host_len = if address.is_ipv4() { 32 } else { 128 };
-            let own = [IpCidr::new(address.into(), prefix_len)];
-            addresses
-                .extend(own.into_iter().chain(hidden.map(|vip| IpCidr::new(vip.into(), host_len))));
-        });
-        Host { address, hidden, sockets: SocketSet::new(vec![]), iface, wire, parts }
+    pub fn new(plan: HostPlan, parts: Option<Parts>) -> Host {
+        let mut wire = Wire::new(LINK_MTU);
+        Host {
+            sockets: SocketSet::new(vec![]),
+            not_opened: 0,
+            strange_errors: 0,
+            narrowed: 0,
+            iface: interface(&plan, &mut wire),
+            plan,
+            wire,
+            path: PathMtu::new(LINK_MTU),
+            keep_alives: KeepAlives::default(),
+            neighbours: BTreeMap::new(),
+            parts,
+        }
     }
 
-    /// Hands the machine a frame.
+    pub fn address(&self) -> IpAddr {
+        self.plan.address
+    }
+
+    /// A frame without its envelope, if it came in one; none when that is not as it has to be.
+    pub fn open(&mut self, frame: Vec<u8>) -> Option<Vec<u8>> {
+        let to_it = |&(address, _): &(IpAddr, Tunnel)| envelope::is_to(&frame, address);
+        let Some((_, tunnel)) = self.plan.tunnel.filter(to_it) else { return Some(frame) };
+        let inside = envelope::open(&frame, tunnel);
+        self.not_opened += u64::from(inside.is_none());
+        inside
+    }
+
+    /// Hands the machine a frame without an envelope.
     pub fn deliver(&mut self, frame: Vec<u8>) {
-        let asks_for_hidden = self.hidden.is_some_and(|vip| asked_for(&frame) == Some(vip));
+        match self.path.hears(&frame) {
+            Some(Told::Lower) => return self.narrow(),
+            Some(Told::Known) => return,
+            Some(Told::Strange) => return self.strange_errors += 1,
+            None => {}
+        }
+        if let Some(neighbour) = neighbour_in(&frame).filter(|_| is_sound(&frame)) {
+            self.neighbours.insert(neighbour, frame.clone());
+        }
+        let asks_for_hidden = self.plan.hidden.is_some_and(|vip| asked_for(&frame) == Some(vip));
         let whole = match &mut self.parts {
             Some(parts) => parts.join(frame),
             None => Some(frame),
@@ -61,13 +104,25 @@ impl Host {
         }
     }
 
+    /// Sends no longer packets from now on. A stack asks for its link's MTU when it is made: here it
+    /// is made anew, around the same connections, and told its neighbours again.
+    fn narrow(&mut self) {
+        self.narrowed += 1;
+        self.plan.seed += 1;
+        self.wire.mtu = self.path.bytes;
+        self.iface = interface(&self.plan, &mut self.wire);
+        self.wire.inbox.extend(self.neighbours.values().cloned());
+    }
+
     /// Lets the stack work; gives the frames it sends.
     pub fn poll(&mut self, now_ms: u64) -> Vec<Vec<u8>> {
         self.iface.poll(instant(now_ms), &mut self.wire, &mut self.sockets);
         let mut sent: Vec<Vec<u8>> = self.wire.outbox.drain(..).collect();
-        if let Some(vip) = self.hidden {
-            sent.iter_mut().for_each(|frame| ask_as(frame, vip, self.address));
+        if let Some(vip) = self.plan.hidden {
+            sent.iter_mut().for_each(|frame| ask_as(frame, vip, self.plan.address));
         }
+        sent.iter_mut().for_each(|frame| self.keep_alives.mend(frame));
+        sent.iter().for_each(|frame| self.path.sends(frame));
         match &mut self.parts {
             Some(parts) => sent.into_iter().flat_map(|frame| parts.cut(frame)).collect(),
             None => sent,
@@ -86,67 +141,44 @@ impl Host {
     }
 }
 
+fn interface(plan: &HostPlan, wire: &mut Wire) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(plan.mac.0)));
+    config.random_seed = plan.seed;
+    let mut iface = Interface::new(config, wire, Instant::ZERO);
+    let host_len = if plan.address.is_ipv4() { 32 } else { 128 };
+    let hidden = plan.hidden.map(|vip| IpCidr::new(vip.into(), host_len));
+    iface.update_ip_addrs(|addresses| {
+        let own = IpCidr::new(plan.address.into(), plan.prefix_len);
+        addresses.extend([own].into_iter().chain(hidden));
+    });
+    let routes = iface.routes_mut();
+    let is_full = match plan.gateway {
+        Some(IpAddr::V4(gateway)) => routes.add_default_ipv4_route(gateway).is_err(),
+        Some(IpAddr::V6(gateway)) => routes.add_default_ipv6_route(gateway).is_err(),
+        None => false,
+    };
+    assert!(!is_full, "a stack without room for one route");
+    iface
+}
+
 pub fn instant(now_ms: u64) -> Instant {
     Instant::from_millis(now_ms as i64)
 }
 
-const ARP: [u8; 2] = [0x08, 0x06];
-const ARP_SENDER: std::ops::Range<usize> = 28..32;
-const ARP_TARGET: std::ops::Range<usize> = 38..42;
-
-/// The address an ARP packet or a neighbour solicitation asks for.
-fn asked_for(frame: &[u8]) -> Option<IpAddr> {
-    if frame.get(12..14) == Some(&ARP) {
-        let target: [u8; 4] = frame.get(ARP_TARGET)?.try_into().ok()?;
-        return Some(target.into());
-    }
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    if ethernet.ethertype() != EthernetProtocol::Ipv6 {
-        return None;
-    }
-    let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
-    let message = Icmpv6Packet::new_checked(packet.payload()).ok()?;
-    let is_question = packet.next_header() == IpProtocol::Icmpv6
-        && message.msg_type() == Icmpv6Message::NeighborSolicit;
-    is_question.then(|| message.target_addr().into())
-}
-
-/// In a question sent in the name of `vip`, puts `own` in its place.
-fn ask_as(frame: &mut [u8], vip: IpAddr, own: IpAddr) {
-    match (vip, own) {
-        (IpAddr::V4(vip), IpAddr::V4(own)) => ask_as_ipv4(frame, vip, own),
-        (IpAddr::V6(vip), IpAddr::V6(own)) if asked_for(frame).is_some() => {
-            ask_as_ipv6(frame, vip, own);
-        }
-        _ => {}
-    }
-}
-
-fn ask_as_ipv4(frame: &mut [u8], vip: Ipv4Addr, own: Ipv4Addr) {
-    if frame.get(12..14) == Some(&ARP)
-        && let Some(sender) = frame.get_mut(ARP_SENDER)
-        && *sender == vip.octets()
-    {
-        sender.copy_from_slice(&own.octets());
-    }
-}
-
-fn ask_as_ipv6(frame: &mut [u8], vip: Ipv6Addr, own: Ipv6Addr) {
-    let mut ethernet = EthernetFrame::new_unchecked(frame);
-    let mut packet = Ipv6Packet::new_unchecked(ethernet.payload_mut());
-    if packet.src_addr() == vip {
-        packet.set_src_addr(own);
-        let destination = packet.dst_addr();
-        let mut message = Icmpv6Packet::new_unchecked(packet.payload_mut());
-        message.fill_checksum(&own, &destination);
-    }
-}
-
 /// Both directions of the machine's cable.
-#[derive(Default)]
 struct Wire {
+    /// Of IP packets, in bytes.
+    mtu: usize,
     inbox: VecDeque<Vec<u8>>,
     outbox: VecDeque<Vec<u8>>,
+}
+
+const LINK_MTU: usize = 1500;
+
+impl Wire {
+    fn new(mtu: usize) -> Wire {
+        Wire { mtu, inbox: VecDeque::new(), outbox: VecDeque::new() }
+    }
 }
 
 impl Device for Wire {
@@ -165,7 +197,7 @@ impl Device for Wire {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
+        capabilities.max_transmission_unit = self.mtu + 14;
         capabilities
     }
 }

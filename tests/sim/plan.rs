@@ -4,15 +4,9 @@ use guideway::io::fault::FaultRates;
 use guideway::wire::Family;
 
 use super::chance::Chance;
+use super::pool::{POOLS, Pool, PoolPlan};
 use super::server::Request;
 use super::vlan::Vlan;
-
-/// How packets get to the backends of a pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pool {
-    Nat,
-    L2dsr,
-}
 
 /// One flow of a client.
 #[derive(Clone, Debug)]
@@ -27,7 +21,7 @@ pub struct FlowPlan {
 /// How a flow has to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// Every byte arrives, both ways.
+    /// Every byte arrives, both ways, but for what the model allows.
     Whole,
     /// The client is reset.
     Reset,
@@ -53,6 +47,10 @@ pub enum Change {
     Weigh(Pool),
     /// A health check fails, or is well again.
     Health(Pool),
+    /// A machine falls silent; some time later its health check finds it dead. It stays dead.
+    Die(Pool),
+    /// The way to a machine becomes narrow, behind a router that answers what is too long.
+    Narrow(Pool),
     /// A worker panics in its next batch and is made whole again.
     Restart,
     /// The file is read again and says the same.
@@ -66,17 +64,15 @@ pub enum Change {
 /// A whole run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Of all addresses.
+    /// Of clients' and VIPs' addresses.
     pub family: Family,
     /// Of each of the balancer's ports.
     pub vlans: Vec<Vlan>,
     pub workers: usize,
-    /// NAT backends behind a port of their own.
+    /// Backends behind a port of their own, but for those of L2 DSR.
     pub two_arms: bool,
     pub clients: usize,
-    /// Backends there are, configured or not.
-    pub nat_backends: usize,
-    pub dsr_backends: usize,
+    pub pools: [PoolPlan; 2],
     pub receive_faults: FaultRates,
     pub transmit_faults: FaultRates,
     pub reorder_span: u32,
@@ -84,6 +80,12 @@ pub struct Plan {
     /// A flow's owner is found as a NIC does, not by the flow table's hash.
     pub nic_hash: bool,
     pub hand_over_ring: usize,
+    /// Room for flows in each worker.
+    pub max_flows: usize,
+    /// New flows a second that get entries where they need none.
+    pub new_flows_per_second: u32,
+    /// Idle time of UDP flows.
+    pub udp_ms: u32,
     /// Half of all datagrams are sent in fragments.
     pub fragments: bool,
     pub flows: Vec<FlowPlan>,
@@ -94,6 +96,18 @@ pub struct Plan {
 const BUSY_MS: u64 = 8_000;
 
 impl Plan {
+    pub fn pool(&self, pool: Pool) -> &PoolPlan {
+        &self.pools[pool as usize]
+    }
+
+    /// May packets of this pool's flows go where Maglev says, each for itself, since they have no
+    /// entry?
+    pub fn is_stateless(&self, pool: Pool) -> bool {
+        let is_short = self.max_flows < 100 || self.new_flows_per_second < 100;
+        let pool = self.pool(pool);
+        pool.mode.is_direct_return() && (!pool.rules.entries || is_short)
+    }
+
     pub fn draw(chance: &mut Chance) -> Plan {
         let clients = chance.between(1, 4) as usize;
         // A third of all links is good, a third is bad, a third damages bits too.
@@ -105,19 +119,24 @@ impl Plan {
         unflipped.bit_flips = 0.0;
         // Nor two flips in two fragments of one.
         let has_flips = receive_faults.bit_flips + transmit_faults.bit_flips > 0.0;
+        // Room for few flows, or time for few.
+        let (is_tight, is_slow) = (chance.one_in(4), chance.one_in(4));
+        let family = if chance.one_in(2) { Family::Ipv6 } else { Family::Ipv4 };
         Plan {
-            family: if chance.one_in(2) { Family::Ipv6 } else { Family::Ipv4 },
+            family,
             vlans: (0..2).map(|_| Vlan::draw(chance)).collect(),
             workers: chance.between(1, 3) as usize,
             two_arms: chance.one_in(2),
             clients,
-            nat_backends: chance.between(2, 5) as usize,
-            dsr_backends: chance.between(2, 4) as usize,
+            pools: POOLS.map(|_| PoolPlan::draw(chance, family, is_tight || is_slow)),
             receive_faults,
             transmit_faults,
             reorder_span: chance.between(1, 6) as u32,
             wander: chance.between(2, 60),
             nic_hash: chance.one_in(3),
+            max_flows: if is_tight { chance.between(2, 10) as usize } else { 4096 },
+            new_flows_per_second: if is_slow { 1 } else { 100_000_000 },
+            udp_ms: if is_tight { 3_000 } else { chance.between(3_000, 120_000) as u32 },
             hand_over_ring: if chance.one_in(4) { 2 } else { 64 },
             fragments: chance.one_in(2) && !has_flips,
             flows: flows(chance, clients),
@@ -176,13 +195,15 @@ fn changes(chance: &mut Chance) -> Vec<(u64, Change)> {
     let mut changes: Vec<(u64, Change)> = (0..count)
         .map(|_| {
             let pool = pool(chance);
-            let change = match chance.between(0, 10) {
+            let change = match chance.between(0, 15) {
                 0..=1 => Change::Add(pool),
                 2..=3 => Change::Remove(pool),
                 4..=5 => Change::Drain(pool),
                 6 => Change::Weigh(pool),
                 7..=8 => Change::Health(pool),
-                9 => Change::Restart,
+                9..=10 => Change::Die(pool),
+                11..=13 => Change::Narrow(pool),
+                14 => Change::Restart,
                 _ => Change::Reload,
             };
             (chance.between(1, BUSY_MS + 2_000), change)
@@ -193,5 +214,5 @@ fn changes(chance: &mut Chance) -> Vec<(u64, Change)> {
 }
 
 fn pool(chance: &mut Chance) -> Pool {
-    if chance.one_in(3) { Pool::L2dsr } else { Pool::Nat }
+    if chance.one_in(3) { Pool::Second } else { Pool::First }
 }

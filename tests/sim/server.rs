@@ -13,8 +13,7 @@ use smoltcp::wire::{
 };
 
 use super::chance::{CHECKSUM_START, checksum, stream_byte};
-use super::control::Machine;
-use super::plan::Pool;
+use super::site::Machine;
 
 /// What a client wants of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,8 +80,6 @@ struct Connection {
 
 /// The servers of one machine.
 pub struct Server {
-    /// Which backends it belongs to.
-    pub pool: Pool,
     /// The backend's number, told to every client.
     number: u16,
     port: u16,
@@ -97,7 +94,7 @@ impl Server {
         let mut udp = udp_socket();
         udp.bind(port).expect("the port is free");
         let (listening, connections, udp) = (vec![], vec![], sockets.add(udp));
-        Server { pool: machine.pool, number: machine.number, port, listening, connections, udp }
+        Server { number: machine.number, port, listening, connections, udp }
     }
 
     /// Is this a SYN of a connection that exists? A real stack finds the connection; smoltcp, with

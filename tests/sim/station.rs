@@ -1,55 +1,87 @@
 //! The hosts of a run and what runs on them.
 
-use guideway::wire::{Family, MacAddress, PortId};
+use std::net::SocketAddr;
+
+use guideway::wire::{Family, FlowKey, MacAddress, PortId, Protocol};
 use smoltcp::wire::IpEndpoint;
 
 use super::chance::Chance;
 use super::client::{Datagrams, End, Stream};
-use super::control::{Machine, SERVICE_PORT, address, prefix_len, vip};
-use super::host::Host;
+use super::host::{Host, HostPlan};
 use super::network::Network;
 use super::parts::Parts;
-use super::plan::{FlowKind, FlowPlan, Plan, Pool};
+use super::plan::{FlowKind, FlowPlan, Plan};
 use super::server::Server;
+use super::site::{Machine, SERVICE_PORT, client_address, prefix_len, vip};
 
-/// A flow that runs on a client.
-pub enum Flow {
+/// What a flow of a client is on its machine.
+enum Kind {
     Stream(Stream),
     Datagrams(Datagrams),
+}
+
+/// A flow that runs on a client.
+pub struct Flow {
+    pub plan: FlowPlan,
+    /// As the balancer knows it.
+    pub key: FlowKey,
+    kind: Kind,
+    pub begun_ms: u64,
+    pub ended_ms: Option<u64>,
+    /// How far it had come, and when it had last come further.
+    progress: (u64, u64),
 }
 
 /// A host and what runs on it.
 pub struct Station {
     pub host: Host,
+    /// Where what it sends goes.
     pub segment: PortId,
     pub server: Option<Server>,
-    pub flows: Vec<(FlowPlan, Flow)>,
+    pub flows: Vec<Flow>,
+    /// It hears and says nothing any more.
+    pub is_dead: bool,
     next_port: u16,
 }
 
 impl Flow {
     pub fn end(&self) -> Option<&End> {
-        match self {
-            Flow::Stream(stream) => stream.end.as_ref(),
-            Flow::Datagrams(datagrams) => datagrams.end.as_ref(),
+        match &self.kind {
+            Kind::Stream(stream) => stream.end.as_ref(),
+            Kind::Datagrams(datagrams) => datagrams.end.as_ref(),
+        }
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        match self.kind {
+            Kind::Stream(_) => Protocol::Tcp,
+            Kind::Datagrams(_) => Protocol::Udp,
         }
     }
 }
 
 impl Station {
-    pub fn begin(&mut self, family: Family, plan: FlowPlan) {
-        let vip = IpEndpoint::new(vip(family, plan.pool).into(), SERVICE_PORT);
+    /// A flow of this client's begins; as the balancer will know it.
+    pub fn begin(&mut self, (family, now_ms): (Family, u64), plan: FlowPlan) -> FlowKey {
+        let vip = vip(family, plan.pool);
         let port = self.next_port;
         self.next_port += 1;
-        let flow = match plan.kind {
+        let ends = (IpEndpoint::new(vip.into(), SERVICE_PORT), port);
+        let (protocol, kind) = match plan.kind {
             FlowKind::Stream(request) => {
-                Flow::Stream(Stream::connect(request, (vip, port), self.host.split()))
+                let stream = Stream::connect(request, ends, self.host.split());
+                (Protocol::Tcp, Kind::Stream(stream))
             }
             FlowKind::Datagrams { id, count } => {
-                Flow::Datagrams(Datagrams::open((id, count), (vip, port), &mut self.host.sockets))
+                let datagrams = Datagrams::open((id, count), ends, &mut self.host.sockets);
+                (Protocol::Udp, Kind::Datagrams(datagrams))
             }
         };
-        self.flows.push((plan, flow));
+        let client = SocketAddr::new(self.host.address(), port);
+        let key = FlowKey::new(protocol, client, SocketAddr::new(vip, SERVICE_PORT));
+        let (begun_ms, ended_ms, progress) = (now_ms, None, (0, now_ms));
+        self.flows.push(Flow { plan, key, kind, begun_ms, ended_ms, progress });
+        key
     }
 
     pub fn work(&mut self, now_ms: u64) {
@@ -57,40 +89,47 @@ impl Station {
         if let Some(server) = &mut self.server {
             server.work(sockets);
         }
-        for (_, flow) in &mut self.flows {
-            match flow {
-                Flow::Stream(stream) => stream.work(sockets),
-                Flow::Datagrams(datagrams) => datagrams.work(now_ms, sockets),
+        for flow in &mut self.flows {
+            match &mut flow.kind {
+                Kind::Stream(stream) => stream.work(sockets),
+                Kind::Datagrams(datagrams) => datagrams.work(now_ms, sockets),
             }
+            if flow.end().is_some() {
+                flow.ended_ms.get_or_insert(now_ms);
+            }
+        }
+    }
+
+    /// Clients of flows that stand still for so long give up, if they may.
+    pub fn give_up(&mut self, now_ms: u64, after_ms: u64, may: impl Fn(&Flow) -> bool) {
+        let sockets = &mut self.host.sockets;
+        for flow in self.flows.iter_mut().filter(|flow| flow.end().is_none()) {
+            let progress = match &flow.kind {
+                Kind::Stream(stream) => stream.progress(sockets),
+                Kind::Datagrams(datagrams) => datagrams.progress(),
+            };
+            if progress != flow.progress.0 {
+                flow.progress = (progress, now_ms);
+            }
+            if now_ms - flow.progress.1 < after_ms || !may(flow) {
+                continue;
+            }
+            match &mut flow.kind {
+                Kind::Stream(stream) => stream.give_up(sockets),
+                Kind::Datagrams(datagrams) => datagrams.give_up(),
+            }
+            flow.ended_ms = Some(now_ms);
         }
     }
 
     pub fn next_ms(&mut self, now_ms: u64) -> u64 {
         let stack = self.host.next_poll_ms(now_ms).unwrap_or(u64::MAX);
-        let resend = self.flows.iter().filter_map(|(_, flow)| match flow {
-            Flow::Datagrams(datagrams) => datagrams.next_work_ms(),
-            Flow::Stream(_) => None,
+        let resend = self.flows.iter().filter_map(|flow| match &flow.kind {
+            Kind::Datagrams(datagrams) => datagrams.next_work_ms(),
+            Kind::Stream(_) => None,
         });
         resend.min().unwrap_or(u64::MAX).min(stack)
     }
-}
-
-/// The machines that can be backends. Their numbers are their places among the stations.
-pub fn machines(plan: &Plan) -> Vec<Machine> {
-    let pools = [(Pool::Nat, plan.nat_backends), (Pool::L2dsr, plan.dsr_backends)];
-    let all = pools.into_iter().flat_map(|(pool, count)| std::iter::repeat_n(pool, count));
-    let machine = |(place, pool): (usize, Pool)| {
-        let number = (plan.clients + place) as u16;
-        let port = PortId(u8::from(plan.two_arms && pool == Pool::Nat));
-        Machine {
-            pool,
-            number,
-            address: address(plan.family, port, 50 + number as u8),
-            mac: MacAddress([2, 0, 0, 0, port.0, 50 + number as u8]),
-            port,
-        }
-    };
-    all.enumerate().map(machine).collect()
 }
 
 /// All hosts, connected: clients, then machines.
@@ -100,25 +139,47 @@ pub fn stations(
     chance: &mut Chance,
     network: &mut Network,
 ) -> Vec<Station> {
-    let client = |number: usize| {
-        let last = 20 + number as u8;
-        let (mac, port) = (MacAddress([2, 0, 0, 0, 0, last]), PortId(0));
-        (mac, address(plan.family, port, last), port, None)
+    let clients = (0..plan.clients).map(|number| (client(plan.family, number), None));
+    let backends = machines.iter().map(|machine| (backend(plan.family, machine), Some(*machine)));
+    let all = clients.chain(backends).enumerate();
+    let station = |(place, (mut host, machine)): (usize, (HostPlan, Option<Machine>))| {
+        let parts = plan.fragments.then(|| Parts::new(chance.fork()));
+        host.seed = chance.bits();
+        let segment = machine.map_or(PortId(0), |machine| machine.segment());
+        network.attach(segment, host.mac, place);
+        if let Some(machine) = machine {
+            network.attach(machine.port, host.mac, place);
+        }
+        let mut host = Host::new(host, parts);
+        let server = machine.map(|machine| Server::new(&machine, &mut host.sockets));
+        // Ports of their own for every client and run.
+        let next_port = 30_000 + chance.between(0, 20_000) as u16;
+        Station { host, segment, server, flows: vec![], is_dead: false, next_port }
     };
-    let backend = |machine: &Machine| (machine.mac, machine.address, machine.port, Some(*machine));
-    let all = (0..plan.clients).map(client).chain(machines.iter().map(backend));
-    let station =
-        |(place, (mac, address, segment, machine)): (usize, (_, _, _, Option<Machine>))| {
-            let hidden = machine.filter(|machine| machine.pool == Pool::L2dsr);
-            let hidden = hidden.map(|machine| vip(plan.family, machine.pool));
-            let own = (address, prefix_len(plan.family));
-            let parts = plan.fragments.then(|| Parts::new(chance.fork()));
-            let mut host = Host::new(mac, own, hidden, chance.bits(), parts);
-            network.attach(segment, mac, place);
-            let server = machine.map(|m| Server::new(&m, &mut host.sockets));
-            // Ports of their own for every client and run.
-            let next_port = 30_000 + chance.between(0, 20_000) as u16;
-            Station { host, segment, server, flows: vec![], next_port }
-        };
-    all.enumerate().map(station).collect()
+    all.map(station).collect()
+}
+
+fn client(family: Family, number: usize) -> HostPlan {
+    HostPlan {
+        mac: MacAddress([2, 0, 0, 0, 0, 200 + number as u8]),
+        address: client_address(family, number),
+        prefix_len: prefix_len(family),
+        gateway: None,
+        hidden: None,
+        tunnel: None,
+        seed: 0,
+    }
+}
+
+fn backend(family: Family, machine: &Machine) -> HostPlan {
+    let (prefix_len, gateway) = machine.network();
+    HostPlan {
+        mac: machine.mac,
+        address: machine.own_address,
+        prefix_len,
+        gateway,
+        hidden: machine.mode.is_direct_return().then(|| vip(family, machine.pool)),
+        tunnel: machine.mode.tunnel().map(|tunnel| (machine.address, tunnel)),
+        seed: 0,
+    }
 }

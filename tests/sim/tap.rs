@@ -5,12 +5,8 @@ use std::time::Duration;
 
 use guideway::io::{Batch, Device, DeviceStatistics, Frame, FrameCensus};
 use guideway::wire::{FrameView, PortId};
-use smoltcp::wire::{
-    ArpPacket, EthernetFrame, EthernetProtocol, Icmpv4Packet, Icmpv6Packet, IpAddress, IpProtocol,
-    Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket,
-};
 
-use super::vlan::without_tags;
+use super::sound::is_sound;
 
 /// What was seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -111,62 +107,5 @@ impl<D: Device> Device for Tap<D> {
 
     fn statistics(&self) -> DeviceStatistics {
         self.device.statistics()
-    }
-}
-
-/// Are all lengths and checksums right, as smoltcp judges?
-pub fn is_sound(frame: &[u8]) -> bool {
-    let frame = without_tags(frame);
-    let Ok(ethernet) = EthernetFrame::new_checked(&frame) else { return false };
-    match ethernet.ethertype() {
-        EthernetProtocol::Arp => ArpPacket::new_checked(ethernet.payload()).is_ok(),
-        EthernetProtocol::Ipv4 => is_sound_ipv4(ethernet.payload()),
-        EthernetProtocol::Ipv6 => is_sound_ipv6(ethernet.payload()),
-        _ => false,
-    }
-}
-
-fn is_sound_ipv4(bytes: &[u8]) -> bool {
-    let Ok(ip) = Ipv4Packet::new_checked(bytes) else { return false };
-    if !ip.verify_checksum() {
-        return false;
-    }
-    // A fragment has no checksum of its own.
-    if ip.more_frags() || ip.frag_offset() > 0 {
-        return true;
-    }
-    match ip.next_header() {
-        IpProtocol::Icmp => {
-            Icmpv4Packet::new_checked(ip.payload()).is_ok_and(|icmp| icmp.verify_checksum())
-        }
-        protocol => {
-            is_sound_transport(protocol, ip.payload(), ip.src_addr().into(), ip.dst_addr().into())
-        }
-    }
-}
-
-fn is_sound_ipv6(bytes: &[u8]) -> bool {
-    let Ok(ip) = Ipv6Packet::new_checked(bytes) else { return false };
-    let (source, destination) = (ip.src_addr(), ip.dst_addr());
-    match ip.next_header() {
-        IpProtocol::Ipv6Frag => true,
-        IpProtocol::Icmpv6 => Icmpv6Packet::new_checked(ip.payload())
-            .is_ok_and(|icmp| icmp.verify_checksum(&source, &destination)),
-        protocol => is_sound_transport(protocol, ip.payload(), source.into(), destination.into()),
-    }
-}
-
-fn is_sound_transport(
-    protocol: IpProtocol,
-    bytes: &[u8],
-    source: IpAddress,
-    destination: IpAddress,
-) -> bool {
-    match protocol {
-        IpProtocol::Tcp => TcpPacket::new_checked(bytes)
-            .is_ok_and(|tcp| tcp.verify_checksum(&source, &destination)),
-        IpProtocol::Udp => UdpPacket::new_checked(bytes)
-            .is_ok_and(|udp| udp.verify_checksum(&source, &destination)),
-        _ => false,
     }
 }

@@ -4,68 +4,56 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use guideway::control::LiveFlows;
-use guideway::dataplane::{
-    Engine, EngineConfig, FlowEventKind, FragmentLimits, NicHash, ShardMap, Ticks,
-};
-use guideway::io::fault::{FaultInjector, FaultOptions, FaultRates};
-use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
+use guideway::dataplane::{Engine, Ticks};
+use guideway::io::memory::FarEnd;
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
 use guideway::wire::MacAddress;
-use guideway::wire::toeplitz::Toeplitz;
 
+use super::balancer::{SimWorker, device, engine_config};
 use super::chance::{CHECKSUM_START, Chance, checksum};
-use super::client::End;
-use super::control::{Control, MAX_BACKENDS, TIMEOUTS};
+use super::control::Control;
+use super::desired::MAX_BACKENDS;
+use super::history::History;
 use super::model::Model;
 use super::network::{self, Network};
-use super::plan::{Change, Fate, FlowPlan, Plan, Pool};
-use super::station::{Flow, Station, machines, stations};
-use super::tap::{OnPurpose, Tap};
+use super::plan::{Change, Plan};
+use super::pool::Pool;
+use super::site::{Machine, NARROW_BYTES, machines};
+use super::station::{Flow, Station, stations};
+use super::summary::Summary;
+use super::tap::OnPurpose;
 
 /// Flows that have not ended by then never will.
 const END_MS: u64 = 1_200_000;
 /// Workers have house-keeping to do even when nothing arrives.
 const LONGEST_PAUSE_MS: u64 = 50;
+/// How often the control side looks at backends that leave.
+const LOOK_EVERY_MS: u64 = 1_000;
 /// Batches until the model looks at all flows again.
 const MODEL_EVERY: u64 = 64;
 
-type SimWorker = Worker<Tap<FaultInjector<MemoryDevice>>>;
-
-/// What a run shows: equal for equal seeds.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    /// Of all frames that left the balancer, and when.
-    pub trace: u64,
-    pub ended_ms: u64,
-    pub frames: u64,
-    pub flows: u64,
-    pub generations: u64,
-    pub handed_over: u64,
-    /// Fragments that waited for their first one.
-    pub held: u64,
-    pub lost: u64,
-    /// Panics of workers.
-    pub restarts: u64,
-    /// Streams reset by the exception that [`World::may_have_moved`] tells of.
-    pub moved: u64,
-}
-
 pub struct World {
-    plan: Plan,
-    chance: Chance,
-    now_ms: u64,
-    stations: Vec<Station>,
-    network: Network,
-    workers: Vec<SimWorker>,
-    shared: Vec<Arc<WorkerShared>>,
-    far_ends: Vec<Vec<FarEnd>>,
-    publisher: Arc<Publisher>,
-    control: Control,
-    model: Model,
-    next_flow: usize,
-    next_change: usize,
-    rounds: u64,
-    summary: Summary,
+    pub(super) plan: Plan,
+    pub(super) chance: Chance,
+    pub(super) now_ms: u64,
+    pub(super) stations: Vec<Station>,
+    pub(super) network: Network,
+    pub(super) machines: Vec<Machine>,
+    pub(super) workers: Vec<SimWorker>,
+    pub(super) shared: Vec<Arc<WorkerShared>>,
+    pub(super) far_ends: Vec<Vec<FarEnd>>,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) control: Control,
+    pub(super) model: Model,
+    pub(super) history: History,
+    /// Machines that health checks have still to find dead, and when they will.
+    pub(super) dying: Vec<(u64, Pool, u16)>,
+    /// When the control side looks next at backends that leave.
+    pub(super) next_look_ms: u64,
+    pub(super) next_flow: usize,
+    pub(super) next_change: usize,
+    pub(super) rounds: u64,
+    pub(super) summary: Summary,
 }
 
 impl World {
@@ -100,24 +88,30 @@ impl World {
             workers.push(Worker::new(device, engine, hand_over, border, Idle::Sleep, None));
             far_ends.push(ends);
         }
-        let control = Control::new(&plan, machines, balancer, publisher.clone());
+        let control = Control::new(&plan, machines.clone(), balancer, publisher.clone());
+        let model = Model::new(plan.max_flows < 100);
         let mut world = World {
             plan,
             chance,
             now_ms: 1,
             stations,
             network,
+            machines,
             workers,
             shared,
             far_ends,
             publisher,
             control,
-            model: Model::default(),
+            model,
+            history: History::default(),
+            dying: vec![],
+            next_look_ms: 0,
             next_flow: 0,
             next_change: 0,
             rounds: 0,
             summary: Summary { trace: CHECKSUM_START, ..Summary::default() },
         };
+        world.network.note(0, &format_args!("{:?}", world.plan));
         world.publish();
         world
     }
@@ -125,13 +119,20 @@ impl World {
     /// Runs until all flows have ended as they must, and no entry is left.
     pub fn run(mut self) -> Summary {
         while !self.is_done() {
-            assert!(self.now_ms < END_MS, "flows hang: {}", self.open_flows());
+            let pools = &self.plan.pools;
+            assert!(
+                self.now_ms < END_MS,
+                "flows hang: {} of {pools:?}, {}",
+                self.open_flows(),
+                self.drops()
+            );
             self.step();
             self.now_ms = self.next_ms();
         }
-        self.check_ends();
         self.summary.ended_ms = self.now_ms;
         self.drain();
+        self.check_ends();
+        self.check_hosts();
         self.summary
     }
 
@@ -139,6 +140,7 @@ impl World {
     fn step(&mut self) {
         self.begin_flows();
         self.make_changes();
+        self.look_at_backends();
         while let Some(flight) = self.network.arrived(self.now_ms) {
             self.arrive(flight);
         }
@@ -152,16 +154,16 @@ impl World {
         let all_begun = self.next_flow == self.plan.flows.len();
         all_begun
             && self.next_change == self.plan.changes.len()
-            && self.flows().all(|(_, flow)| flow.end().is_some())
+            && self.flows().all(|flow| flow.end().is_some())
     }
 
-    fn flows(&self) -> impl Iterator<Item = &(FlowPlan, Flow)> {
+    pub(super) fn flows(&self) -> impl Iterator<Item = &Flow> {
         self.stations.iter().flat_map(|station| &station.flows)
     }
 
     fn open_flows(&self) -> String {
-        let open = self.flows().filter(|(_, flow)| flow.end().is_none());
-        open.map(|(plan, _)| format!("\n  {plan:?}")).collect()
+        let open = self.flows().filter(|flow| flow.end().is_none());
+        open.map(|flow| format!("\n  {:?}", flow.plan)).collect()
     }
 
     fn next_ms(&mut self) -> u64 {
@@ -174,7 +176,7 @@ impl World {
             .min()
             .unwrap_or(u64::MAX)
             .min(now + LONGEST_PAUSE_MS);
-        for station in &mut self.stations {
+        for station in self.stations.iter_mut().filter(|station| !station.is_dead) {
             next = next.min(station.next_ms(now));
         }
         if self.links_hold_frames() {
@@ -183,18 +185,8 @@ impl World {
         next.max(now + 1)
     }
 
-    fn links_hold_frames(&mut self) -> bool {
+    pub(super) fn links_hold_frames(&mut self) -> bool {
         self.workers.iter_mut().any(|worker| worker.device_mut().device.has_waiting())
-    }
-
-    fn begin_flows(&mut self) {
-        while let Some(plan) = self.plan.flows.get(self.next_flow) {
-            if plan.at_ms > self.now_ms {
-                return;
-            }
-            self.stations[plan.client].begin(self.plan.family, plan.clone());
-            self.next_flow += 1;
-        }
     }
 
     fn make_changes(&mut self) {
@@ -204,18 +196,65 @@ impl World {
             }
             self.next_change += 1;
             self.network.note(self.now_ms, &format_args!("{change:?}"));
-            if change == Change::Restart {
-                let place = self.chance.place(self.workers.len());
-                self.workers[place].device_mut().will_panic = true;
-            } else {
-                self.control.change(change, &mut self.chance);
-                self.publish();
+            match change {
+                Change::Restart => {
+                    let place = self.chance.place(self.workers.len());
+                    self.workers[place].device_mut().will_panic = true;
+                }
+                Change::Die(pool) => self.kill(pool),
+                Change::Narrow(pool) => self.make_narrow(pool),
+                _ => {
+                    self.control.change(change, &mut self.chance);
+                    self.next_look_ms = self.now_ms + LOOK_EVERY_MS;
+                    self.publish();
+                }
             }
         }
     }
 
+    /// The way to a machine of the pool becomes narrow. Under L2 DSR there is no router on it.
+    fn make_narrow(&mut self, pool: Pool) {
+        let all = self.machines.iter().filter(|machine| machine.pool == pool);
+        let routed: Vec<&Machine> = all.filter(|machine| machine.mode.is_hop()).collect();
+        if routed.is_empty() {
+            return;
+        }
+        let machine = routed[self.chance.place(routed.len())];
+        let mtu = self.chance.between(*NARROW_BYTES.start(), *NARROW_BYTES.end()) as usize;
+        self.network.make_narrow((machine.port, machine.mac), mtu);
+    }
+
+    /// A machine of the pool falls silent, if the pool can do without it.
+    fn kill(&mut self, pool: Pool) {
+        let Some(number) = self.control.kill(pool, &mut self.chance) else { return };
+        self.stations[usize::from(number)].is_dead = true;
+        self.history.died(number, self.now_ms);
+        let found_ms = self.now_ms + self.chance.between(1, 4_000);
+        self.dying.push((found_ms, pool, number));
+    }
+
+    /// What time alone changes: dead machines are found, drains are over, backends have left.
+    fn look_at_backends(&mut self) {
+        let now_ms = self.now_ms;
+        let (found, dying) = std::mem::take(&mut self.dying)
+            .into_iter()
+            .partition(|&(found_ms, ..)| found_ms <= now_ms);
+        self.dying = dying;
+        let found: Vec<(u64, Pool, u16)> = found;
+        for &(_, pool, number) in &found {
+            self.control.found_dead(pool, number);
+        }
+        let current = self.publisher.current();
+        let is_over = current.next_gone_ms().is_some_and(|gone_ms| gone_ms <= now_ms);
+        let waits = !current.is_settled() || current.has_resting_ids() || is_over;
+        if !found.is_empty() || (waits && now_ms >= self.next_look_ms) {
+            self.next_look_ms = now_ms + LOOK_EVERY_MS;
+            self.publish();
+        }
+    }
+
     /// As the control thread does it: live flows as all workers have them, then compile, publish.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let mut live =
             LiveFlows { generation: self.publisher.acknowledged(), counts: vec![0; MAX_BACKENDS] };
         for worker in &self.workers {
@@ -224,7 +263,9 @@ impl World {
         }
         if let Some(snapshot) = self.control.publish(self.now_ms, &live) {
             self.summary.generations = snapshot.generation;
+            self.history.published(&snapshot, self.now_ms);
             self.model.published(snapshot);
+            self.follow_maglev(&self.stateless_keys());
         }
         self.publisher.free_old();
     }
@@ -236,12 +277,15 @@ impl World {
                 let _ = self.far_ends[worker][port.index()].push(&flight.frame);
             }
             network::End::Host(station) => {
-                let Station { host, server, .. } = &mut self.stations[station];
-                let is_repeated = server
-                    .as_ref()
-                    .is_some_and(|s| s.is_repeated_syn(&host.sockets, &flight.frame));
+                let Station { host, server, is_dead, .. } = &mut self.stations[station];
+                if *is_dead {
+                    return;
+                }
+                let Some(frame) = host.open(flight.frame) else { return };
+                let is_repeated =
+                    server.as_ref().is_some_and(|s| s.is_repeated_syn(&host.sockets, &frame));
                 if !is_repeated {
-                    host.deliver(flight.frame);
+                    host.deliver(frame);
                     self.work(station);
                 }
             }
@@ -251,6 +295,9 @@ impl World {
     /// Lets a station's applications and stack work, and sends what they send.
     fn work(&mut self, place: usize) {
         let station = &mut self.stations[place];
+        if station.is_dead {
+            return;
+        }
         station.work(self.now_ms);
         let mut sent = station.host.poll(self.now_ms);
         // What has come in now may be answered at once.
@@ -261,7 +308,7 @@ impl World {
     }
 
     /// Each worker takes turns until none has anything to do.
-    fn turn_workers(&mut self) {
+    pub(super) fn turn_workers(&mut self) {
         let mut has_worked = true;
         while has_worked {
             has_worked = false;
@@ -299,151 +346,11 @@ impl World {
         for far_end in &self.far_ends[worker] {
             while let Some(frame) = far_end.take() {
                 self.summary.frames += 1;
+                self.summary.bytes += frame.len() as u64;
                 self.summary.trace = checksum(self.summary.trace, &self.now_ms.to_be_bytes());
                 self.summary.trace = checksum(self.summary.trace, &frame);
                 self.network.send(self.now_ms, far_end.port(), None, &frame);
             }
         }
-    }
-
-    /// Every frame has exactly one verdict, or waits in a ring between two workers or for the first
-    /// fragment of its datagram.
-    fn check_verdicts(&self) {
-        let all = self.workers.iter().map(|worker| worker.engine().counters());
-        let all = all.fold(guideway::dataplane::Counters::default(), |sum, next| sum.plus(next));
-        let between = all.events.handed_over - all.events.taken_over;
-        let held = self.workers.iter().map(|worker| worker.engine().held_frames());
-        let waiting = between + held.sum::<usize>() as u64;
-        assert_eq!(all.received, all.verdicts() + waiting, "{all:?}");
-    }
-
-    /// When nothing moves: all the counts that have to agree, and the model.
-    fn check_quiet(&mut self) {
-        let mut received = 0;
-        for (worker, shared) in self.workers.iter_mut().zip(&self.shared) {
-            let number = shared.ask_report();
-            assert!(!worker.turn(Ticks(self.now_ms)) && shared.has_reported(number));
-            let report = shared.report();
-            let held = worker.engine().held_frames() as u64;
-            assert_eq!((report.waiting, report.census.in_hand), (held, 0));
-            assert!(report.census.is_conserved());
-            assert_eq!(report.generation, self.publisher.current().generation);
-            let counters = &report.counters;
-            let replied: u64 = counters.replied.iter().sum();
-            let seen = worker.device_mut().seen;
-            assert_eq!(seen.received, counters.received);
-            assert_eq!(seen.sent, counters.forwarded + replied);
-            received += seen.bad_received;
-        }
-        let sent: u64 = self.workers.iter_mut().map(|w| w.device_mut().seen.bad_sent).sum();
-        assert!(sent <= received, "{sent} unsound frames left, {received} came in");
-        for worker in &mut self.workers {
-            while let Some(event) = worker.engine_mut().take_flow_event() {
-                if event.kind == FlowEventKind::Ended {
-                    self.model.ended(event.entry.key);
-                }
-            }
-            assert_eq!(worker.engine().counters().events.flow_events_lost, 0);
-        }
-        self.model.check(self.workers.iter().map(|worker| worker.engine()));
-    }
-
-    fn check_ends(&mut self) {
-        let mut moved = 0;
-        for (plan, flow) in self.flows() {
-            let is_of_pool = |number: u16| {
-                let server = self.stations[usize::from(number)].server.as_ref();
-                server.is_some_and(|server| server.pool == plan.pool)
-            };
-            match (plan.fate, flow.end()) {
-                (Fate::Whole, Some(End::Whole(number))) if is_of_pool(*number) => {}
-                (Fate::Reset, Some(End::Reset(_))) => {}
-                (Fate::Whole, Some(End::Reset(0))) if self.may_have_moved(plan) => moved += 1,
-                (_, other) => panic!("{plan:?} ended with {other:?}"),
-            }
-        }
-        self.summary.moved = moved;
-    }
-
-    /// The one exception. Under L2DSR the balancer does not see what a backend answers. A client
-    /// that asks again after its backend was found down is given another one; if the first was alive
-    /// and has answered after all, the client is reset, before its first byte.
-    fn may_have_moved(&self, flow: &FlowPlan) -> bool {
-        let failed = |&(at, change): &(u64, Change)| {
-            at >= flow.at_ms && change == Change::Health(Pool::L2dsr)
-        };
-        flow.pool == Pool::L2dsr && self.plan.changes.iter().any(failed)
-    }
-
-    /// The hosts fall silent. When all times have run out, no flow is left.
-    fn drain(&mut self) {
-        for worker in &mut self.workers {
-            worker.device_mut().device.set_rates(FaultRates::default(), FaultRates::default());
-        }
-        let until = self.now_ms + u64::from(TIMEOUTS.tcp_established_ms) + 120_000;
-        while self.now_ms < until {
-            self.now_ms += 1000;
-            self.turn_workers();
-        }
-        self.check_quiet();
-        let mut counts = guideway::dataplane::Counters::default();
-        for worker in &mut self.workers {
-            counts = counts.plus(worker.engine().counters());
-            assert!(worker.engine().live_flows().iter().all(|&flows| flows == 0));
-            assert!(!worker.engine().has_flows(), "entries are left after all times");
-            assert!(!worker.engine().has_fragments(), "fragments are left after all times");
-            let (receive, transmit) = worker.device_mut().device.faults();
-            self.summary.lost += receive.lost + transmit.lost;
-        }
-        let events = counts.events;
-        let ended = events.flows_expired + events.flows_closed + events.flows_cut;
-        assert_eq!(events.flows_created, ended, "{events:?}");
-        self.summary.flows = events.flows_created;
-        self.summary.handed_over = events.handed_over;
-        self.summary.held = events.fragments_held;
-        // With the last flows gone, retired backends leave the snapshot.
-        self.publish();
-        self.turn_workers();
-        self.publish();
-        assert!(self.publisher.current().is_settled(), "retired backends without flows");
-    }
-}
-
-fn device(plan: &Plan, ports: usize, seed: u64) -> (Tap<FaultInjector<MemoryDevice>>, Vec<FarEnd>) {
-    let ports = (0..ports).map(|port| format!("port{port}")).collect();
-    let (memory, far_ends) = MemoryDevice::new(MemoryOptions { ports, ..Default::default() });
-    let options = FaultOptions {
-        seed,
-        receive: plan.receive_faults,
-        transmit: plan.transmit_faults,
-        reorder_span: plan.reorder_span,
-    };
-    (Tap::new(FaultInjector::new(memory, options)), far_ends)
-}
-
-/// Owners by the keyed hash, or by that of a NIC with an indirection table of 128 places.
-fn shards(plan: &Plan) -> ShardMap {
-    if !plan.nic_hash {
-        return ShardMap::even(plan.workers);
-    }
-    let toeplitz = Toeplitz::new(&std::array::from_fn(|place| (place * 37 + 11) as u8));
-    let indirection: Vec<u32> = (0..128).map(|place| place % plan.workers as u32).collect();
-    let nic = NicHash { toeplitz, tcp_ports: true, udp_ports: false };
-    ShardMap::of_nic(nic, &indirection, plan.workers).expect("128 divides 256")
-}
-
-fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
-    EngineConfig {
-        worker,
-        shards: shards(plan),
-        max_flows: 4096,
-        max_backends: MAX_BACKENDS,
-        snat_hold_down_ms: 60_000,
-        max_snat_blocks: 4096,
-        max_replies_per_second: 1000,
-        max_new_flows_per_second: 100_000_000,
-        fragments: FragmentLimits::default(),
-        flow_events: 4 * 4096,
-        flow_hash_key: *b"a key of the sim",
     }
 }
