@@ -16,6 +16,7 @@ use super::traffic::Traffic;
 use super::{
     Counters, ENTRY_VERSION, EngineConfig, FlowEntry, FlowEvent, FlowEventKind, FlowState,
 };
+use crate::arch;
 use crate::forwarding::{BackendId, FlowTimeouts, Snapshot, Target};
 use crate::wire::{Address, FlowKey, TcpFlags};
 
@@ -71,7 +72,7 @@ impl Flows {
                 config.worker,
                 config.shards.workers(),
             ),
-            traffic: vec![Traffic::default(); config.max_backends].into_boxed_slice(),
+            traffic: arch::vec_in_large_pages(Traffic::default(), config.max_backends),
             events: FlowEvents::new(config.flow_events),
             counters: Counters::default(),
         }

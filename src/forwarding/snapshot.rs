@@ -11,6 +11,7 @@ use super::{
     BackendId, DnatTable, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable,
     Target, TunnelSources,
 };
+use crate::arch;
 use crate::wire::encap::Envelope;
 use crate::wire::{Address, FlowKey, MacAddress, PortId};
 
@@ -203,7 +204,9 @@ impl Snapshot {
             let Some(backend) = backend else { return Target::NONE };
             Target::of(backend, parts.services.get(backend.service.index()), &parts.ports)
         };
-        let targets: Vec<Target> = parts.backends.iter().map(target).collect();
+        // A line a backend, in no order: with a million of them the TLB counts too.
+        let mut targets: Vec<Target> = arch::room_in_large_pages(parts.backends.len());
+        targets.extend(parts.backends.iter().map(target));
         let envelopes = envelopes(&targets, &parts.services);
         let by_address = AddressTable::new(&addresses);
         let dnat = DnatTable::new(&parts.services, &parts.backends);

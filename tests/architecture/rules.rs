@@ -7,7 +7,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
     ("arch", &[]),
     ("wire", &[]),
     ("maglev", &[]),
-    ("forwarding", &["wire", "maglev"]),
+    ("forwarding", &["arch", "wire", "maglev"]),
     ("dataplane", &["arch", "wire", "forwarding"]),
     ("control", &["wire", "maglev", "forwarding"]),
     ("source", &["wire", "forwarding", "control"]),
