@@ -53,7 +53,9 @@ impl Engine {
         if target.address != quote.destination {
             return Err(DropReason::NoFlowForError);
         }
+        // Whether or not there is a way to the client: its next packet is answered where it comes in.
         self.lower_path_mtu(turn, &quote, mtu_bytes);
+        let way = way.ok_or(DropReason::NoNextHop)?;
         let overhead = target.mode.overhead_bytes(target.address.family()) as u16;
         let fits = mtu_bytes.saturating_sub(overhead);
         check_client_way(Some(&way), error).map_err(|stuck| stuck.reason)?;
@@ -65,13 +67,13 @@ impl Engine {
         if send_by(&way, &came_with, frame) { Ok(way) } else { Err(DropReason::NoHeadroom) }
     }
 
-    /// The backend that a client's packet went to, and the way back to the client.
+    /// The backend that a client's packet went to, and the way back to the client, if one is known.
     fn ends_of<'a>(
         &mut self,
         turn: &Turn<'a>,
         sent: &Quote,
         hash: u64,
-    ) -> Result<(&'a Target, Way), DropReason> {
+    ) -> Result<(&'a Target, Option<Way>), DropReason> {
         let snapshot = turn.snapshot;
         let (_, service) = snapshot.find_service(&sent.key).ok_or(DropReason::NoFlowForError)?;
         let timeouts = &service.timeouts;
@@ -88,7 +90,7 @@ impl Engine {
             }
         };
         let target = snapshot.target(backend).ok_or(DropReason::NoFlowForError)?;
-        Ok((target, way.ok_or(DropReason::NoNextHop)?))
+        Ok((target, way))
     }
 
     /// For all backends at that address: it is one way.

@@ -2,7 +2,7 @@
 //! beginning.
 
 use guideway::dataplane::{Arrival, DropReason, Outcome, ReplyKind, Verdict};
-use guideway::forwarding::{Mode, MssClamp};
+use guideway::forwarding::{Mode, MssClamp, RouteTable};
 use guideway::wire::encap::{Dscp, Tunnel};
 
 use super::errors::error;
@@ -90,6 +90,23 @@ fn errors_that_are_not_believed() {
     let tiny = error("10.8.0.1", &out, 28, (3, 4, 68));
     world.expect("tiny", BACKENDS, &tiny, Verdict::Drop(TunnelError), LOWERED);
     sent(&mut world, 532);
+}
+
+#[test]
+fn a_narrow_way_is_remembered_where_the_client_cannot_be_told() {
+    let mut world = World::with(config(), |parts| {
+        direct_by(Mode::Tunnel(Tunnel::Ipip, Dscp::Copied))(parts);
+        // No entry says where the client is, and no route.
+        parts.services[2].rules.entries = false;
+        parts.routes = RouteTable::default();
+    });
+    let out = sent(&mut world, 1400);
+    let narrow = error("10.8.0.1", &out, 128, (3, 4, 1300));
+    let untold = Verdict::Drop(DropReason::NoNextHop);
+    world.expect("too big", BACKENDS, &narrow, untold, LOWERED);
+    let too_big = Verdict::Reply(CLIENTS, ReplyKind::TooBig);
+    let long = client(4000).tcp_data(ACK, &[7; 1260]);
+    world.expect("the next one is answered where it came in", CLIENTS, &long, too_big, &[]);
 }
 
 /// A SYN with a maximum segment size.
