@@ -12,11 +12,13 @@ BENCH ?=
 # Variables of `make fuzz`: which target, and for how many seconds.
 TARGET ?=
 TIME ?= 60
+# Variables of `make soak`: where to begin, and for how many seconds.
+SEED ?=
 # The namespaced tests load both cores by themselves.
 export RUST_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench bench-short bench-engine bench-engine-short bench-pure instructions instructions-accept fuzz fuzz-all fmt deny clean-namespaces
+.PHONY: help setup build demo test lint bench bench-short bench-engine bench-engine-short bench-pure instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +96,10 @@ fuzz: ## fuzz the library (TARGET=parse TIME=60); without TARGET, a list of the 
 fuzz-all: ## all fuzz targets for half a minute each, two at a time
 	@scripts/setup build fuzz
 	@CARGO="$(CARGO)" scripts/fuzz --all 30
+
+soak: ## run the simulation on seed after seed until stopped (SEED=17 TIME=3600)
+	@scripts/setup build
+	@CARGO="$(CARGO)" scripts/soak "$(SEED)" $(if $(filter command% environment%,$(origin TIME)),$(TIME))
 
 fmt: ## format the code
 	$(CARGO) fmt

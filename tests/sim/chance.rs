@@ -36,9 +36,10 @@ impl Chance {
     }
 }
 
-/// Byte `place` of stream `id`: both ends know what has to arrive.
+/// Byte `place` of stream `id`, never zero: both ends know what has to arrive.
 pub fn stream_byte(id: u64, place: u64) -> u8 {
-    (scramble(id ^ (place / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> (place % 8 * 8)) as u8
+    let eight = scramble(id ^ (place / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    ((eight >> (place % 8 * 8)) as u8).max(1)
 }
 
 /// The finalizer of SplitMix64: every bit of the answer depends on every bit of `value`.

@@ -1,17 +1,30 @@
 //! What has to hold in a run, at every step and in the end.
 
-use guideway::dataplane::{Counters, FlowEventKind, Ticks};
+use guideway::dataplane::{Counters, DropReason, FlowEventKind, Ticks};
 use guideway::io::fault::FaultRates;
 
 use super::desired::TIMEOUTS;
 use super::world::World;
 
 impl World {
+    /// All workers' counts.
+    fn counters(&self) -> Counters {
+        let all = self.workers.iter().map(|worker| worker.engine().counters());
+        all.fold(Counters::default(), |sum, next| sum.plus(next))
+    }
+
+    /// Why frames were dropped, for a run that went wrong.
+    pub(super) fn drops(&self) -> String {
+        let counters = self.counters();
+        let reasons = DropReason::ALL.iter().zip(&counters.dropped);
+        let reasons = reasons.filter(|&(_, &count)| count > 0);
+        reasons.map(|(reason, count)| format!("{reason} {count}, ")).collect()
+    }
+
     /// Every frame has exactly one verdict, or waits in a ring between two workers or for the first
     /// fragment of its datagram.
     pub(super) fn check_verdicts(&self) {
-        let all = self.workers.iter().map(|worker| worker.engine().counters());
-        let all = all.fold(Counters::default(), |sum, next| sum.plus(next));
+        let all = self.counters();
         let between = all.events.handed_over - all.events.taken_over;
         let held = self.workers.iter().map(|worker| worker.engine().held_frames());
         let waiting = between + held.sum::<usize>() as u64;
@@ -89,6 +102,8 @@ impl World {
         let events = counts.events;
         let ended = events.flows_expired + events.flows_closed + events.flows_cut;
         assert_eq!(events.flows_created, ended, "{events:?}");
+        self.summary.too_big = self.network.too_big;
+        self.summary.mtu_lowered = events.path_mtu_lowered;
         self.summary.flows = events.flows_created;
         self.summary.handed_over = events.handed_over;
         self.summary.held = events.fragments_held;

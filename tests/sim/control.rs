@@ -106,7 +106,7 @@ impl Control {
             Change::RemoveServices(pool) => {
                 self.desired.services.retain(|service| !names(pool).contains(&service.name));
             }
-            Change::Restart | Change::Reload | Change::Die(_) => {}
+            Change::Restart | Change::Reload | Change::Die(_) | Change::Narrow(_) => {}
         }
     }
 

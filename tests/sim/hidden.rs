@@ -1,4 +1,4 @@
-//! A VIP on a machine's loopback: the machine neither answers ARP for it nor asks in its name
+//! Questions and answers about MACs: a stack's neighbours, and a VIP on a machine's loopback. The machine neither answers ARP for it nor asks in its name
 //! (`arp_ignore` and `arp_announce` of a real backend; with IPv6 that is Linux' habit).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,6 +26,21 @@ pub fn asked_for(frame: &[u8]) -> Option<IpAddr> {
     let is_question = packet.next_header() == IpProtocol::Icmpv6
         && message.msg_type() == Icmpv6Message::NeighborSolicit;
     is_question.then(|| message.target_addr().into())
+}
+
+/// Of a frame from which a stack learns a neighbour's MAC: the neighbour's address.
+pub fn neighbour_in(frame: &[u8]) -> Option<IpAddr> {
+    if frame.get(12..14) == Some(&ARP) {
+        let sender: [u8; 4] = frame.get(ARP_SENDER)?.try_into().ok()?;
+        return Some(sender.into());
+    }
+    let ethernet = EthernetFrame::new_checked(frame).ok()?;
+    let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
+    let message = Icmpv6Packet::new_checked(packet.payload()).ok()?;
+    let is_answer = ethernet.ethertype() == EthernetProtocol::Ipv6
+        && packet.next_header() == IpProtocol::Icmpv6
+        && message.msg_type() == Icmpv6Message::NeighborAdvert;
+    is_answer.then(|| packet.src_addr().into())
 }
 
 /// In a question sent in the name of `vip`, puts `own` in its place.

@@ -1,6 +1,6 @@
 //! A machine on the network: a smoltcp stack with its own MAC and addresses.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use guideway::wire::MacAddress;
@@ -11,9 +11,11 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 
 use super::envelope;
-use super::hidden::{ask_as, asked_for};
+use super::hidden::{ask_as, asked_for, neighbour_in};
+use super::keep_alive::KeepAlives;
 use super::parts::Parts;
 use super::path_mtu::{PathMtu, Told};
+use super::sound::is_sound;
 
 /// What a machine is.
 #[derive(Clone, Debug)]
@@ -43,6 +45,9 @@ pub struct Host {
     iface: Interface,
     wire: Wire,
     path: PathMtu,
+    keep_alives: KeepAlives,
+    /// What it was told of its neighbours last.
+    neighbours: BTreeMap<IpAddr, Vec<u8>>,
     /// Datagrams leave and come in fragments.
     parts: Option<Parts>,
 }
@@ -59,6 +64,8 @@ impl Host {
             plan,
             wire,
             path: PathMtu::new(LINK_MTU),
+            keep_alives: KeepAlives::default(),
+            neighbours: BTreeMap::new(),
             parts,
         }
     }
@@ -84,6 +91,9 @@ impl Host {
             Some(Told::Strange) => return self.strange_errors += 1,
             None => {}
         }
+        if let Some(neighbour) = neighbour_in(&frame).filter(|_| is_sound(&frame)) {
+            self.neighbours.insert(neighbour, frame.clone());
+        }
         let asks_for_hidden = self.plan.hidden.is_some_and(|vip| asked_for(&frame) == Some(vip));
         let whole = match &mut self.parts {
             Some(parts) => parts.join(frame),
@@ -95,12 +105,13 @@ impl Host {
     }
 
     /// Sends no longer packets from now on. A stack asks for its link's MTU when it is made: here it
-    /// is made anew, around the same connections.
+    /// is made anew, around the same connections, and told its neighbours again.
     fn narrow(&mut self) {
         self.narrowed += 1;
         self.plan.seed += 1;
         self.wire.mtu = self.path.bytes;
         self.iface = interface(&self.plan, &mut self.wire);
+        self.wire.inbox.extend(self.neighbours.values().cloned());
     }
 
     /// Lets the stack work; gives the frames it sends.
@@ -110,6 +121,7 @@ impl Host {
         if let Some(vip) = self.plan.hidden {
             sent.iter_mut().for_each(|frame| ask_as(frame, vip, self.plan.address));
         }
+        sent.iter_mut().for_each(|frame| self.keep_alives.mend(frame));
         sent.iter().for_each(|frame| self.path.sends(frame));
         match &mut self.parts {
             Some(parts) => sent.into_iter().flat_map(|frame| parts.cut(frame)).collect(),

@@ -2,12 +2,14 @@
 //! `compile`, over the memory device behind a bad link, while the configuration changes. Time and
 //! chance come from one seed, so a run that fails can be run again.
 //!
-//! `GUIDEWAY_SIM_SEEDS=17..18 cargo test --test sim` runs seed 17 alone; without it a few hundred
+//! `GUIDEWAY_SIM_SEEDS=17..18 cargo test --test sim` runs seed 17 alone; without it some thousand
 //! seeds are run. `GUIDEWAY_SIM_TRACE=1` shows every frame that a host or the balancer sends.
+//! `make soak` runs seeds until it is stopped.
 //!
-//! What has to hold: every byte arrives, no flow changes its backend while that is there, a flow
-//! begins where Maglev says, every frame gets exactly one verdict, no frame of a device's memory is
-//! lost, no unsound frame is made, and in the end no flow entry is left.
+//! What has to hold: every byte arrives, but for flows that met what a model allows; no flow changes
+//! its backend while that is there; a flow begins where Maglev says; every frame gets exactly one
+//! verdict; no frame of a device's memory is lost; no unsound frame is made; no flow entry outlives
+//! its time. `docs/simulation.md` has the whole list.
 
 mod balancer;
 mod chance;
@@ -23,24 +25,23 @@ mod frames;
 mod hidden;
 mod history;
 mod host;
+mod keep_alive;
 mod model;
 mod network;
 mod parts;
 mod path_mtu;
 mod plan;
 mod pool;
+mod router;
 mod server;
 mod site;
+mod soak;
 mod sound;
 mod station;
+mod summary;
 mod tap;
 mod vlan;
 mod world;
-
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use guideway::forwarding::Mode;
 use guideway::io::fault::FaultRates;
@@ -50,69 +51,28 @@ use chance::Chance;
 use plan::{Change, Fate, FlowKind, FlowPlan, Plan};
 use pool::{Pool, PoolPlan};
 use server::Request;
+use soak::Seeds;
 use vlan::Vlan;
-use world::{Summary, World};
-
-const DEFAULT_SEEDS: Range<u64> = 0..300;
-
-fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var("GUIDEWAY_SIM_SEEDS") else { return DEFAULT_SEEDS };
-    let parse = || {
-        let (from, to) = text.split_once("..")?;
-        Some(from.trim().parse().ok()?..to.trim().parse().ok()?)
-    };
-    parse().unwrap_or_else(|| panic!("GUIDEWAY_SIM_SEEDS is {text:?}, wanted such as 0..300"))
-}
+use world::World;
 
 #[test]
 fn every_seed_keeps_the_promises() {
-    let seeds = seeds();
-    let next = AtomicU64::new(seeds.start);
-    let all = Mutex::new(Summary::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if !seeds.contains(&seed) {
-                        return;
-                    }
-                    let summary = run(seed);
-                    let mut all = all.lock().unwrap();
-                    all.frames += summary.frames;
-                    all.flows += summary.flows;
-                    all.generations += summary.generations;
-                    all.handed_over += summary.handed_over;
-                    all.held += summary.held;
-                    all.lost += summary.lost;
-                    all.moved += summary.moved;
-                    all.reset += summary.reset;
-                    all.silent += summary.silent;
-                    all.restarts += summary.restarts;
-                    all.ended_ms += summary.ended_ms;
-                }
-            });
-        }
-    });
-    let all = all.into_inner().unwrap();
-    println!("{seeds:?}: {all:?}");
+    let (count, all) = Seeds::wanted().run();
     // A simulation in which nothing happens proves nothing.
-    if seeds.clone().count() > 50 {
-        assert!(
-            all.flows > 0 && all.handed_over > 0 && all.lost > 0 && all.restarts > 0,
-            "{all:?}"
-        );
-        assert!(all.held > 0, "{all:?}");
-        assert!(all.moved > 0 && all.reset > 0 && all.silent > 0, "{all:?}");
-        assert!(all.generations > 2 * seeds.count() as u64, "{all:?}");
+    if count > 50 {
+        let happened = [all.flows, all.handed_over, all.lost, all.restarts, all.held];
+        let moved = [all.moved, all.reset, all.silent, all.too_big, all.mtu_lowered];
+        assert!(happened.iter().chain(&moved).all(|&count| count > 0), "{all:?}");
+        assert!(all.generations > 2 * count, "{all:?}");
+        let whole = all.flows.saturating_sub(all.reset + all.silent);
+        assert!(whole * 100 > all.flows * 90, "most flows meet nothing of that: {all:?}");
     }
 }
 
 #[test]
 fn a_seed_runs_the_same_way_twice() {
-    for seed in seeds().take(5) {
-        assert_eq!(run(seed), run(seed), "seed {seed}");
+    for seed in Seeds::wanted().range.take(5) {
+        assert_eq!(soak::run(seed), soak::run(seed), "seed {seed}");
     }
 }
 
@@ -184,11 +144,4 @@ fn streams_of_a_removed_service_are_reset() {
         let summary = World::with(quiet_plan(family, flows, changes), Chance::new(1)).run();
         assert!(summary.ended_ms < 10_000, "{family} {pool:?}: {summary:?}");
     }
-}
-
-/// Runs a seed; a failure names it.
-fn run(seed: u64) -> Summary {
-    catch_unwind(AssertUnwindSafe(|| World::new(seed).run())).unwrap_or_else(|_| {
-        panic!("seed {seed} failed: GUIDEWAY_SIM_SEEDS={seed}..{} runs it alone", seed + 1)
-    })
 }

@@ -11,6 +11,7 @@ use guideway::wire::{MacAddress, PortId};
 use smoltcp::wire::{EthernetFrame, PrettyPrinter};
 
 use super::chance::{CHECKSUM_START, Chance, checksum, scramble};
+use super::router::{self, NarrowWay};
 use super::vlan::Vlan;
 
 /// Where a frame arrives.
@@ -39,6 +40,10 @@ pub struct Network {
     wander: u64,
     in_flight: BTreeMap<(u64, u64), Flight>,
     sent: u64,
+    /// Ways to machines over which only packets of so many bytes go.
+    narrow: BTreeMap<NarrowWay, usize>,
+    /// Packets that were too long for theirs.
+    pub too_big: u64,
     /// Frames are shown: `GUIDEWAY_SIM_TRACE` is set.
     is_traced: bool,
 }
@@ -60,6 +65,8 @@ impl Network {
             wander,
             in_flight: BTreeMap::new(),
             sent: 0,
+            narrow: BTreeMap::new(),
+            too_big: 0,
             is_traced: std::env::var_os("GUIDEWAY_SIM_TRACE").is_some(),
         }
     }
@@ -78,9 +85,50 @@ impl Network {
             (None, Some((_, vlan))) => {
                 // What leaves in another VLAN than this segment's is nobody's here.
                 let Some(frame) = vlan.take(frame) else { return };
-                self.deliver(now_ms, segment, None, &frame);
+                match self.narrow_way(segment, &frame, 0) {
+                    Some(mtu) => self.refuse(now_ms, segment, None, (&frame, mtu)),
+                    None => self.deliver(now_ms, segment, None, &frame),
+                }
+            }
+            (Some(_), Some((own, _))) if frame.starts_with(&own.0) => {
+                match self.narrow_way(segment, frame, 6) {
+                    Some(mtu) => self.refuse(now_ms, segment, from_host, (frame, mtu)),
+                    None => self.deliver(now_ms, segment, from_host, frame),
+                }
             }
             _ => self.deliver(now_ms, segment, from_host, frame),
+        }
+    }
+
+    /// Over the way to this machine only packets of so many bytes go from now on, or fewer.
+    pub fn make_narrow(&mut self, way: NarrowWay, mtu: usize) {
+        let known = self.narrow.entry(way).or_insert(mtu);
+        *known = mtu.min(*known);
+    }
+
+    /// The MTU of the way to or from the station whose MAC stands at a place in a frame, if the frame
+    /// is too long for it.
+    fn narrow_way(&self, segment: PortId, frame: &[u8], mac_at: usize) -> Option<usize> {
+        let mac = MacAddress(*frame.get(mac_at..)?.first_chunk()?);
+        let mtu = *self.narrow.get(&(segment, mac))?;
+        router::packet_len(frame).filter(|&len| len > mtu).map(|_| mtu)
+    }
+
+    /// The router tells whoever sent a packet that is too long.
+    fn refuse(
+        &mut self,
+        now_ms: u64,
+        segment: PortId,
+        from_host: Option<usize>,
+        (frame, mtu): (&[u8], usize),
+    ) {
+        self.too_big += 1;
+        let is_short = self.chance.one_in(4);
+        let Some(error) = router::too_big(frame, segment, mtu, is_short) else { return };
+        self.note(now_ms, &"a router says that it is too big");
+        match from_host {
+            None => self.fly_to_balancer(now_ms, segment, &error),
+            Some(host) => self.fly(now_ms, End::Host(host), &error),
         }
     }
 

@@ -49,6 +49,8 @@ pub enum Change {
     Health(Pool),
     /// A machine falls silent; some time later its health check finds it dead. It stays dead.
     Die(Pool),
+    /// The way to a machine becomes narrow, behind a router that answers what is too long.
+    Narrow(Pool),
     /// A worker panics in its next batch and is made whole again.
     Restart,
     /// The file is read again and says the same.
@@ -193,14 +195,15 @@ fn changes(chance: &mut Chance) -> Vec<(u64, Change)> {
     let mut changes: Vec<(u64, Change)> = (0..count)
         .map(|_| {
             let pool = pool(chance);
-            let change = match chance.between(0, 12) {
+            let change = match chance.between(0, 15) {
                 0..=1 => Change::Add(pool),
                 2..=3 => Change::Remove(pool),
                 4..=5 => Change::Drain(pool),
                 6 => Change::Weigh(pool),
                 7..=8 => Change::Health(pool),
                 9..=10 => Change::Die(pool),
-                11 => Change::Restart,
+                11..=13 => Change::Narrow(pool),
+                14 => Change::Restart,
                 _ => Change::Reload,
             };
             (chance.between(1, BUSY_MS + 2_000), change)

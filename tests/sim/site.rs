@@ -50,6 +50,10 @@ pub fn client_address(family: Family, number: usize) -> IpAddr {
     address(family, PortId(0), 200 + number as u8)
 }
 
+/// MTUs of narrow ways: as wide as the longest datagram in the longest envelope, and an IPv6 packet of
+/// 1,280 bytes.
+pub const NARROW_BYTES: std::ops::RangeInclusive<u64> = 1_340..=1_480;
+
 pub const SERVICE_PORT: u16 = 80;
 /// Where backends listen to which the balancer translates; the others listen on the service's port.
 const BACKEND_PORT: u16 = 8080;

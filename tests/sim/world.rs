@@ -18,8 +18,9 @@ use super::model::Model;
 use super::network::{self, Network};
 use super::plan::{Change, Plan};
 use super::pool::Pool;
-use super::site::machines;
+use super::site::{Machine, NARROW_BYTES, machines};
 use super::station::{Flow, Station, stations};
+use super::summary::Summary;
 use super::tap::OnPurpose;
 
 /// Flows that have not ended by then never will.
@@ -31,34 +32,13 @@ const LOOK_EVERY_MS: u64 = 1_000;
 /// Batches until the model looks at all flows again.
 const MODEL_EVERY: u64 = 64;
 
-/// What a run shows: equal for equal seeds.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
-    /// Of all frames that left the balancer, and when.
-    pub trace: u64,
-    pub ended_ms: u64,
-    pub frames: u64,
-    pub flows: u64,
-    pub generations: u64,
-    pub handed_over: u64,
-    /// Fragments that waited for their first one.
-    pub held: u64,
-    pub lost: u64,
-    /// Panics of workers.
-    pub restarts: u64,
-    /// Flows that had more than one backend, one after the other.
-    pub moved: u64,
-    /// Flows that were reset, and whose clients gave up, as the model allows.
-    pub reset: u64,
-    pub silent: u64,
-}
-
 pub struct World {
     pub(super) plan: Plan,
     pub(super) chance: Chance,
     pub(super) now_ms: u64,
     pub(super) stations: Vec<Station>,
     pub(super) network: Network,
+    pub(super) machines: Vec<Machine>,
     pub(super) workers: Vec<SimWorker>,
     pub(super) shared: Vec<Arc<WorkerShared>>,
     pub(super) far_ends: Vec<Vec<FarEnd>>,
@@ -108,7 +88,7 @@ impl World {
             workers.push(Worker::new(device, engine, hand_over, border, Idle::Sleep, None));
             far_ends.push(ends);
         }
-        let control = Control::new(&plan, machines, balancer, publisher.clone());
+        let control = Control::new(&plan, machines.clone(), balancer, publisher.clone());
         let model = Model::new(plan.max_flows < 100);
         let mut world = World {
             plan,
@@ -116,6 +96,7 @@ impl World {
             now_ms: 1,
             stations,
             network,
+            machines,
             workers,
             shared,
             far_ends,
@@ -130,6 +111,7 @@ impl World {
             rounds: 0,
             summary: Summary { trace: CHECKSUM_START, ..Summary::default() },
         };
+        world.network.note(0, &format_args!("{:?}", world.plan));
         world.publish();
         world
     }
@@ -138,7 +120,12 @@ impl World {
     pub fn run(mut self) -> Summary {
         while !self.is_done() {
             let pools = &self.plan.pools;
-            assert!(self.now_ms < END_MS, "flows hang: {} of {pools:?}", self.open_flows());
+            assert!(
+                self.now_ms < END_MS,
+                "flows hang: {} of {pools:?}, {}",
+                self.open_flows(),
+                self.drops()
+            );
             self.step();
             self.now_ms = self.next_ms();
         }
@@ -215,6 +202,7 @@ impl World {
                     self.workers[place].device_mut().will_panic = true;
                 }
                 Change::Die(pool) => self.kill(pool),
+                Change::Narrow(pool) => self.make_narrow(pool),
                 _ => {
                     self.control.change(change, &mut self.chance);
                     self.next_look_ms = self.now_ms + LOOK_EVERY_MS;
@@ -222,6 +210,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The way to a machine of the pool becomes narrow. Under L2 DSR there is no router on it.
+    fn make_narrow(&mut self, pool: Pool) {
+        let all = self.machines.iter().filter(|machine| machine.pool == pool);
+        let routed: Vec<&Machine> = all.filter(|machine| machine.mode.is_hop()).collect();
+        if routed.is_empty() {
+            return;
+        }
+        let machine = routed[self.chance.place(routed.len())];
+        let mtu = self.chance.between(*NARROW_BYTES.start(), *NARROW_BYTES.end()) as usize;
+        self.network.make_narrow((machine.port, machine.mac), mtu);
     }
 
     /// A machine of the pool falls silent, if the pool can do without it.
@@ -346,6 +346,7 @@ impl World {
         for far_end in &self.far_ends[worker] {
             while let Some(frame) = far_end.take() {
                 self.summary.frames += 1;
+                self.summary.bytes += frame.len() as u64;
                 self.summary.trace = checksum(self.summary.trace, &self.now_ms.to_be_bytes());
                 self.summary.trace = checksum(self.summary.trace, &frame);
                 self.network.send(self.now_ms, far_end.port(), None, &frame);
