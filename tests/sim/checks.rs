@@ -24,11 +24,14 @@ impl World {
     /// Every frame has exactly one verdict, or waits in a ring between two workers or for the first
     /// fragment of its datagram.
     pub(super) fn check_verdicts(&self) {
-        let all = self.counters();
-        let between = all.events.handed_over - all.events.taken_over;
-        let held = self.workers.iter().map(|worker| worker.engine().held_frames());
-        let waiting = between + held.sum::<usize>() as u64;
-        assert_eq!(all.received, all.verdicts() + waiting, "{all:?}");
+        let (mut arrived, mut settled) = (0, 0);
+        for worker in &self.workers {
+            let counters = worker.engine().counters();
+            arrived += counters.received + counters.events.taken_over;
+            settled += counters.verdicts() + counters.events.handed_over;
+            settled += worker.engine().held_frames() as u64;
+        }
+        assert_eq!(arrived, settled, "{:?}", self.counters());
     }
 
     /// When nothing moves: all the counts that have to agree, and the model.
@@ -51,6 +54,10 @@ impl World {
         }
         let sent: u64 = self.workers.iter_mut().map(|w| w.device_mut().seen.bad_sent).sum();
         assert!(sent <= received, "{sent} unsound frames left, {received} came in");
+        assert!(
+            self.damages_bits() || received == 0,
+            "{received} unsound frames came of sound ones"
+        );
         for (number, worker) in self.workers.iter_mut().enumerate() {
             while let Some(event) = worker.engine_mut().take_flow_event() {
                 match event.kind {
@@ -68,11 +75,15 @@ impl World {
         self.give_up_silent();
     }
 
+    /// Do frames change on their way? Then hosts may answer or quote what nobody has sent.
+    fn damages_bits(&self) -> bool {
+        let all = [&self.plan.receive_faults, &self.plan.transmit_faults];
+        all.iter().any(|rates| rates.bit_flips + rates.truncation > 0.0)
+    }
+
     /// On a good link nothing is wrong with any envelope or quote.
     pub(super) fn check_hosts(&self) {
-        let is_good = [self.plan.receive_faults, self.plan.transmit_faults]
-            .iter()
-            .all(|rates| rates.bit_flips + rates.truncation == 0.0);
+        let is_good = !self.damages_bits();
         let not_opened: u64 = self.stations.iter().map(|station| station.host.not_opened).sum();
         assert!(!is_good || not_opened == 0, "{not_opened} envelopes could not be opened");
         let strange: u64 = self.stations.iter().map(|station| station.host.strange_errors).sum();

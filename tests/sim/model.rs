@@ -185,11 +185,10 @@ fn chooses(service: &Service, key: &FlowKey) -> Chooses {
 
 /// All entries of a worker.
 fn entries(engine: &Engine) -> Vec<FlowEntry> {
-    let mut all = Vec::new();
-    for shard in (0..SHARDS).map(|shard| Shard(shard as u8)) {
+    let (mut all, mut slice) = (vec![], [FlowEntry::FREE; 16]);
+    for shard in (0..SHARDS).map(|shard| Shard(shard as u8)).filter(|_| engine.has_flows()) {
         let mut cursor = Some(0);
         while let Some(at) = cursor {
-            let mut slice = [FlowEntry::FREE; 16];
             let (count, next) = engine.export(shard, at, &mut slice);
             all.extend_from_slice(&slice[..count]);
             cursor = next;

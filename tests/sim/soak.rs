@@ -10,7 +10,7 @@ use super::summary::Summary;
 use super::world::World;
 
 /// What CI runs: about a minute on two cores.
-const DEFAULT_SEEDS: Range<u64> = 0..1500;
+const DEFAULT_SEEDS: Range<u64> = 0..2500;
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
 
