@@ -6,6 +6,7 @@ use guideway::dataplane::Verdict;
 
 use crate::wire::{Body, FlowKey, ParseOutcome, parse};
 
+use super::envelope;
 use super::frames::{self, ACK, Head, Part, SYN};
 use super::network::{self, BACKENDS, CLIENTS};
 use super::steps::Steps;
@@ -39,11 +40,19 @@ pub struct World {
     at: usize,
     /// What was forwarded to backends last, as it left.
     seen: Vec<FlowKey>,
+    /// Packets that left in envelopes last, with these.
+    pub enveloped: Vec<Vec<u8>>,
 }
 
 impl World {
     pub fn new(workers: usize) -> World {
-        World { workers: Workers::new(workers), batch: Vec::new(), at: 0, seen: Vec::new() }
+        World {
+            workers: Workers::new(workers),
+            batch: vec![],
+            at: 0,
+            seen: vec![],
+            enveloped: vec![],
+        }
     }
 
     fn step(&mut self, steps: &mut Steps<'_>) {
@@ -94,12 +103,16 @@ impl World {
         let all = self.workers.receive(at % self.workers.count(), batch);
         for passed in &all {
             let to_backend = passed.verdict == Verdict::Forward(BACKENDS) && passed.port == CLIENTS;
-            if let (true, Some(key)) = (to_backend, key_of(&passed.out)) {
+            if to_backend && envelope::is_one(&self.workers.snapshot, &passed.out) {
+                self.enveloped.push(passed.out.clone());
+            } else if let (true, Some(key)) = (to_backend, key_of(&passed.out)) {
                 self.seen.push(key);
             }
         }
         let old = self.seen.len().saturating_sub(REMEMBERED);
         self.seen.drain(..old);
+        let old = self.enveloped.len().saturating_sub(REMEMBERED);
+        self.enveloped.drain(..old);
         all
     }
 
@@ -163,15 +176,16 @@ pub fn client(how: u8) -> Head {
     // Three of them are behind the station of the first.
     let address = network::address(is_v6, 1, if number == 3 { 61 } else { 60 });
     let source = SocketAddr::new(address, 4000 + u16::from(number));
-    let mut head = Head::new(0xc0, 1, source, network::vip(is_v6, service));
-    head.tags = usize::from(how >> 6) % 3;
+    // Untagged in two of four cases; in one of them past the service's first port.
+    let (tags, past) = if how >> 6 == 3 { (0, 1 + number % 3) } else { (how >> 6, 0) };
+    let mut head = Head::new(0xc0, 1, source, network::vip(is_v6, service, past.into()));
+    head.tags = tags.into();
     head
 }
 
 /// A segment or datagram, now and then a part of one, or of strange size or hop limit.
 fn transport(mut head: Head, flags: u8, steps: &mut Steps<'_>) -> Vec<u8> {
-    let is_tcp =
-        !matches!(head.destination.port(), 53) && !matches!(head.source.port(), 8082 | 8085);
+    let is_tcp = ![head.source, head.destination].iter().any(|end| network::is_udp(end.port()));
     let mut len = 5;
     if flags & 0x40 != 0 {
         let odd = steps.byte();

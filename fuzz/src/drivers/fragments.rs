@@ -8,7 +8,7 @@ use crate::wire::{Body, Content, IpPacket, ParseOutcome, parse};
 
 use super::engine::{World, client};
 use super::frames::{self, ACK, Head, Part, SYN};
-use super::network::{BACKENDS, CLIENTS};
+use super::network::{self, BACKENDS, CLIENTS};
 use super::steps::Steps;
 use super::sums;
 use super::workers::{Passed, Sent};
@@ -41,11 +41,7 @@ fn in_pieces(world: &mut World, what: u8, number: u16, steps: &mut Steps<'_>) {
     let how = steps.byte();
     let is_from_backend = what & 4 != 0;
     let head = if is_from_backend { world.backend(how) } else { client(how) };
-    let is_tcp = ![8082, 8085, 53].contains(&if is_from_backend {
-        head.source.port()
-    } else {
-        head.destination.port()
-    });
+    let is_tcp = ![head.source, head.destination].iter().any(|end| network::is_udp(end.port()));
     let shape = steps.byte();
     let data = vec![what; usize::from(shape >> 3) * 16];
     let (protocol, payload) = match is_tcp {

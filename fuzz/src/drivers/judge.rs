@@ -8,7 +8,7 @@ use crate::wire::{
     parse, parse_quote,
 };
 
-use super::sums;
+use super::{envelope, sums};
 
 /// Checks one frame.
 pub fn check(snapshot: &Snapshot, ingress: PortId, verdict: Verdict, (sent, out): (&[u8], &[u8])) {
@@ -39,7 +39,14 @@ fn read_ip(what: &str, frame: &[u8]) -> (Packet, IpPacket) {
 }
 
 fn forwarded(snapshot: &Snapshot, port: PortId, sent: &[u8], out: &[u8]) {
+    if envelope::is_one(snapshot, out) {
+        let inside = envelope::check(snapshot, port, out);
+        return unchanged_but_a_hop(sent, &inside);
+    }
     let (_, before) = read_ip("forwarded, and could not be read", sent);
+    if snapshot.tunnel_sources.cover(before.destination()) {
+        return told(snapshot, port, out);
+    }
     let (link, after) = read_ip("cannot be read any more", out);
     let port = snapshot.port(port).expect("a port that is there");
     assert!(port.up, "sent to a port that is down");
@@ -61,6 +68,36 @@ fn forwarded(snapshot: &Snapshot, port: PortId, sent: &[u8], out: &[u8]) {
         Content::IcmpError => error_forwarded((sent, &before), (out, &after)),
         _ => {}
     }
+}
+
+/// What came out of an envelope is what went into it, but for the hop that it costs.
+fn unchanged_but_a_hop(sent: &[u8], inside: &[u8]) {
+    let (_, before) = read_ip("put into an envelope, and could not be read", sent);
+    let (_, after) = read_ip("what is in an envelope", inside);
+    assert_eq!((after.key, kind(&after)), (before.key, kind(&before)));
+    assert_eq!(after.hop_limit + 1, before.hop_limit);
+    let [was, is] = [(sent, &before), (inside, &after)]
+        .map(|(frame, ip)| &frame[ip.payload_start()..usize::from(ip.end)]);
+    // The maximum segment size in a SYN may be lowered.
+    let is_syn = after.tcp().is_some_and(|flags| flags.contains(TcpFlags::SYN));
+    assert!(is_syn || was == is, "what is in an envelope stays as it was");
+    if matches!(after.content, Content::Tcp(_) | Content::Udp) {
+        assert_eq!(sums::of_payload(inside, &after), sums::of_payload(sent, &before));
+    }
+}
+
+/// An error about an envelope has become one about the packet inside, for its client.
+fn told(snapshot: &Snapshot, port: PortId, out: &[u8]) {
+    let (_, error) = read_ip("an error made of one about an envelope", out);
+    let port = snapshot.port(port).expect("a port that is there");
+    assert!(port.up && error.len() <= usize::from(port.mtu_bytes));
+    assert_eq!(error.content, Content::IcmpError);
+    assert_eq!(sums::of_payload(out, &error), Some(0), "checksum of an error made anew");
+    let quote = parse_quote(out, &error).expect("it quotes the client's packet");
+    assert_eq!(
+        (quote.key.source, quote.key.destination),
+        (error.key.destination, error.key.source)
+    );
 }
 
 /// What it is, but for the identification of a fragment, which is another one under NAT.

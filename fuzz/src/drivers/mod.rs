@@ -11,6 +11,7 @@ pub mod parse;
 pub mod quote;
 pub mod yaml;
 
+mod envelope;
 mod frames;
 mod judge;
 mod network;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use guideway::dataplane::{EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
-    Backend, BackendGonePolicy, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts, Mode,
-    MssClamp, Neighbour, NextHop, NoBackendPolicy, Port, Route, RouteTable, Service,
-    ServiceGonePolicy, ServiceIndex, Snapshot, SnapshotParts, SnatAddress, TunnelSources,
+    Backend, BackendGonePolicy, BackendId, BackendState, ClusterKey, FlowRules, FlowTimeouts,
+    HashBy, Mode, MssClamp, Neighbour, NextHop, NoBackendPolicy, Port, PrefixSet, Route,
+    RouteTable, Service, ServiceGonePolicy, ServiceIndex, Snapshot, SnapshotParts, SnatAddress,
+    TunnelSource, TunnelSources,
 };
+use guideway::wire::encap::{Dscp, Tunnel};
 use guideway::wire::{MacAddress, PortId, Protocol, Tags};
 
 pub const CLIENTS: PortId = PortId(0);
@@ -29,29 +31,58 @@ pub fn address(is_v6: bool, net: u8, host: u8) -> IpAddr {
     }
 }
 
+const GUE: Mode = Mode::Tunnel(Tunnel::GUE, Dscp::Copied);
+const GRE: Mode = Mode::Tunnel(Tunnel::Gre { key: Some(7) }, Dscp::Fixed(10));
+const IPIP: Mode = Mode::Tunnel(Tunnel::Ipip, Dscp::Copied);
+
 /// Name, last byte of the VIP, port, protocol, mode, backends. For each family once.
 type Row = (&'static str, u8, u16, Protocol, Mode, std::ops::Range<u32>);
-const SERVICES: [Row; 5] = [
+const SERVICES: [Row; 8] = [
     ("web", 100, 80, Protocol::Tcp, Mode::Nat, 0..2),
     ("dns", 100, 53, Protocol::Udp, Mode::Nat, 2..3),
     ("direct", 101, 80, Protocol::Tcp, Mode::L2dsr, 3..5),
     ("direct-dns", 101, 53, Protocol::Udp, Mode::L2dsr, 5..6),
     ("shared", 1, 443, Protocol::Tcp, Mode::Nat, 6..7),
+    ("several", 102, 90, Protocol::Tcp, GUE, 7..9),
+    ("routed", 103, 80, Protocol::Tcp, Mode::Dnat, 9..10),
+    ("stateless-dns", 102, 53, Protocol::Udp, GRE, 10..11),
 ];
-const BACKENDS_A_FAMILY: u32 = 7;
+const WEB: usize = 0;
+const DNS: usize = 1;
+const DIRECT: usize = 2;
+const DIRECT_DNS: usize = 3;
+const SEVERAL: usize = 5;
+const STATELESS: usize = 7;
+/// Of the service of several ports.
+const LAST_PORT: u16 = 93;
+/// Backends that stand in no row: of the last one's service, when it has another mode.
+const OF_OTHER_MODE: u32 = 11;
+/// It has an address of the other family.
+const OF_OTHER_FAMILY: u32 = 8;
+const BACKENDS_A_FAMILY: u32 = 12;
 
-/// Where packets to a service go; the last two are to ports without a service.
-pub fn vip(is_v6: bool, choice: usize) -> SocketAddr {
-    match SERVICES.get(choice) {
-        Some(row) => SocketAddr::new(address(is_v6, 1, row.1), row.2),
-        None => SocketAddr::new(address(is_v6, 1, 100 + (choice % 2) as u8), 81),
-    }
+/// Where packets to a service go, to the first of its ports; or, `past` those, to one that is another of
+/// its ports or no service's.
+pub fn vip(is_v6: bool, choice: usize, past: u16) -> SocketAddr {
+    let row = &SERVICES[choice % SERVICES.len()];
+    SocketAddr::new(address(is_v6, 1, row.1), row.2 + past)
 }
 
 /// Where a backend listens.
 pub fn backend(is_v6: bool, number: usize) -> SocketAddr {
-    let number = number as u8 % BACKENDS_A_FAMILY as u8;
-    SocketAddr::new(address(is_v6, 2, 10 + number), 8080 + u16::from(number))
+    let number = number as u32 % BACKENDS_A_FAMILY;
+    let is_v6 = is_v6 != (number == OF_OTHER_FAMILY);
+    SocketAddr::new(address(is_v6, 2, 10 + number as u8), 8080 + number as u16)
+}
+
+/// Is it a port of a UDP service, or of one of its backends?
+pub fn is_udp(port: u16) -> bool {
+    matches!(port, 53 | 8082 | 8085 | 8090 | 8091)
+}
+
+/// Outer sources of tunnels.
+fn tunnel_source(is_v6: bool) -> TunnelSource {
+    TunnelSource::new(address(is_v6, 9, 0).into(), if is_v6 { 64 } else { 24 })
 }
 
 /// The source address that backends see.
@@ -67,35 +98,8 @@ pub fn snapshot(bits: u16, generation: u64) -> Snapshot {
     let mut services = both(&services);
     let mut backends: Vec<_> =
         (0..2 * BACKENDS_A_FAMILY).map(|id| Some(backend_of(id, has(10)))).collect();
-    let [web, direct] = [0, 2];
     for family in 0..2 {
-        let at = |service: usize| service + family * SERVICES.len();
-        let id = |number: usize| number + family * BACKENDS_A_FAMILY as usize;
-        let drop_all = |service: &mut Service| service.slots = Arc::from([]);
-        if has(0) {
-            backends[id(0)].iter_mut().for_each(|b| b.state = BackendState::Unhealthy);
-            services[at(web)].slots = Arc::from([BackendId(id(1) as u32)]);
-        }
-        if has(1) {
-            backends[id(1)].iter_mut().for_each(|b| b.state = BackendState::Draining);
-            services[at(web)].slots = Arc::from([BackendId(id(0) as u32)]);
-        }
-        if has(2) {
-            services[at(web)].gone = true;
-            drop_all(&mut services[at(web)]);
-        }
-        if has(3) {
-            drop_all(&mut services[at(direct)]);
-        }
-        if has(5) {
-            backends[id(2)].iter_mut().for_each(|b| b.next_hop = None);
-        }
-        if has(7) {
-            backends[id(3)] = None;
-        }
-        if has(8) {
-            backends[id(1)].iter_mut().for_each(|b| b.socket.set_port(9));
-        }
+        change(family, &has, &mut services, &mut backends);
     }
     if has(4) {
         services.iter_mut().for_each(|service| {
@@ -123,10 +127,61 @@ pub fn snapshot(bits: u16, generation: u64) -> Snapshot {
         ports,
         routes,
         cluster_key,
-        tunnel_sources: TunnelSources::default(),
+        tunnel_sources: TunnelSources {
+            v4: Some(tunnel_source(false)),
+            v6: Some(tunnel_source(true)),
+        },
         own_addresses: vec![],
     };
     if has(14) { Snapshot::empty() } else { Snapshot::new(parts) }
+}
+
+/// What some of the bits change in the services and backends of a family.
+fn change(
+    family: usize,
+    has: &dyn Fn(u32) -> bool,
+    services: &mut [Service],
+    backends: &mut [Option<Backend>],
+) {
+    let at = |service: usize| service + family * SERVICES.len();
+    let id = |number: usize| number + family * BACKENDS_A_FAMILY as usize;
+    let drop_all = |service: &mut Service| service.slots = Arc::from([]);
+    if has(0) {
+        backends[id(0)].iter_mut().for_each(|b| {
+            (b.state, b.gone) = (BackendState::Unhealthy, has(10));
+        });
+        services[at(WEB)].slots = Arc::from([BackendId(id(1) as u32)]);
+    }
+    if has(1) {
+        backends[id(1)].iter_mut().for_each(|b| b.state = BackendState::Draining);
+        services[at(WEB)].slots = Arc::from([BackendId(id(0) as u32)]);
+    }
+    if has(2) {
+        services[at(WEB)].gone = true;
+        drop_all(&mut services[at(WEB)]);
+    }
+    if has(3) {
+        drop_all(&mut services[at(DIRECT)]);
+    }
+    if has(5) {
+        backends[id(2)].iter_mut().for_each(|b| b.next_hop = None);
+    }
+    if has(7) {
+        backends[id(3)] = None;
+    }
+    if has(8) {
+        backends[id(1)].iter_mut().for_each(|b| b.socket.set_port(9));
+    }
+    if has(15) {
+        services[at(STATELESS)].mode = IPIP;
+        services[at(STATELESS)].slots = Arc::from([BackendId(id(11) as u32)]);
+        // Drained for long enough.
+        backends[id(3)].iter_mut().for_each(|b| {
+            (b.state, b.gone) = (BackendState::Draining, true);
+        });
+        services[at(DIRECT)].slots = Arc::from([BackendId(id(4) as u32)]);
+        services[at(WEB)].on_backend_gone = BackendGonePolicy::Drop;
+    }
 }
 
 fn services(is_v6: bool, family: u32) -> Vec<Service> {
@@ -153,19 +208,34 @@ fn services(is_v6: bool, family: u32) -> Vec<Service> {
         last_port: None,
         rules: FlowRules::default(),
     };
-    SERVICES.iter().map(service).collect()
+    let mut services: Vec<Service> = SERVICES.iter().map(service).collect();
+    services[SEVERAL].last_port = Some(LAST_PORT);
+    services[SEVERAL].rules.hash = HashBy::DestinationPort;
+    services[STATELESS].rules.hash = HashBy::ClientAndPort;
+    services[STATELESS].rules.entries = false;
+    // One client of two may use it.
+    let allowed = (address(is_v6, 1, 60), if is_v6 { 128 } else { 32 });
+    services[DIRECT_DNS].rules.allow = Some(Arc::new(PrefixSet::new([allowed])));
+    for with_affinity in [DNS, DIRECT] {
+        let service = &mut services[with_affinity];
+        (service.rules.hash, service.rules.affinity_ms) = (HashBy::Client, AFFINITY_MS);
+        service.timeouts.affinity_ms = AFFINITY_MS;
+    }
+    services
 }
+
+const AFFINITY_MS: u32 = 45_000;
 
 fn backend_of(id: u32, on_vlan: bool) -> Backend {
     let (family, number) = (id / BACKENDS_A_FAMILY, id % BACKENDS_A_FAMILY);
-    let service = SERVICES.iter().position(|row| row.5.contains(&number)).unwrap_or(0);
+    let service = SERVICES.iter().position(|row| row.5.contains(&number)).unwrap_or(STATELESS);
     let tags = if on_vlan { Tags::customer(20) } else { Tags::NONE };
     Backend {
         id: BackendId(id),
         name: format!("b{id}").into(),
         service: ServiceIndex((service + family as usize * SERVICES.len()) as u32),
         socket: backend(family == 1, number as usize),
-        mode: SERVICES[service].4,
+        mode: if number == OF_OTHER_MODE { IPIP } else { SERVICES[service].4 },
         weight: 1,
         state: BackendState::Active,
         retired_in: 0,

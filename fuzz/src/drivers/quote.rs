@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use super::engine::{World, client};
+use super::envelope;
 use super::frames::{self, Head, SYN};
 use super::network::{self, BACKENDS, CLIENTS};
 use super::steps::Steps;
 use super::workers::Sent;
 
-/// Flows that errors may be about: TCP and UDP, translated and not, of both families.
-const FLOWS: [u8; 8] = [0, 1, 8, 9, 16, 17, 24, 25];
+/// Flows that errors may be about: TCP and UDP, translated, in envelopes and neither, of both families.
+const FLOWS: [u8; 16] = [0, 1, 8, 9, 16, 17, 24, 25, 40, 41, 42, 43, 48, 49, 56, 57];
 const STEPS: usize = 100;
 
 /// Opens flows, then sends errors.
@@ -18,7 +19,8 @@ pub fn run(input: &[u8]) {
     let mut world = World::new(1 + steps.below(2));
     for how in FLOWS {
         let head = client(how);
-        let frame = head.transport(head.destination.port() != 53, SYN, b"data");
+        let is_tcp = !network::is_udp(head.destination.port());
+        let frame = head.transport(is_tcp, SYN, b"data");
         world.send(0, &[Sent { port: CLIENTS, frame, headroom: 256 }]);
     }
     for _ in 0..STEPS {
@@ -37,6 +39,11 @@ pub fn run(input: &[u8]) {
 fn error(world: &World, steps: &mut Steps<'_>) -> Sent {
     let how = steps.byte();
     let is_of_backend = how & 0x80 != 0;
+    if how & 0xc0 == 0xc0
+        && let Some(sent) = about_envelope(world, how, steps)
+    {
+        return sent;
+    }
     let quoted = match is_of_backend {
         true => to_backend(world, how),
         false => to_client(how),
@@ -60,6 +67,32 @@ fn error(world: &World, steps: &mut Steps<'_>) -> Sent {
     Sent { port, frame, headroom: 256 }
 }
 
+/// About a packet that left in an envelope, from a router to its outer source.
+fn about_envelope(world: &World, how: u8, steps: &mut Steps<'_>) -> Option<Sent> {
+    let count = world.enveloped.len().max(1);
+    let mut quote = envelope::outside(world.enveloped.get(usize::from(how & 7) % count)?)?.to_vec();
+    let source = envelope::source(&quote)?;
+    let (what, mtu, cut) = (steps.byte(), steps.word(), steps.byte());
+    if what & 1 != 0 {
+        quote.truncate(usize::from(cut));
+    }
+    if what & 2 != 0 {
+        let (at, bits) = (steps.below(quote.len().max(1)), steps.byte());
+        quote.get_mut(at).into_iter().for_each(|byte| *byte ^= bits);
+    }
+    let router = SocketAddr::new(network::address(source.is_ipv6(), 8, cut), 0);
+    let head = Head::new(0xb0, 2, router, SocketAddr::new(source, 0));
+    let (kind, code) = match (source.is_ipv6(), what >> 2 & 3) {
+        (false, 0 | 1) => (3, 4),
+        (true, 0 | 1) => (2, 0),
+        (false, _) => (11, 0),
+        (true, _) => (1, what >> 4),
+    };
+    let [high, low] = (1000 + mtu % 600).to_be_bytes();
+    let (protocol, message) = head.icmp(kind, code, &[&[0, 0, high, low][..], &quote].concat());
+    Some(Sent { port: BACKENDS, frame: head.frame(protocol, &message), headroom: 256 })
+}
+
 /// As a client gets it: from the VIP.
 fn to_client(how: u8) -> Head {
     let asked = client(how & 0x3f);
@@ -76,7 +109,7 @@ fn to_backend(world: &World, how: u8) -> Head {
 /// tells its sender.
 fn outside(quoted: &Head, steps: &mut Steps<'_>) -> (Head, Vec<u8>) {
     let how = steps.byte();
-    let router = SocketAddr::new(network::address(quoted.is_v6(), 9, how), 0);
+    let router = SocketAddr::new(network::address(quoted.is_v6(), 8, how), 0);
     let teller = if how & 1 == 0 { quoted.destination } else { router };
     let mut head = Head::new(quoted.to, quoted.from, teller, quoted.source);
     head.tags = usize::from(how >> 1 & 1);
@@ -102,6 +135,5 @@ fn outside(quoted: &Head, steps: &mut Steps<'_>) -> (Head, Vec<u8>) {
 }
 
 fn is_udp(head: &Head) -> bool {
-    let is_dns = |socket: SocketAddr| socket.port() == 53 || matches!(socket.port(), 8082 | 8085);
-    is_dns(head.source) || is_dns(head.destination)
+    network::is_udp(head.source.port()) || network::is_udp(head.destination.port())
 }

@@ -2,11 +2,12 @@
 //! are looked ahead for, the other takes frame after frame. The two must not differ.
 
 use guideway::dataplane::{
-    Arrival, DropReason, Engine, FlowEntry, Outcome, Prepared, SHARDS, Shard, Ticks, Verdict,
+    Arrival, DropReason, Engine, FlowEntry, FlowState, Outcome, Prepared, SHARDS, Shard, Ticks,
+    Verdict,
 };
 use guideway::forwarding::Snapshot;
 
-use crate::wire::{FrameView, PortId};
+use crate::wire::{FlowKey, FrameView, PortId};
 
 use super::judge;
 use super::network::{LONGEST_IDLE_MS, config, snapshot};
@@ -164,12 +165,18 @@ impl Workers {
 
     /// Every worker is offered all of these; gives how many were taken.
     pub fn import(&mut self, entries: &[FlowEntry]) -> usize {
+        // What is known of clients is no flow, and not counted as one.
+        let (clients, flows): (Vec<FlowEntry>, _) = entries.iter().partition(|e| is_affinity(e));
         let mut taken = 0;
         for worker in &mut self.all {
-            let refused = worker.ahead.import(self.now, entries);
-            assert_eq!(worker.single.import(self.now, entries), refused);
-            worker.imported += (entries.len() - refused) as u64;
-            taken += entries.len() - refused;
+            for entries in [&flows, &clients] {
+                let refused = worker.ahead.import(self.now, entries);
+                assert_eq!(worker.single.import(self.now, entries), refused);
+                taken += entries.len() - refused;
+                if std::ptr::eq(entries, &flows) {
+                    worker.imported += (entries.len() - refused) as u64;
+                }
+            }
             worker.check();
         }
         taken
@@ -196,12 +203,14 @@ impl Workers {
             let events = worker.ahead.counters().events;
             let ended = events.flows_expired + events.flows_closed + events.flows_cut;
             let begun = events.flows_created + worker.imported;
-            assert_eq!(begun, ended + entries.len() as u64, "flows are conserved");
-            keys.extend(entries.iter().map(|entry| entry.key));
+            // What is known of a client each worker may know.
+            let (clients, flows): (Vec<&FlowEntry>, Vec<&FlowEntry>) =
+                entries.iter().partition(|e| is_affinity(e));
+            assert_eq!(begun, ended + flows.len() as u64, "flows are conserved");
+            check_differ(clients.iter().map(|entry| entry.key));
+            keys.extend(flows.iter().map(|entry| entry.key));
         }
-        for (place, key) in keys.iter().enumerate() {
-            assert!(!keys[..place].contains(key), "two flows of one key: {key:?}");
-        }
+        check_differ(keys.into_iter());
     }
 }
 
@@ -254,6 +263,18 @@ impl Worker {
         let [ahead, single] = [&self.ahead, &self.single].map(entries);
         assert_eq!(ahead, single);
         ahead
+    }
+}
+
+fn is_affinity(entry: &FlowEntry) -> bool {
+    FlowState::of(entry) == Some(FlowState::Affinity)
+}
+
+fn check_differ(keys: impl Iterator<Item = FlowKey>) {
+    let mut seen = Vec::new();
+    for key in keys {
+        assert!(!seen.contains(&key), "two flows of one key: {key:?}");
+        seen.push(key);
     }
 }
 
