@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn all_flows_of_a_client_have_one_owner_and_clients_are_spread() {
         for workers in [1usize, 2, 3, 8] {
-            let map = ShardMap::by_client(workers, std::array::from_fn(|at| 7 * at as u8 ^ 0x5a));
+            let map = ShardMap::by_client(workers, std::array::from_fn(|at| (7 * at as u8) ^ 0x5a));
             let owner = |client: &str, port| {
                 let socket = std::net::SocketAddr::new(client.parse().unwrap(), port);
                 let vip = if socket.is_ipv4() { "10.1.0.100:80" } else { "[2001:db8::1]:80" };

@@ -112,17 +112,17 @@ fn what_leaves_is_well_formed_and_adds_up() {
             );
             let family = if is_v6 { 6 } else { 4 };
             // Sixteen flows, so that each backend has some. Nobody waits for the answers: ICMP errors about
-            // them go to the backends. Then answers of our own: to those that no backend takes, and to
-            // one whose hops run out.
+            // them go to the backends. Then answers of our own: to one whose hops run out, and to those
+            // that no backend takes; the last one fails by being refused, which ends the script.
             site.client.try_run(&format!(
                 "for n in $(seq 16); do echo x | socat -u - UDP{family}-SENDTO:{}; done
+                 echo x | socat -u - UDP{family}-SENDTO:{},ttl=1
                  echo x | socat -u - UDP{family}-SENDTO:{}
-                 echo x | socat -t0.2 - TCP{family}:{}
-                 echo x | socat -u - UDP{family}-SENDTO:{},ttl=1",
+                 echo x | socat -t0.2 - TCP{family}:{}",
+                at(&vip, 7002),
                 at(&vip, 7002),
                 at(&vip, 7003),
                 at(&vip, 7003),
-                at(&vip, 7002),
             ));
         }
     }

@@ -155,6 +155,9 @@ fn dscp() {
             service.mode = Mode::Dscp(10);
             service.backends.iter_mut().for_each(|backend| backend.port = service.port);
         }
+        for (number, backend) in (21..).zip(&mut state.services[1].backends) {
+            backend.address = address(&format!("10.2.0.{number}"));
+        }
     }
     fn sharing(state: &mut DesiredState) {
         marked(state);

@@ -9,8 +9,15 @@ use super::lab::Lab;
 use super::network::Namespace;
 use super::process::{self, Process};
 
-/// What may not be in a record.
-const WRONG: &str = "_ws.expert.group == \"Checksum\" || _ws.expert.group == \"Malformed\"";
+/// What may not be in a record. Of errors that quote a packet cut short (RFC 1812 section 4.3.2.3, RFC
+/// 4443 section 3.2) their own checksums count, and not the quoted segment's: tshark adds up what is left
+/// of it.
+const WRONG: &str = concat!(
+    "(_ws.expert.group == \"Checksum\" && !((icmp.type == 3 && icmp.code == 4) || icmpv6.type == 2))",
+    " || (((icmp.type == 3 && icmp.code == 4) || icmpv6.type == 2)",
+    " && (icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || ip.checksum.status == 0))",
+    " || _ws.expert.group == \"Malformed\"",
+);
 
 /// One record for each interface.
 pub struct Judge {
