@@ -184,6 +184,8 @@ fn dscp() {
             |s| {
                 sharing(s);
                 s.services[1].address = s.services[0].address;
+                s.services[1].port = 81;
+                s.services[1].backends.iter_mut().for_each(|backend| backend.port = 81);
             },
             &[],
         ),
@@ -197,11 +199,11 @@ fn dscp() {
         ),
         (
             "another port than the service's",
-            |s| s.services[0].mode = Mode::Dscp(10),
-            &[
-                ("services[0].backends[0].port", "dscp leaves ports as they are"),
-                ("services[0].backends[1].port", "dscp leaves ports as they are"),
-            ],
+            |s| {
+                marked(s);
+                s.services[0].backends[1].port = 8080;
+            },
+            &[("services[0].backends[1].port", "dscp leaves ports as they are")],
         ),
         (
             "of the other family",
