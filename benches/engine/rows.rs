@@ -105,6 +105,7 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
         ("gre", by(Tunnel::Gre { key: None })),
         ("gue", by(Tunnel::GUE)),
     ];
+    let asked_flows: Vec<u32> = only.iter().filter_map(|name| name.parse().ok()).collect();
     let mut rows = Vec::new();
     table::head();
     for family in [Family::V4, Family::V6] {
@@ -123,9 +124,7 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
                 }
                 let bench = Bench { mode, family, direction };
                 for &flows in effort.flows {
-                    let asked: Vec<u32> =
-                        only.iter().filter_map(|name| name.parse().ok()).collect();
-                    if !asked.is_empty() && !asked.contains(&flows) {
+                    if !asked_flows.is_empty() && !asked_flows.contains(&flows) {
                         continue;
                     }
                     let row = bench.run(effort, flows);

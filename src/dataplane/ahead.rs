@@ -80,16 +80,11 @@ impl Engine {
     fn look_ahead_of_new(&self, snapshot: &Snapshot, batch: &mut [Prepared], mut are_new: u64) {
         let pool = &self.flows.pool;
         let mut news = [New { at: 0, next: NONE }; MOST];
-        let mut count = 0;
-        for new in &mut news {
-            if are_new == 0 {
-                break;
-            }
+        let news = &mut news[..are_new.count_ones() as usize];
+        for new in news.iter_mut() {
             new.at = are_new.trailing_zeros() as u8;
             are_new &= are_new - 1;
-            count += 1;
         }
-        let news = &mut news[..count];
         for new in news.iter_mut() {
             let Some(prepared) = batch.get(usize::from(new.at)) else { continue };
             new.next = begins_in_slot(snapshot, prepared).unwrap_or(NONE);

@@ -12,11 +12,12 @@
 //! and then it is finished frame by frame.
 
 use super::classify::{Class, classify};
+use super::flow_state::changes_state;
 use super::flow_table::FlowPlace;
 use super::flows::Flows;
 use super::fragments::Fragments;
 use super::path_mtu::PathMtus;
-use super::plain::{PlainWay, changes_state};
+use super::plain::PlainWay;
 use super::reply_limit::ReplyLimit;
 use super::upkeep::Sweep;
 use super::{

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::FlowState;
+use super::{FlowState, Side};
 use crate::wire::{Address, FlowKey, MacAddress, PortId, Tags};
 
 /// The bits of [`FlowEntry::flags`].
@@ -194,10 +194,11 @@ impl Flow {
         self.block == NOT_NAT | fingerprint
     }
 
-    /// Is it in the middle of its life, where only some packets change anything?
+    /// Is it in the middle of its life, where only some packets from this side change anything?
     #[inline(always)]
-    pub(super) fn is_quiet(&self) -> bool {
-        self.state == FlowState::Established as u8 || self.is_udp()
+    pub(super) fn is_quiet_for(&self, from: Side) -> bool {
+        let is_known = from == Side::Client || self.has(entry_flags::SEEN_BACKEND);
+        is_known && (self.state == FlowState::Established as u8 || self.is_udp())
     }
 
     /// Is it one of UDP?
@@ -225,17 +226,17 @@ impl Flow {
 
     #[inline]
     pub(super) fn client(&self) -> Station {
-        Station {
-            port: PortId((self.client >> PORT_SHIFT) as u8),
-            tags: self.client_tags,
-            mac: MacAddress::from_word(self.client),
-        }
+        Station { port: self.client_port(), tags: self.client_tags, mac: self.client_mac() }
     }
 
-    /// The client's station but for its tags, as [`Station::word`] has it.
     #[inline(always)]
-    pub(super) fn client_word(&self) -> u64 {
-        self.client & !(0xff << SNAT_SHIFT)
+    pub(super) fn client_port(&self) -> PortId {
+        PortId((self.client >> PORT_SHIFT) as u8)
+    }
+
+    #[inline(always)]
+    pub(super) fn client_mac(&self) -> MacAddress {
+        MacAddress::from_word(self.client)
     }
 
     #[inline(always)]

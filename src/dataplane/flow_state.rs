@@ -34,6 +34,12 @@ pub enum FlowState {
 /// retransmissions of a lost last acknowledgment, with Linux' least time-out of 200 ms doubling.
 const LINGER_MS: u32 = 10_000;
 
+/// May a segment with these flags change the state of a flow in the middle of its life?
+#[inline(always)]
+pub(super) fn changes_state(segment: TcpFlags) -> bool {
+    segment.intersects(TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST))
+}
+
 /// Who sent a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {

@@ -4,10 +4,10 @@
 //! of them can forget a part.
 
 use super::entry::{Flow, Station};
-use super::entry_flags::{PORT_RELEASED, SEEN_BACKEND, WAS_ESTABLISHED};
+use super::entry_flags::{PORT_RELEASED, WAS_ESTABLISHED};
 use super::flow_events::FlowEvents;
 use super::flow_hash::FlowHash;
-use super::flow_state::{Side, step};
+use super::flow_state::{Side, changes_state, step};
 use super::flow_table::{FlowPlace, FlowTable, KeyHashes};
 use super::service_flows::ServiceFlows;
 use super::snat::{SnatPool, user_of};
@@ -124,10 +124,8 @@ impl Flows {
         let target = snapshot.target(BackendId(flow.backend))?;
         // An id stays with its backend while flows hold it; asked all the same.
         let is_it = match flow.binding() {
-            Some((block, _)) => self.pool.key(block).is_some_and(|block| {
-                block.backend == target.address && block.backend_port == target.port
-            }),
-            None => flow.fingerprint() == Some(target.fingerprint),
+            Some((block, _)) => self.pool.key(block).is_some_and(|block| block.is_to(target)),
+            None => flow.is_untranslated_to(target.fingerprint),
         };
         is_it.then_some(target)
     }
@@ -209,9 +207,10 @@ impl Flows {
         if let Some(station) = passing.station {
             flow.set_client(station);
         }
-        let (backend, state, flags) = (flow.backend, flow.state, flow.flags);
+        let goes_on = flow.is_quiet_for(passing.from) && !changes_state(passing.segment);
+        let backend = flow.backend;
         self.count_packet(backend, passing.from, passing.frame_len);
-        if !goes_on(state, flags, passing.from, passing.segment) {
+        if !goes_on {
             self.step(place, passing);
         }
     }
@@ -388,15 +387,6 @@ pub(super) fn give_port_back(
     let Some((block, high)) = flow.binding().filter(|_| !flow.has(PORT_RELEASED)) else { return };
     flow.flags |= PORT_RELEASED;
     pool.release(block, high, user_of(hash(flow)), now_ms);
-}
-
-/// Is it a packet of a connection in the middle of its life, or of UDP, which changes nothing?
-#[inline]
-pub(super) fn goes_on(state: u8, flags: u16, from: Side, segment: TcpFlags) -> bool {
-    const CHANGING: TcpFlags = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST);
-    let is_known = from == Side::Client || flags & SEEN_BACKEND != 0;
-    let is_quiet = state == FlowState::Established as u8 || state == FlowState::Udp as u8;
-    is_known && is_quiet && !segment.intersects(CHANGING)
 }
 
 /// Has the flow been without a packet for longer than its state allows?

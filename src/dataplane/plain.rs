@@ -7,15 +7,15 @@
 
 use super::engine::Prepared;
 use super::entry::Flow;
-use super::entry_flags::SEEN_BACKEND;
+use super::flow_state::changes_state;
 use super::flows::Flows;
 use super::plain_modes::Tunneling;
 use super::snat::SnatPool;
 use super::{Engine, Shard, Side};
-use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target};
+use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target, Way};
 use crate::wire::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FrameView, IpPacket, Link, PlainPacket, PortId,
-    Tags, TcpFlags, read_ipv4, read_ipv6, rewrite,
+    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FrameView, IpPacket, Link, MacAddress,
+    PlainPacket, PortId, Tags, read_ipv4, read_ipv6, rewrite,
 };
 
 /// Which plain way a packet may go.
@@ -131,7 +131,7 @@ impl Engine {
         let Flows { table, pool, traffic, .. } = flows;
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
-        if !flow.is_of(&ip.key) || prepared.is_changing || !flow.is_quiet() {
+        if !flow.is_of(&ip.key) || prepared.is_changing || !flow.is_quiet_for(Side::Client) {
             return None;
         }
         let target = snapshot.target_line(BackendId(flow.backend))?;
@@ -184,17 +184,14 @@ impl Engine {
         // With several ports it is told by the thorough way which one this is.
         let block = pool.key(block)?;
         let goes_on = block.is_return_key(high, &ip.key)
-            && flow.is_quiet()
-            && flow.has(SEEN_BACKEND)
+            && flow.is_quiet_for(Side::Backend)
             && !prepared.is_changing;
         if !goes_on {
             return None;
         }
         let target = snapshot.target_line(BackendId(flow.backend))?;
-        let differs =
-            block.backend.differs(target.address) | u64::from(block.backend_port ^ target.port);
         let is_young = target.is_young(flow.is_udp(), flow.age_ms(now_ms));
-        if differs != 0 || !is_young || target.shortcut == Shortcut::None {
+        if !block.is_to(target) || !is_young || target.shortcut == Shortcut::None {
             return None;
         }
         let way = ClientWay::of(snapshot, flow, prepared)?;
@@ -230,11 +227,9 @@ fn forward_ends(
         return is_dnat.then_some((client, (target.address, to)));
     };
     let block = pool.key(block)?;
-    let differs =
-        block.backend.differs(target.address) | u64::from(block.backend_port ^ target.port);
     let port = u16::from_be_bytes([high, block.shard]);
     let to = target.port_for(ip.key.destination_port);
-    (differs == 0).then_some(((block.snat, port), (block.backend, to)))
+    block.is_to(target).then_some(((block.snat, port), (block.backend, to)))
 }
 
 /// How a packet leaves to its flow's client, by the station its last frame came from.
@@ -248,8 +243,7 @@ impl ClientWay {
     /// None when the packet cannot leave there as it is.
     #[inline(always)]
     pub(super) fn of(snapshot: &Snapshot, flow: &Flow, prepared: &Prepared) -> Option<ClientWay> {
-        let station = flow.client_word();
-        let (port, tags) = (PortId((station >> 48) as u8), flow.client_tags());
+        let (mac, port, tags) = (flow.client_mac(), flow.client_port(), flow.client_tags());
         let line = snapshot.port_line(port)?;
         let ip = &prepared.headers.ip;
         let fits = ip.len() <= usize::from(line.mtu_bytes)
@@ -258,14 +252,6 @@ impl ClientWay {
         if !fits || snapshot.routes.any_gone() {
             return None;
         }
-        let [a, b, c, d, e, f, _, _] = station.to_le_bytes();
-        let [g, h, i, j, k, l, _, _] = line.mac.to_le_bytes();
-        Some(ClientWay { macs: [a, b, c, d, e, f, g, h, i, j, k, l], tags, port })
+        Some(ClientWay { macs: Way::macs(mac, MacAddress::from_word(line.mac)), tags, port })
     }
-}
-
-/// May a segment with these flags change the state of a flow in the middle of its life?
-#[inline(always)]
-pub(super) fn changes_state(segment: TcpFlags) -> bool {
-    segment.intersects(TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST))
 }

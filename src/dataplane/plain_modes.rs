@@ -3,7 +3,6 @@
 use super::Side;
 use super::engine::{Engine, Prepared};
 use super::entry::Flow;
-use super::entry_flags::SEEN_BACKEND;
 use super::flows::Flows;
 use super::path_mtu::PathMtus;
 use super::plain::{ClientWay, PlainWay};
@@ -134,8 +133,7 @@ impl Engine {
             && (target.address, target.port_for(sent.destination_port))
                 == (ip.key.source, ip.key.source_port);
         let goes_on = is_its
-            && flow.is_quiet()
-            && flow.has(SEEN_BACKEND)
+            && flow.is_quiet_for(Side::Backend)
             && !prepared.is_changing
             && target.is_young(flow.is_udp(), flow.age_ms(now_ms))
             && target.service == prepared.service.0;

@@ -13,6 +13,7 @@
 
 use super::snat_notes::{Note, NoteList, Notes};
 use super::snat_order::SnatOrder;
+use crate::forwarding::Target;
 use crate::wire::{Address, FlowKey};
 
 /// What a flow has to know of its block: the backend's side of its packets.
@@ -32,6 +33,14 @@ impl BlockKey {
     pub(super) fn of_flow_to(self, vip_port: u16) -> BlockKey {
         let backend_port = if self.backend_port == 0 { vip_port } else { self.backend_port };
         BlockKey { backend_port, ..self }
+    }
+
+    /// Are its ports for packets to this backend?
+    #[inline(always)]
+    pub(super) fn is_to(&self, target: &Target) -> bool {
+        let differs =
+            self.backend.differs(target.address) | u64::from(self.backend_port ^ target.port);
+        differs == 0
     }
 
     /// Is it the return key of the flow with the port whose high byte this is?

@@ -84,18 +84,18 @@ impl Way {
         Some(Way {
             port: hop.port,
             tags: hop.tags,
-            macs: macs(hop.mac, port.mac),
+            macs: Way::macs(hop.mac, port.mac),
             mtu_bytes: port.mtu_bytes,
             header_len: hop.tags.header_len() as u8,
         })
     }
-}
 
-/// Destination and source as they stand in a frame.
-#[inline]
-fn macs(destination: MacAddress, source: MacAddress) -> [u8; 12] {
-    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.0, source.0);
-    [a, b, c, d, e, f, g, h, i, j, k, l]
+    /// Destination and source as they stand in a frame.
+    #[inline(always)]
+    pub fn macs(destination: MacAddress, source: MacAddress) -> [u8; 12] {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (destination.0, source.0);
+        [a, b, c, d, e, f, g, h, i, j, k, l]
+    }
 }
 
 /// Ages are compared by their number of 4,096 ms.

@@ -23,6 +23,9 @@ const CUSTOMER: u16 = 0x8100;
 /// Tag protocol identifier of a service tag (IEEE 802.1ad).
 const SERVICE: u16 = 0x88a8;
 
+/// In a word: the six bytes of a MAC.
+const MAC: u64 = (1 << 48) - 1;
+
 /// In a tag: it is there. A VLAN number of 0 would not tell.
 const PRESENT: u16 = 1 << 15;
 /// In a tag: of 802.1ad.
@@ -137,7 +140,6 @@ impl Link {
     /// the EtherType.
     #[inline(always)]
     pub fn from_one_to(header: &[u8; ETHERNET_LEN], mac: u64) -> Option<u16> {
-        const MAC: u64 = (1 << 48) - 1;
         let destination = u64::from_le_bytes(*header.first_chunk()?);
         let source = u64::from_le_bytes(*header.last_chunk()?);
         let is_group = (destination | source) & 1 != 0;
@@ -148,7 +150,6 @@ impl Link {
     /// The [`word`](MacAddress::word) of a frame's source.
     #[inline(always)]
     pub fn source_word(header: &[u8; ETHERNET_LEN]) -> u64 {
-        const MAC: u64 = (1 << 48) - 1;
         header.last_chunk().map_or(0, |&source| u64::from_le_bytes(source) & MAC)
     }
 

@@ -1,11 +1,9 @@
 //! tshark as judge of every packet on both sides: all modes of one arm, both families, with
 //! fragments, ICMP errors and resets.
 
-use crate::modes::at;
+use crate::modes::{at, decapsulating};
 use crate::support::judge::Judge;
 use crate::support::{Config, Guideway, Lab, Process, Service, Site, fragments, serve, transfer};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_guideway");
 
 /// A mode's line and the last number of its VIPs.
 const MODES: [(&str, u8); 6] = [
@@ -26,20 +24,14 @@ fn vips(last: u8) -> [String; 2] {
 fn prepare(lab: &Lab, site: &Site) -> Vec<Process> {
     let mut running = Vec::new();
     for (number, backend) in (1..).zip(&site.backends) {
-        backend.run(
-            "sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
-             sysctl -qw net.ipv6.conf.lo.disable_ipv6=0",
-        );
-        let direct = MODES.iter().skip(1).flat_map(|(_, last)| vips(*last));
+        let direct: Vec<_> = MODES.iter().skip(1).flat_map(|(_, last)| vips(*last)).collect();
         let own = vips(10 + number);
         let mut peer = "--lines [::]:7001".to_owned();
         for address in &own {
             peer += &format!(" --udp {}", at(address, 7002));
         }
-        for vip in direct {
-            let len = if vip.contains(':') { 128 } else { 32 };
-            backend.run(&format!("ip address add {vip}/{len} dev lo"));
-            peer += &format!(" --udp {}", at(&vip, 7002));
+        for vip in &direct {
+            peer += &format!(" --udp {}", at(vip, 7002));
         }
         for ((table, own), vip) in ["ip", "ip6"].iter().zip(&own).zip(vips(103)) {
             backend.run(&format!(
@@ -49,11 +41,7 @@ fn prepare(lab: &Lab, site: &Site) -> Vec<Process> {
                   {table} daddr set {vip}'"
             ));
         }
-        let mut command = backend.command(BINARY);
-        command.env("NO_COLOR", "1").args(["decap", "--interface", "eth0"]);
-        let mut decap = Process::start(command, &lab.path(&format!("decap-{number}.log")));
-        decap.wait_for_output("decapsulating");
-        running.push(decap);
+        running.push(decapsulating(lab, number, backend, &direct));
         running.push(serve(backend, &format!("b{number}"), &peer));
     }
     running

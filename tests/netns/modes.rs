@@ -2,8 +2,8 @@
 
 use crate::support::judge::Judge;
 use crate::support::{
-    Config, Guideway, Hold, Lab, Process, Service, Site, plug, serve, serve_all, storm, switch,
-    transfer, udp,
+    Config, Guideway, Hold, Lab, Namespace, Process, Service, Site, plug, serve, serve_all, storm,
+    switch, transfer, udp,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_guideway");
@@ -23,22 +23,25 @@ const TUNNELS: [(&str, &str, &str); 9] = [
 
 /// VIPs on loopback, and `guideway decap` on the backends' interfaces.
 fn prepare_backends(lab: &Lab, site: &Site) -> Vec<Process> {
-    let mut running = Vec::new();
-    for (number, backend) in (1..).zip(&site.backends) {
-        backend.run(
-            "sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
-             sysctl -qw net.ipv6.conf.lo.disable_ipv6=0",
-        );
-        for (_, vip, _) in TUNNELS {
-            backend.run(&format!("ip address add {vip} dev lo"));
-        }
-        let mut command = backend.command(BINARY);
-        command.env("NO_COLOR", "1").args(["decap", "--interface", "eth0"]);
-        let mut decap = Process::start(command, &lab.path(&format!("decap-{number}.log")));
-        decap.wait_for_output("decapsulating");
-        running.push(decap);
+    let vips = TUNNELS.map(|(_, vip, _)| vip.to_owned());
+    let backends = (1..).zip(&site.backends);
+    backends.map(|(number, backend)| decapsulating(lab, number, backend, &vips)).collect()
+}
+
+/// Makes a backend one for direct return: VIPs on loopback, and `guideway decap` on its interface.
+pub fn decapsulating(lab: &Lab, number: u8, backend: &Namespace, vips: &[String]) -> Process {
+    backend.run(
+        "sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+         sysctl -qw net.ipv6.conf.lo.disable_ipv6=0",
+    );
+    for vip in vips {
+        backend.run(&format!("ip address add {vip} dev lo"));
     }
-    running
+    let mut command = backend.command(BINARY);
+    command.env("NO_COLOR", "1").args(["decap", "--interface", "eth0"]);
+    let mut decap = Process::start(command, &lab.path(&format!("decap-{number}.log")));
+    decap.wait_for_output("decapsulating");
+    decap
 }
 
 /// A VIP and port as a client writes it.
