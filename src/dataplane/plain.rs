@@ -9,8 +9,9 @@ use super::engine::Prepared;
 use super::entry::Flow;
 use super::flow_state::changes_state;
 use super::flows::Flows;
-use super::plain_modes::Tunneling;
+use super::plain_modes::{enclose, enclose_tagged};
 use super::snat::SnatPool;
+use super::traffic::Traffic;
 use super::{Engine, Shard, Side};
 use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target, Way};
 use crate::wire::{
@@ -144,22 +145,29 @@ impl Engine {
             Shortcut::Link if !flow.is_untranslated_to(target.fingerprint) => return None,
             Shortcut::Link => None,
             Shortcut::Translate => Some(forward_ends(flow, target, pool, ip)?),
-            // Or none at all, which it finds out.
+            // Or none at all, which is found out there.
             _ => {
-                let identification = outer_identification;
-                let tunneling = Tunneling { snapshot, path_mtus, identification, traffic, now_ms };
-                return tunneling.send(flow, target, prepared, frame);
+                if !flow.is_untranslated_to(target.fingerprint) || ip.hop_limit <= 1 {
+                    return None;
+                }
+                let (station, len) = (prepared.station(frame.bytes()), frame.len());
+                let identification = outer_identification.wrapping_add(1);
+                let most_bytes = way.mtu_bytes.min(path_mtus.of(flow.backend, now_ms));
+                let outer = (most_bytes, identification);
+                if !enclose(snapshot, flow.backend, prepared, frame, outer)
+                    && !enclose_tagged(snapshot, flow.backend, prepared, frame, outer)
+                {
+                    return None;
+                }
+                *outer_identification = identification;
+                touch(flow, traffic, now_ms, station, len);
+                return Some(way.port);
             }
         };
         if ip.len() > usize::from(way.mtu_bytes) || prepared.headers.link.len != way.header_len {
             return None;
         }
-        flow.last_seen_ms = now_ms;
-        let (word, tags) = prepared.station(frame.bytes());
-        flow.set_client_word(word, tags);
-        if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
-            traffic.count(Side::Client, frame.len());
-        }
+        touch(flow, traffic, now_ms, prepared.station(frame.bytes()), frame.len());
         let bytes = frame.bytes_mut();
         if let Some((source, destination)) = ends {
             rewrite::route_whole(bytes, ip, source, destination);
@@ -206,6 +214,22 @@ impl Engine {
         rewrite::route_whole(bytes, ip, vip, client);
         rewrite::replace_link(bytes, &way.macs, way.tags);
         Some(way.port)
+    }
+}
+
+/// A packet of the flow came from its client.
+#[inline(always)]
+fn touch(
+    flow: &mut Flow,
+    traffic: &mut [Traffic],
+    now_ms: u32,
+    (word, tags): (u64, Tags),
+    frame_len: usize,
+) {
+    flow.last_seen_ms = now_ms;
+    flow.set_client_word(word, tags);
+    if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
+        traffic.count(Side::Client, frame_len);
     }
 }
 

@@ -2,108 +2,54 @@
 
 use super::Side;
 use super::engine::{Engine, Prepared};
-use super::entry::Flow;
 use super::flows::Flows;
-use super::path_mtu::PathMtus;
 use super::plain::{ClientWay, PlainWay};
-use super::traffic::Traffic;
-use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot, Target};
+use crate::forwarding::{BackendId, Mode, Shortcut, Snapshot};
 use crate::wire::encap::{self, Outer, Seal};
-use crate::wire::{ETHERNET_LEN, FrameView, IpPacket, PortId, Tags, rewrite};
+use crate::wire::{FrameView, PortId, Tags, rewrite};
 
-/// What a tunnel's packet needs of the engine.
-pub(super) struct Tunneling<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) path_mtus: &'a PathMtus,
-    /// Of the last outer IPv4 header.
-    pub(super) identification: &'a mut u16,
-    pub(super) traffic: &'a mut [Traffic],
-    pub(super) now_ms: u32,
-}
-
-impl Tunneling<'_> {
-    /// To the backend of a flow that is known to go on, whose target this is.
-    #[inline(never)]
-    pub(super) fn send(
-        self,
-        flow: &mut Flow,
-        target: &Target,
-        prepared: &Prepared,
-        frame: &mut FrameView<'_>,
-    ) -> Option<PortId> {
-        let (way, ip) = (target.short_way(), &prepared.headers.ip);
-        let envelope = self.snapshot.envelope(BackendId(flow.backend))?;
-        let most = way.mtu_bytes.min(self.path_mtus.of(flow.backend, self.now_ms));
-        let head = envelope.overhead_bytes() + usize::from(way.header_len);
-        let fits = target.shortcut == Shortcut::Tunnel
-            && ip.len() + envelope.overhead_bytes() <= usize::from(most)
-            && ip.hop_limit > 1
-            && head <= ip.start() + frame.headroom_bytes();
-        if !fits || !flow.is_untranslated_to(target.fingerprint) {
-            return None;
-        }
-        let source = self.snapshot.tunnel_sources.of(target.address.family())?;
-        *self.identification = self.identification.wrapping_add(1);
-        let seal = Seal {
-            source: source.of_flow(prepared.hash),
-            entropy: (prepared.hash >> 32) as u32,
-            identification: *self.identification,
-            class: ip.traffic_class,
-            dont_fragment: ip.dont_fragment,
-        };
-        let bytes = frame.bytes();
-        let seal = match prepared.is_read {
-            true => seal,
-            false => seal.of_plain(bytes.get(ETHERNET_LEN..)?),
-        };
-        let station = prepared.station(bytes);
-        touch(flow, self.traffic, Side::Client, Some(station), (self.now_ms, bytes.len()));
-        let sent = match way.tags {
-            Tags::NONE => envelope.put_around(frame, ip, &seal),
-            _ => put_around_by_tags(target, seal, prepared, frame),
-        };
-        // There is room, so that there is no other end.
-        debug_assert!(sent, "room of {head} was asked for");
-        Some(way.port)
-    }
-}
-
-/// Where the frame leaves by a VLAN: its envelope is not one that was made before.
+/// Puts a packet that has a hop left into the envelope for this backend, by a path that takes so many
+/// bytes; `false`, and nothing done, when it does not fit, or there is no such envelope.
 #[inline(never)]
-fn put_around_by_tags(
-    target: &Target,
-    seal: Seal,
+pub(super) fn enclose(
+    snapshot: &Snapshot,
+    backend: u32,
     prepared: &Prepared,
     frame: &mut FrameView<'_>,
+    (most_bytes, identification): (u16, u16),
 ) -> bool {
-    let Mode::Tunnel(tunnel, dscp) = target.mode else { return false };
-    let way = target.short_way();
-    rewrite::decrement_hop_limit(frame.bytes_mut(), &prepared.headers.ip);
-    let ip = IpPacket {
-        traffic_class: seal.class,
-        dont_fragment: seal.dont_fragment,
-        ..prepared.headers.ip
-    };
-    let Seal { source, entropy, identification, .. } = seal;
-    let outer = Outer { source, destination: target.address, dscp, entropy, identification };
-    encap::encapsulate(frame, &ip, (&way.macs, way.tags), tunnel, &outer)
+    let (packet, seal) = (&prepared.headers.ip, Seal { hash: prepared.hash, identification });
+    snapshot.envelope(BackendId(backend)).is_some_and(|envelope| {
+        packet.len() + envelope.overhead_bytes() <= usize::from(most_bytes)
+            && envelope.put_around(frame, packet, &snapshot.tunnel_sources, seal)
+    })
 }
 
-#[inline(always)]
-fn touch(
-    flow: &mut Flow,
-    traffic: &mut [Traffic],
-    from: Side,
-    client: Option<(u64, Tags)>,
-    (now_ms, frame_len): (u32, usize),
-) {
-    flow.last_seen_ms = now_ms;
-    if let Some((word, tags)) = client {
-        flow.set_client_word(word, tags);
+/// As [`enclose`], where the frame leaves by a VLAN: its envelope is not one that was made before.
+#[cold]
+#[inline(never)]
+pub(super) fn enclose_tagged(
+    snapshot: &Snapshot,
+    backend: u32,
+    prepared: &Prepared,
+    frame: &mut FrameView<'_>,
+    (most_bytes, identification): (u16, u16),
+) -> bool {
+    let Some(target) = snapshot.target_line(BackendId(backend)) else { return false };
+    let (way, to) = (target.short_way(), target.address);
+    let Mode::Tunnel(tunnel, dscp) = target.mode else { return false };
+    let Some(source) = snapshot.tunnel_sources.of(to.family()) else { return false };
+    let overhead = tunnel.overhead_bytes(to.family());
+    let ip = &prepared.headers_of(frame.bytes()).ip;
+    let fits = ip.len() + overhead <= usize::from(most_bytes)
+        && overhead + usize::from(way.header_len) <= ip.start() + frame.headroom_bytes();
+    if target.shortcut != Shortcut::Tunnel || way.tags == Tags::NONE || !fits {
+        return false;
     }
-    if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
-        traffic.count(from, frame_len);
-    }
+    rewrite::decrement_hop_limit(frame.bytes_mut(), ip);
+    let (source, entropy) = (source.of_flow(prepared.hash), (prepared.hash >> 32) as u32);
+    let outer = Outer { source, destination: to, dscp, entropy, identification };
+    encap::encapsulate(frame, ip, (&way.macs, way.tags), tunnel, &outer)
 }
 
 impl Engine {
@@ -141,7 +87,10 @@ impl Engine {
             return None;
         }
         let way = ClientWay::of(snapshot, flow, prepared)?;
-        touch(flow, traffic, Side::Backend, None, (now_ms, frame.len()));
+        flow.last_seen_ms = now_ms;
+        if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
+            traffic.count(Side::Backend, frame.len());
+        }
         let bytes = frame.bytes_mut();
         let vip = (sent.destination, sent.destination_port);
         rewrite::route_whole(bytes, ip, vip, (sent.source, sent.source_port));

@@ -16,8 +16,8 @@ mod steer;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tunnel;
 
+pub use crate::wire::encap::{TunnelSource, TunnelSources};
 pub use dnat::DnatTable;
 pub use flow_rules::{FlowRules, HashBy};
 pub use ids::{BackendId, ServiceIndex};
@@ -34,4 +34,3 @@ pub use snapshot::{
 };
 pub use steer::{MOST_SHARED_RANGES, SteerEntry, SteerTable};
 pub use target::{Shortcut, Target, Way};
-pub use tunnel::{TunnelSource, TunnelSources};

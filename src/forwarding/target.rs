@@ -163,11 +163,14 @@ impl Target {
         &self.way
     }
 
-    /// The envelope for packets of its service, if they get there in one.
+    /// The envelope for packets of its service, if they get there in one, and can.
     pub(super) fn envelope(&self, service: &Service) -> Option<Envelope> {
-        let Mode::Tunnel(tunnel, dscp) = self.mode else { return None };
+        let (Mode::Tunnel(tunnel, dscp), Shortcut::Tunnel) = (self.mode, self.shortcut) else {
+            return None;
+        };
         let inner = Address::from(service.vip.ip()).family();
-        Some(Envelope::new((tunnel, dscp), self.address, inner, &self.way.macs))
+        let link = (&self.way.macs, self.way.tags);
+        Some(Envelope::new((tunnel, dscp), self.address, inner, link))
     }
 
     /// A backend has this id.

@@ -5,6 +5,7 @@
 //! [`parse`](super::parse()) gave for this very frame.
 
 mod envelope;
+mod source;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use super::packet::{Content, IPV4_LEN, IPV6_LEN, IpPacket, UDP_LEN};
 use super::{Address, Family, FrameView, Tags, checksum};
 
 pub use envelope::{Envelope, Seal};
+pub use source::{TunnelSource, TunnelSources};
 
 const IPV4_IN_IP: u8 = 4;
 const UDP: u8 = 17;
@@ -261,13 +263,29 @@ fn put_shim(
 /// anyway. Where there is no such checksum (UDP without one, fragments, ICMP) the bytes are added up.
 #[inline]
 fn udp_sum(before: u64, inner: &[u8], packet: &IpPacket) -> u16 {
+    let inside = match inner.split_first_chunk::<IPV4_LEN>() {
+        // An IPv4 header adds up to zero.
+        Some((head, body)) if head[0] == 0x45 && has_checksum(body, packet) => {
+            let [.., s0, s1, s2, s3, d0, d1, d2, d3] = *head;
+            let source = u64::from(u32::from_be_bytes([s0, s1, s2, s3]));
+            let destination = u64::from(u32::from_be_bytes([d0, d1, d2, d3]));
+            let rest = u64::from(head[9]) + body.len() as u64;
+            u64::from(!checksum::fold(source + destination + rest))
+        }
+        _ => sum_inside(inner, packet),
+    };
+    // RFC 768: zero says that there is none.
+    match !checksum::fold(before + inside) {
+        0 => 0xffff,
+        sum => sum,
+    }
+}
+
+/// Sum of a packet's words, but of an IPv4 one without options that has a transport checksum.
+fn sum_inside(inner: &[u8], packet: &IpPacket) -> u64 {
     let header_len = packet.payload_start().saturating_sub(packet.start());
     let (head, body) = inner.split_at_checked(header_len).unwrap_or_default();
-    let inside = match (has_checksum(body, packet), head.len()) {
-        // An IPv4 header adds up to zero.
-        (true, IPV4_LEN) => {
-            u64::from(!checksum::fold(checksum::pseudo_header_of(&packet.key, body.len())))
-        }
+    match (has_checksum(body, packet), head.len()) {
         // Of an IPv6 header the addresses are in the pseudo header, too, and fall out.
         (true, IPV6_LEN) if !packet.key.source.is_v4() => {
             let segment_len = body.len() as u64 + u64::from(packet.key.protocol_number());
@@ -279,11 +297,6 @@ fn udp_sum(before: u64, inner: &[u8], packet: &IpPacket) -> u16 {
             checksum::sum(head) + u64::from(segment)
         }
         (false, _) => checksum::sum(inner),
-    };
-    // RFC 768: zero says that there is none.
-    match !checksum::fold(before + inside) {
-        0 => 0xffff,
-        sum => sum,
     }
 }
 

@@ -120,6 +120,23 @@ impl<'a> FrameView<'a> {
         fits
     }
 
+    /// Replaces the first `old` bytes by `HEAD` ones, keeps the `len` behind them and cuts the rest off:
+    /// the new head, with whatever stood there, and what was kept. None, and nothing done, without
+    /// room for it in front, or when the chunk ends before.
+    #[inline(always)]
+    pub fn open_head<const HEAD: usize>(
+        &mut self,
+        old: usize,
+        len: usize,
+    ) -> Option<(&mut [u8; HEAD], &mut [u8])> {
+        let at = self.start + old;
+        let (before, kept) = self.chunk.split_at_mut_checked(at)?;
+        let head = before.last_chunk_mut()?;
+        let kept = kept.get_mut(..len)?;
+        (self.start, self.end) = (at - HEAD, at + len);
+        Some((head, kept))
+    }
+
     /// Gives the frame a new length, longer or shorter at its end; `false`, and nothing done, when
     /// the chunk ends before. Bytes gained are whatever stood there.
     pub fn set_len(&mut self, len: usize) -> bool {
@@ -142,6 +159,17 @@ mod tests {
         assert!(!view.prepend(5) && view.prepend(4) && view.len() == 12 && view.start() == 0);
         assert!(view.move_start(4, 0) && view.start() == 4 && view.move_start(0, 4));
         assert!(!view.set_len(17) && view.set_len(16) && view.bytes().len() == 16);
+    }
+
+    #[test]
+    fn a_head_is_opened_where_there_is_room() {
+        let mut chunk = *b"....ABcdef__..";
+        let mut view = FrameView::new(&mut chunk, 4, 8);
+        assert!(view.open_head::<7>(2, 4).is_none() && view.open_head::<2>(2, 9).is_none());
+        assert_eq!((view.start(), view.len()), (4, 8), "nothing done");
+        let (head, kept) = view.open_head::<6>(2, 4).unwrap();
+        assert_eq!((&*head, &*kept), (b"....AB", &b"cdef"[..]));
+        assert_eq!((view.start(), view.len()), (0, 10));
     }
 
     #[test]

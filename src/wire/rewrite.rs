@@ -57,14 +57,7 @@ pub fn replace_link(frame: &mut [u8], macs: &[u8; 12], tags: Tags) {
 /// stays zero: whether there is one left to take is the caller's question.
 #[inline]
 pub fn decrement_hop_limit(frame: &mut [u8], packet: &IpPacket) {
-    if let Some(header) = frame.get_mut(packet.start()..) {
-        take_hop(header, packet);
-    }
-}
-
-/// As [`decrement_hop_limit`], of the packet that begins with these bytes.
-#[inline(always)]
-pub(super) fn take_hop(header: &mut [u8], packet: &IpPacket) {
+    let Some(header) = frame.get_mut(packet.start()..) else { return };
     let hop_limit = packet.hop_limit.saturating_sub(1);
     if !packet.key.source.is_v4() {
         return put(header, ipv6::HOP_LIMIT, [hop_limit]);
@@ -75,6 +68,20 @@ pub(super) fn take_hop(header: &mut [u8], packet: &IpPacket) {
     let change = Change::NONE.word(u16::from(packet.hop_limit) << 8, u16::from(hop_limit) << 8);
     let [.., c0, c1, _, _, _, _, _, _, _, _] = header;
     [*c0, *c1] = change.applied_to(u16::from_be_bytes([*c0, *c1])).to_be_bytes();
+}
+
+/// As [`decrement_hop_limit`], of a packet that begins with these bytes and has a hop left to take.
+#[inline(always)]
+pub(super) fn take_hop(header: &mut [u8; IPV4_LEN]) {
+    if header[0] >> 4 != 4 {
+        header[ipv6::HOP_LIMIT] = header[ipv6::HOP_LIMIT].wrapping_sub(1);
+        return;
+    }
+    header[ipv4::TTL] = header[ipv4::TTL].wrapping_sub(1);
+    let [.., c0, c1, _, _, _, _, _, _, _, _] = header;
+    // RFC 1624 equation 3, of a word that is 0x0100 less: what comes out as all ones is zero there.
+    let sum = u32::from(u16::from_be_bytes([*c0, *c1])) + 0x0100;
+    [*c0, *c1] = ((sum + ((sum + 1) >> 16)) as u16).to_be_bytes();
 }
 
 /// An address and a port a packet is given.

@@ -5,38 +5,22 @@
 //! added up, before the first one comes.
 
 use super::{
-    Dscp, FIRST_DYNAMIC_PORT, GRE_KEY_PRESENT, GueVersion, Tunnel, UDP, ip_in_ip, udp_sum,
+    Dscp, FIRST_DYNAMIC_PORT, GRE_KEY_PRESENT, GueVersion, Tunnel, TunnelSources, UDP, ip_in_ip,
+    udp_sum,
 };
 use crate::wire::header::{DONT_FRAGMENT, TUNNEL_HOP_LIMIT};
 use crate::wire::link::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use crate::wire::packet::{IPV4_LEN, IPV6_LEN, IpPacket};
 use crate::wire::rewrite::take_hop;
-use crate::wire::{Address, Family, FrameView, checksum, class_and_fragmenting};
+use crate::wire::{Address, Family, FrameView, Tags, checksum, class_and_fragmenting};
 
-/// What differs between the packets of a backend.
+/// What differs between the packets of a backend, but for what stands in them.
 #[derive(Clone, Copy, Debug)]
 pub struct Seal {
-    /// The outer source, of the family of the backend.
-    pub source: Address,
-    /// See [`Outer::entropy`](super::Outer::entropy).
-    pub entropy: u32,
+    /// The flow's: gives the source, flow label and UDP's source port.
+    pub hash: u64,
     /// See [`Outer::identification`](super::Outer::identification).
     pub identification: u16,
-    /// The packet's own traffic class, and whether it must not be fragmented.
-    pub class: u8,
-    /// See `class`.
-    pub dont_fragment: bool,
-}
-
-impl Seal {
-    /// With what the packet in this frame says, of which no more than [`PlainPacket::put`] was kept.
-    ///
-    /// [`PlainPacket::put`]: crate::wire::PlainPacket::put
-    #[inline(always)]
-    pub fn of_plain(self, packet: &[u8]) -> Seal {
-        let (class, dont_fragment) = class_and_fragmenting(packet);
-        Seal { class, dont_fragment, ..self }
-    }
 }
 
 /// The envelope for the packets of one family to one backend, by an untagged link.
@@ -57,13 +41,15 @@ pub struct Envelope {
     protocol: u8,
     shape: Shape,
     has_checksum: bool,
-    head_len: u8,
+    overhead: u8,
 }
 
 /// The lengths of an envelope: outer header, and what stands between it and the packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 enum Shape {
+    /// Made for no packet: no backend's, or one that is reached by a VLAN.
+    None,
     V4,
     V4Gre,
     V4Key,
@@ -104,18 +90,22 @@ impl Envelope {
         class_mask: 0,
         class: 0,
         protocol: 0,
-        shape: Shape::V4,
+        shape: Shape::None,
         has_checksum: false,
-        head_len: 0,
+        overhead: 0,
     };
 
-    /// For packets of the family `inner` to this backend; `macs` are destination and source.
+    /// For packets of the family `inner` to this backend, by a link with these MACs (destination and
+    /// source) and tags.
     pub fn new(
         (tunnel, dscp): (Tunnel, Dscp),
         destination: Address,
         inner: Family,
-        macs: &[u8; 12],
+        (macs, tags): (&[u8; 12], Tags),
     ) -> Envelope {
+        if tags != Tags::NONE {
+            return Envelope::NONE;
+        }
         let ethertype = |family| match family {
             Family::Ipv4 => ETHERTYPE_IPV4,
             Family::Ipv6 => ETHERTYPE_IPV6,
@@ -156,118 +146,193 @@ impl Envelope {
             protocol,
             shape: Shape::of(destination.family(), tunnel),
             has_checksum,
-            head_len: (ETHERNET_LEN + tunnel.overhead_bytes(destination.family())) as u8,
+            overhead: tunnel.overhead_bytes(destination.family()) as u8,
         }
-    }
-
-    /// Bytes of all headers before the packet.
-    #[inline(always)]
-    pub fn head_len(&self) -> usize {
-        usize::from(self.head_len)
     }
 
     /// Bytes that the packet gains.
     #[inline(always)]
     pub fn overhead_bytes(&self) -> usize {
-        self.head_len().saturating_sub(ETHERNET_LEN)
+        usize::from(self.overhead)
     }
 
-    /// Takes one from the packet's hop limit and puts it into the envelope. `false`, and the frame not
-    /// to be sent, when the chunk is too small.
-    #[inline(always)]
-    pub fn put_around(&self, view: &mut FrameView<'_>, packet: &IpPacket, seal: &Seal) -> bool {
-        match self.shape {
-            Shape::V4 => self.around::<IPV4_LEN, 0, false>(view, packet, seal),
-            Shape::V4Gre => self.around::<IPV4_LEN, 4, false>(view, packet, seal),
-            Shape::V4Key => self.around::<IPV4_LEN, 8, false>(view, packet, seal),
-            Shape::V4Gue => self.around::<IPV4_LEN, 12, true>(view, packet, seal),
-            Shape::V4Udp => self.around::<IPV4_LEN, 8, true>(view, packet, seal),
-            Shape::V6 => self.around::<IPV6_LEN, 0, false>(view, packet, seal),
-            Shape::V6Gre => self.around::<IPV6_LEN, 4, false>(view, packet, seal),
-            Shape::V6Key => self.around::<IPV6_LEN, 8, false>(view, packet, seal),
-            Shape::V6Gue => self.around::<IPV6_LEN, 12, true>(view, packet, seal),
-            Shape::V6Udp => self.around::<IPV6_LEN, 8, true>(view, packet, seal),
-        }
-    }
-
-    #[inline(always)]
-    fn around<const OUTER: usize, const SHIM: usize, const IS_UDP: bool>(
+    /// Takes one from the packet's hop limit, which is more than one, and puts it into the envelope.
+    /// `false`, and nothing done, when it does not fit, there is no source, or this is no backend's.
+    ///
+    /// Each shape has code of its own, so that lengths are constants, and is called, so that none
+    /// keeps registers that only others need.
+    #[inline]
+    pub fn put_around(
         &self,
         view: &mut FrameView<'_>,
         packet: &IpPacket,
-        seal: &Seal,
+        sources: &TunnelSources,
+        seal: Seal,
     ) -> bool {
-        let (len, payload_len) = (packet.len(), SHIM + packet.len());
-        if OUTER + payload_len > usize::from(u16::MAX)
-            || !view.replace_head(packet.start(), ETHERNET_LEN + OUTER + SHIM, len)
-        {
-            return false;
+        match self.shape {
+            Shape::None => false,
+            Shape::V4 => self.around::<IPV4_LEN, 0, 34>(view, packet, sources, seal),
+            Shape::V4Gre => self.around::<IPV4_LEN, 4, 38>(view, packet, sources, seal),
+            Shape::V4Key => self.around::<IPV4_LEN, 8, 42>(view, packet, sources, seal),
+            Shape::V4Gue => self.around_udp::<IPV4_LEN, 12, 46>(view, packet, sources, seal),
+            Shape::V4Udp => self.around_udp::<IPV4_LEN, 8, 42>(view, packet, sources, seal),
+            Shape::V6 => self.around::<IPV6_LEN, 0, 54>(view, packet, sources, seal),
+            Shape::V6Gre => self.around::<IPV6_LEN, 4, 58>(view, packet, sources, seal),
+            Shape::V6Key => self.around::<IPV6_LEN, 8, 62>(view, packet, sources, seal),
+            Shape::V6Gue => self.around_udp::<IPV6_LEN, 12, 66>(view, packet, sources, seal),
+            Shape::V6Udp => self.around_udp::<IPV6_LEN, 8, 62>(view, packet, sources, seal),
         }
-        let Some((link, rest)) = view.bytes_mut().split_first_chunk_mut() else { return false };
-        let Some((outer, rest)) = rest.split_first_chunk_mut::<OUTER>() else { return false };
-        let Some((shim, inner)) = rest.split_first_chunk_mut::<SHIM>() else { return false };
-        take_hop(inner, packet);
+    }
+
+    #[inline(never)]
+    fn around<const OUTER: usize, const SHIM: usize, const HEAD: usize>(
+        &self,
+        view: &mut FrameView<'_>,
+        packet: &IpPacket,
+        sources: &TunnelSources,
+        seal: Seal,
+    ) -> bool {
+        self.open::<OUTER, SHIM, HEAD>(view, packet, sources, seal).is_some_and(|opened| {
+            put_words(opened.shim, &self.shim);
+            true
+        })
+    }
+
+    #[inline(never)]
+    fn around_udp<const OUTER: usize, const SHIM: usize, const HEAD: usize>(
+        &self,
+        view: &mut FrameView<'_>,
+        packet: &IpPacket,
+        sources: &TunnelSources,
+        seal: Seal,
+    ) -> bool {
+        self.open::<OUTER, SHIM, HEAD>(view, packet, sources, seal).is_some_and(|opened| {
+            let words = self.udp(SHIM, &opened, packet, (seal.hash >> 32) as u32);
+            put_words(opened.shim, &words);
+            true
+        })
+    }
+
+    /// All but the shim.
+    #[inline(always)]
+    fn open<'a, const OUTER: usize, const SHIM: usize, const HEAD: usize>(
+        &self,
+        view: &'a mut FrameView<'_>,
+        packet: &IpPacket,
+        sources: &TunnelSources,
+        seal: Seal,
+    ) -> Option<Opened<'a>> {
+        const { assert!(HEAD == ETHERNET_LEN + OUTER + SHIM) };
+        let payload_len = SHIM + packet.len();
+        if OUTER + payload_len > usize::from(u16::MAX) {
+            return None;
+        }
+        let source = match OUTER {
+            IPV4_LEN => Source::V4(sources.v4.as_ref()?.of_flow_v4(seal.hash)),
+            _ => Source::V6(sources.v6.as_ref()?.of_flow(seal.hash)),
+        };
+        let (head, inner) = view.open_head::<HEAD>(packet.start(), packet.len())?;
+        let first = inner.first_chunk_mut::<IPV4_LEN>()?;
+        let (class, dont_fragment) = class_and_fragmenting(first);
+        let class = u32::from(class & self.class_mask | self.class);
+        take_hop(first);
+        let (link, rest) = head.split_first_chunk_mut::<ETHERNET_LEN>()?;
+        let (outer, shim) = rest.split_first_chunk_mut::<OUTER>()?;
         *link = self.link;
-        if IS_UDP {
-            let words = self.udp(payload_len, inner, packet, seal);
-            put_words(shim, &words);
-        } else {
-            put_words(shim, &self.shim);
+        match source {
+            Source::V4(source) => {
+                let second = match dont_fragment {
+                    true => u32::from(DONT_FRAGMENT),
+                    false => u32::from(seal.identification) << 16,
+                };
+                self.put_ipv4(outer, payload_len, (class, second), source)
+            }
+            Source::V6(source) => {
+                self.put_ipv6(outer, payload_len, (class, (seal.hash >> 32) as u32), source)
+            }
         }
-        match OUTER {
-            IPV4_LEN => self.put_ipv4(outer, payload_len, seal),
-            _ => self.put_ipv6(outer, payload_len, seal),
-        }
-        true
+        Some(Opened { source, shim, inner })
     }
 
     /// RFC 791 section 3.1.
     #[inline(always)]
-    fn put_ipv4(&self, header: &mut [u8], payload_len: usize, seal: &Seal) {
-        let class = seal.class & self.class_mask | self.class;
-        let len = (IPV4_LEN + payload_len) as u32;
-        let second = match seal.dont_fragment {
-            true => u32::from(DONT_FRAGMENT),
-            false => u32::from(seal.identification) << 16,
-        };
-        let source = seal.source.low_bits();
-        let differing = u64::from(class) + u64::from(len) + u64::from(second) + u64::from(source);
+    fn put_ipv4(
+        &self,
+        header: &mut [u8],
+        payload_len: usize,
+        (class, second): (u32, u32),
+        source: u32,
+    ) {
+        let first = class << 16 | (IPV4_LEN + payload_len) as u32;
+        let differing = u64::from(first) + u64::from(second) + u64::from(source);
         let sum = !checksum::fold(self.ip_sum + differing);
-        let first = 0x4500_0000 | u32::from(class) << 16 | len;
         let third = u32::from(TUNNEL_HOP_LIMIT) << 24 | u32::from(self.protocol) << 16;
         let third = third | u32::from(sum);
-        put_words(header, &[first, second, third, source, self.destination.low_bits()]);
+        put_words(
+            header,
+            &[0x4500_0000 | first, second, third, source, self.destination.low_bits()],
+        );
     }
 
     /// RFC 8200 section 3.
     #[inline(always)]
-    fn put_ipv6(&self, header: &mut [u8], payload_len: usize, seal: &Seal) {
-        let class = seal.class & self.class_mask | self.class;
-        let first = 6 << 28 | u32::from(class) << 20 | seal.entropy & 0xf_ffff;
+    fn put_ipv6(
+        &self,
+        header: &mut [u8],
+        payload_len: usize,
+        (class, entropy): (u32, u32),
+        source: Address,
+    ) {
+        let first = 6 << 28 | class << 20 | entropy & 0xf_ffff;
         let next = u32::from(self.protocol) << 8 | u32::from(TUNNEL_HOP_LIMIT);
         put_words(header, &[first, (payload_len as u32) << 16 | next]);
         if let Some(ends) = header.get_mut(8..).and_then(|rest| rest.first_chunk_mut::<32>()) {
-            let (source, destination) = ends.split_at_mut(16);
-            source.copy_from_slice(&seal.source.octets());
+            let (place, destination) = ends.split_at_mut(16);
+            place.copy_from_slice(&source.octets());
             destination.copy_from_slice(&self.destination.octets());
         }
     }
 
     /// UDP's header and GUE's (RFC 768, draft-ietf-intarea-gue section 3.1).
     #[inline(always)]
-    fn udp(&self, len: usize, inner: &[u8], packet: &IpPacket, seal: &Seal) -> [u32; 3] {
+    fn udp(
+        &self,
+        shim_len: usize,
+        opened: &Opened<'_>,
+        packet: &IpPacket,
+        entropy: u32,
+    ) -> [u32; 3] {
         // RFC 8085 section 5.1.1: entropy in the source port.
-        let ports = self.shim[0] | (seal.entropy & 0xffff) << 16;
-        let len = len as u32;
+        let ports = self.shim[0] | (entropy & 0xffff) << 16;
+        let len = (shim_len + opened.inner.len()) as u32;
         let mut len_and_sum = len << 16;
         if self.has_checksum {
-            let source = checksum::pseudo_header_sum(seal.source, Address::UNSPECIFIED, 0, 0);
+            let source = match opened.source {
+                Source::V4(source) => u64::from(source),
+                Source::V6(source) => {
+                    checksum::pseudo_header_sum(source, Address::UNSPECIFIED, 0, 0)
+                }
+            };
             // The length stands in the pseudo header, too.
             let differing = source + u64::from(ports) + 2 * u64::from(len);
-            len_and_sum |= u32::from(udp_sum(self.udp_sum + differing, inner, packet));
+            len_and_sum |= u32::from(udp_sum(self.udp_sum + differing, opened.inner, packet));
         }
         [ports, len_and_sum, self.shim[2]]
     }
+}
+
+/// An envelope with a packet in it.
+struct Opened<'a> {
+    source: Source,
+    shim: &'a mut [u8],
+    inner: &'a [u8],
+}
+
+/// An outer source.
+#[derive(Clone, Copy)]
+enum Source {
+    V4(u32),
+    V6(Address),
 }
 
 /// Writes as many of the words as there is room for.

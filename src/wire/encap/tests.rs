@@ -36,7 +36,9 @@ fn run(frame: &[u8], room: usize, tags: Tags, tunnel: Tunnel, outer: &Outer) -> 
     let mut view = FrameView::new(&mut chunk, room, frame.len());
     let out = encapsulate(&mut view, &ip, (&MACS, tags), tunnel, outer);
     let out = out.then(|| view.bytes().to_vec());
-    if tags == Tags::NONE && ip.hop_limit < u8::MAX {
+    // One made before is for those that need not be moved back.
+    let has_room = tunnel.overhead_bytes(outer.destination.family()) <= room;
+    if tags == Tags::NONE && ip.hop_limit < u8::MAX && has_room {
         assert_eq!(run_made(frame, room, tunnel, outer), out, "{tunnel} by one made before");
     }
     out
@@ -48,15 +50,19 @@ fn run_made(frame: &[u8], room: usize, tunnel: Tunnel, outer: &Outer) -> Option<
     // It takes a hop off, so it is given one more.
     let frame = &mut frame.to_vec();
     one_hop_more(frame, &mut ip);
-    let made = Envelope::new((tunnel, outer.dscp), outer.destination, ip.family(), &MACS);
+    let made =
+        Envelope::new((tunnel, outer.dscp), outer.destination, ip.family(), (&MACS, Tags::NONE));
     let mut chunk = vec![0xee; room + frame.len() + 100];
     chunk[room..room + frame.len()].copy_from_slice(frame);
     let mut view = FrameView::new(&mut chunk, room, frame.len());
-    let Outer { source, entropy, identification, .. } = *outer;
-    let (class, dont_fragment) = (0xff, false);
-    let seal = Seal { source, entropy, identification, class, dont_fragment };
-    let seal = seal.of_plain(&frame[ip.start()..]);
-    made.put_around(&mut view, &ip, &seal).then(|| view.bytes().to_vec())
+    let source = Some(TunnelSource::new(outer.source, if outer.source.is_v4() { 32 } else { 128 }));
+    let sources = match outer.source.is_v4() {
+        true => TunnelSources { v4: source, v6: None },
+        false => TunnelSources { v4: None, v6: source },
+    };
+    let (hash, identification) = (u64::from(outer.entropy) << 32, outer.identification);
+    let seal = Seal { hash, identification };
+    made.put_around(&mut view, &ip, &sources, seal).then(|| view.bytes().to_vec())
 }
 
 /// A packet with a hop limit one higher, and its header checksum right for it.

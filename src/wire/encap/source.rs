@@ -26,6 +26,12 @@ impl TunnelSource {
         Address::from_bits(self.network.bits() | bits)
     }
 
+    /// [`TunnelSource::of_flow`], of an IPv4 prefix.
+    #[inline(always)]
+    pub(super) fn of_flow_v4(&self, hash: u64) -> u32 {
+        self.network.low_bits() | hash as u32 & self.host_bits as u32
+    }
+
     /// Is it one of these addresses?
     #[inline]
     pub fn covers(&self, address: Address) -> bool {
@@ -96,6 +102,9 @@ mod tests {
             let hash = hash & if prefix_len == 64 { u64::MAX } else { 0xffff };
             let given = source.of_flow(hash);
             assert_eq!((given, source.prefix_len()), (address(wanted), prefix_len), "{network}");
+            if given.is_v4() {
+                assert_eq!(source.of_flow_v4(hash), given.low_bits(), "{network}");
+            }
             assert!(source.covers(given) && !source.covers(address(outside)), "{network}");
         }
     }
