@@ -11,6 +11,7 @@ mod mode;
 mod prefix_set;
 mod routes;
 mod service;
+mod slot_hash;
 mod snapshot;
 mod steer;
 mod target;

@@ -4,9 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use siphasher::sip::SipHasher13;
-
 use super::address_table::AddressTable;
+use super::slot_hash::SlotHash;
 use super::{
     BackendId, DnatTable, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable,
     Target, TunnelSources,
@@ -143,6 +142,7 @@ pub struct Snapshot {
     /// Ways back to clients.
     pub routes: RouteTable,
     cluster_key: ClusterKey,
+    slot_hash: SlotHash,
     by_vip: ServiceTable,
     /// Sorted.
     addresses: Vec<(Address, AddressRole)>,
@@ -237,6 +237,7 @@ impl Snapshot {
             ports,
             routes,
             cluster_key,
+            slot_hash: SlotHash::new(cluster_key.0),
             by_vip,
             addresses,
             by_address,
@@ -352,31 +353,9 @@ impl Snapshot {
         let len = service.slots.len();
         // Multiply-shift spreads the hash over the slots without a division (Lemire 2019).
         (len > 0).then(|| {
-            ((u128::from(self.flow_hash(&service.rules.hash.of(key))) * len as u128) >> 64) as usize
+            ((u128::from(self.slot_hash.of(&service.rules.hash.of(key))) * len as u128) >> 64)
+                as usize
         })
-    }
-
-    /// Of addresses, ports and protocol as they stand in a packet, one after the other.
-    #[inline]
-    fn flow_hash(&self, key: &FlowKey) -> u64 {
-        let hasher = SipHasher13::new_with_key(&self.cluster_key.0);
-        let mut rest = [0; 5];
-        rest[..2].copy_from_slice(&key.source_port.to_be_bytes());
-        rest[2..4].copy_from_slice(&key.destination_port.to_be_bytes());
-        rest[4] = key.protocol_number();
-        // In one piece: piece by piece costs three times as much.
-        if key.source.is_v4() {
-            let mut bytes = [0; 13];
-            bytes[..4].copy_from_slice(&key.source.low_bits().to_be_bytes());
-            bytes[4..8].copy_from_slice(&key.destination.low_bits().to_be_bytes());
-            bytes[8..].copy_from_slice(&rest);
-            return hasher.hash(&bytes);
-        }
-        let mut bytes = [0; 37];
-        bytes[..16].copy_from_slice(&key.source.octets());
-        bytes[16..32].copy_from_slice(&key.destination.octets());
-        bytes[32..].copy_from_slice(&rest);
-        hasher.hash(&bytes)
     }
 
     /// The DNAT service whose backend has sent a packet with this key to a client; none of a packet
