@@ -57,7 +57,7 @@ fn desired(services: u32, backends: u32) -> DesiredState {
         interface: None,
         shared_address: false,
     };
-    let services = (0..services).map(|place| service(place, backends)).collect();
+    let services = (0..services).map(|place| service(place, backends).into()).collect();
     DesiredState { services, snat: vec![snat], tunnel_sources: vec![] }
 }
 

@@ -272,9 +272,11 @@ mod tests {
         for (mode, port, last, wanted, wanted_last) in rows {
             let mut snapshot = snapshot();
             snapshot.services[0].last_port = last;
-            let backend = snapshot.backends[0].as_mut().unwrap();
+            let mut backends: Vec<_> = snapshot.backends.iter().cloned().collect();
+            let backend = backends[0].as_mut().unwrap();
             backend.mode = mode;
             backend.socket.set_port(port);
+            snapshot.backends = backends.into_iter().collect();
             let services = services_of(&snapshot, &Measured::default(), |_, _| None);
             let backend = &services[0].backends[0];
             assert_eq!(services[0].last_port, last);

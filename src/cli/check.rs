@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::control::{HealthCheckKind, ServiceSpec, Warning, warnings};
+use crate::control::{HealthCheckKind, ServiceSpec, Shared, Warning, warnings};
 use crate::source::yaml::{ConfigError, LoadedConfig, load};
 
 /// Arguments of `guideway check`.
@@ -75,7 +75,7 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-fn services_table(services: &[ServiceSpec]) -> String {
+fn services_table(services: &[Shared<ServiceSpec>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["SERVICE", "ADDRESS", "PROTOCOL", "MODE", "BACKENDS", "DRAINING", "CHECK"]);
@@ -122,7 +122,7 @@ fn warning_line(config: &LoadedConfig, warning: &Warning) -> String {
 fn json(loaded: &Result<LoadedConfig, ConfigError>) -> String {
     let value = match loaded {
         Ok(config) => {
-            let services = config.desired.services.iter().map(service_json);
+            let services = config.desired.services.iter().map(|service| service_json(service));
             let found = warnings(&config.desired);
             let warnings = found.iter().map(|warning| {
                 let (line, column) = config.place_of(&warning.path);

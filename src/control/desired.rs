@@ -2,9 +2,11 @@
 //!
 //! Plain typed data. [`super::validate`] is the one place that judges it.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
+use super::Shared;
 use crate::forwarding::{
     BackendGonePolicy, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy,
 };
@@ -14,11 +16,30 @@ use crate::wire::Protocol;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DesiredState {
     /// Services; the order has no meaning.
-    pub services: Vec<ServiceSpec>,
+    pub services: Vec<Shared<ServiceSpec>>,
     /// Source addresses for NAT.
     pub snat: Vec<SnatSpec>,
     /// Outer source addresses of tunnels.
     pub tunnel_sources: Vec<TunnelSourceSpec>,
+}
+
+type Services<'a> = Vec<&'a Shared<ServiceSpec>>;
+
+impl DesiredState {
+    /// Services of `before` that are not the very same ones here, and those here that were not there.
+    /// What only moved in the list may be in both.
+    pub fn changes_since<'a>(&'a self, before: &'a DesiredState) -> (Services<'a>, Services<'a>) {
+        let (old, new) = (&before.services, &self.services);
+        if old.len() == new.len() {
+            let others = old.iter().zip(new).filter(|(old, new)| !old.is_same(new));
+            return others.unzip();
+        }
+        let not_in = |others: &[Shared<ServiceSpec>]| {
+            let others: HashSet<_> = others.iter().map(Shared::place).collect();
+            move |service: &&Shared<ServiceSpec>| !others.contains(&service.place())
+        };
+        (old.iter().filter(not_in(new)).collect(), new.iter().filter(not_in(old)).collect())
+    }
 }
 
 /// One VIP, protocol and port, and who serves it.

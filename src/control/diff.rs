@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{BackendSpec, DesiredState, ServiceSpec, SnatSpec, TunnelSourceSpec};
+use super::{BackendSpec, DesiredState, ServiceSpec, Shared, SnatSpec, TunnelSourceSpec};
 
 /// One line for each thing added, removed or changed, in order of names; empty when nothing is,
 /// also when only the order in the file is another.
@@ -16,6 +16,7 @@ pub fn diff(old: &DesiredState, new: &DesiredState) -> Vec<String> {
             (None, Some(new)) => lines.push(format!("{what} added: {}", told(new))),
             (Some(old), None) => lines
                 .push(format!("{what} removed: its flows end by {}", words(&old.on_service_gone))),
+            (Some(old), Some(new)) if old.is_same(new) => {}
             (Some(old), Some(new)) => service_changes(&what, old, new, &mut lines),
             (None, None) => {}
         }
@@ -101,7 +102,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
     }
 }
 
-fn services(state: &DesiredState) -> BTreeMap<&str, &ServiceSpec> {
+fn services(state: &DesiredState) -> BTreeMap<&str, &Shared<ServiceSpec>> {
     state.services.iter().map(|spec| (spec.name.as_str(), spec)).collect()
 }
 

@@ -8,9 +8,11 @@ mod desired;
 mod diff;
 mod health_state;
 mod health_view;
+mod merge;
 mod neighbours;
 mod node;
 mod refusal;
+mod shared;
 #[cfg(test)]
 mod testing;
 mod topology;
@@ -18,7 +20,7 @@ mod validate;
 mod warnings;
 
 pub use check::check_against;
-pub use compile::{CompileInput, Compiled, LiveFlows, Note, compile};
+pub use compile::{CompileInput, Compiled, LiveFlows, Next, Note, compile, compile_next};
 pub use desired::{
     BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
     TunnelSourceSpec,
@@ -26,12 +28,16 @@ pub use desired::{
 pub use diff::diff;
 pub use health_state::HealthState;
 pub use health_view::{Health, HealthView};
-pub use neighbours::{WantedNeighbour, retired_neighbours, wanted_neighbours};
+pub use merge::{
+    Delivery, Form, HeldChange, Merged, Merger, Outcome, Owner, Part, Refused, Source, Unit, merge,
+};
+pub use neighbours::{NeighbourList, WantedNeighbour, retired_neighbours, wanted_neighbours};
 pub use node::{
     IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec,
     XdpModeChoice, ZeroCopyChoice,
 };
 pub use refusal::Refusal;
+pub use shared::Shared;
 pub use topology::{LinkState, OwnAddress, Topology, UpperLink};
-pub use validate::validate;
+pub use validate::{validate, validate_part, validate_service};
 pub use warnings::{Warning, warnings};

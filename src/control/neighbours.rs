@@ -1,10 +1,11 @@
 //! Whom the kernel is asked to keep alive as neighbours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::{DesiredState, Topology};
-use crate::forwarding::{BackendState, RouteTable, Snapshot};
+use super::compile::retired_backends;
+use super::{DesiredState, ServiceSpec, Shared, Topology};
+use crate::forwarding::{RouteTable, Snapshot};
 use crate::wire::{PortId, Tags};
 
 /// A station that has to be known: by which port and VLANs, and its address.
@@ -19,15 +20,84 @@ pub fn wanted_neighbours(desired: &DesiredState, topology: &Topology) -> BTreeSe
         .flat_map(|service| service.backends.iter().map(|backend| backend.address))
         .collect();
     let mut wanted = hops(addresses, topology);
-    let gateways = topology.routes.iter().filter_map(|r| Some((r.port, r.tags, r.gateway?)));
-    wanted.extend(gateways.filter(|&(port, ..)| is_up(port, topology)));
+    wanted.extend(gateways(topology));
     wanted
 }
 
 /// The retired backends of a snapshot: still needed until their last flow has ended.
 pub fn retired_neighbours(snapshot: &Snapshot, topology: &Topology) -> BTreeSet<WantedNeighbour> {
-    let retired = snapshot.backends.iter().flatten().filter(|b| b.state == BackendState::Retired);
+    let retired = retired_backends(snapshot);
+    let retired = retired.into_iter().filter_map(|id| snapshot.backend(id));
     hops(retired.map(|backend| backend.socket.ip()).collect(), topology)
+}
+
+/// The stations that have to be known, kept up to date: of a million backends only those are looked
+/// at that come and go.
+#[derive(Debug, Default)]
+pub struct NeighbourList {
+    topology: Topology,
+    routes: RouteTable,
+    /// What is counted in `hops`.
+    desired: DesiredState,
+    /// Stations by which configured backends are reached, and how many by each.
+    hops: HashMap<WantedNeighbour, usize>,
+    retired: BTreeSet<WantedNeighbour>,
+}
+
+impl NeighbourList {
+    /// What is wanted now, all together; none when it is what it was.
+    pub fn follow(
+        &mut self,
+        desired: &DesiredState,
+        topology: &Topology,
+        snapshot: &Snapshot,
+    ) -> Option<BTreeSet<WantedNeighbour>> {
+        let mut is_other = false;
+        if self.topology != *topology {
+            is_other = true;
+            self.topology = topology.clone();
+            self.routes = RouteTable::new(topology.routes.clone(), vec![]);
+            self.hops.clear();
+            self.desired = DesiredState::default();
+        }
+        let (gone, new) = desired.changes_since(&self.desired);
+        for hop in addresses_of(&new).filter_map(|address| self.hop(address)).collect::<Vec<_>>() {
+            let count = self.hops.entry(hop).or_default();
+            is_other |= *count == 0;
+            *count += 1;
+        }
+        for hop in addresses_of(&gone).filter_map(|address| self.hop(address)).collect::<Vec<_>>() {
+            let count = self.hops.entry(hop).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                is_other = true;
+                self.hops.remove(&hop);
+            }
+        }
+        self.desired = desired.clone();
+        let retired = retired_neighbours(snapshot, topology);
+        is_other |= retired != self.retired;
+        self.retired = retired;
+        is_other.then(|| {
+            let gateways = gateways(&self.topology);
+            self.hops.keys().copied().chain(gateways).chain(self.retired.iter().copied()).collect()
+        })
+    }
+
+    fn hop(&self, address: IpAddr) -> Option<WantedNeighbour> {
+        let route = self.routes.route(address)?;
+        let hop = (route.port, route.tags, route.gateway.unwrap_or(address));
+        Some(hop).filter(|&(port, ..)| is_up(port, &self.topology))
+    }
+}
+
+fn addresses_of<'a>(services: &'a [&Shared<ServiceSpec>]) -> impl Iterator<Item = IpAddr> + 'a {
+    services.iter().flat_map(|service| service.backends.iter().map(|backend| backend.address))
+}
+
+fn gateways(topology: &Topology) -> impl Iterator<Item = WantedNeighbour> + '_ {
+    let gateways = topology.routes.iter().filter_map(|r| Some((r.port, r.tags, r.gateway?)));
+    gateways.filter(|&(port, ..)| is_up(port, topology))
 }
 
 fn hops(addresses: BTreeSet<IpAddr>, topology: &Topology) -> BTreeSet<WantedNeighbour> {
@@ -87,5 +157,39 @@ mod tests {
         world.step();
         let wanted = [(PortId(1), Tags::NONE, "10.2.0.11".parse().unwrap())];
         assert_eq!(retired_neighbours(&world.snapshot, &world.topology), BTreeSet::from(wanted));
+    }
+
+    #[test]
+    fn kept_up_to_date_as_if_made_anew() {
+        type Change = fn(&mut World);
+        let rows: [(&str, Change, bool); 7] = [
+            ("the first time", |_| {}, true),
+            ("nothing", |_| {}, false),
+            ("a weight", |w| w.desired.services[0].backends[0].weight = 3, false),
+            (
+                "another address",
+                |w| w.desired.services[0].backends[0].address = [10, 2, 0, 19].into(),
+                true,
+            ),
+            (
+                "the old one leaves, the same ones come once more",
+                |w| w.desired.services.push(ServiceSpec { port: 81, ..service("api", 2) }.into()),
+                true,
+            ),
+            ("a service gone", |w| _ = w.desired.services.remove(0), true),
+            ("a link down", |w| w.topology.links[1].up = false, true),
+        ];
+        let mut world = World::new(vec![service("web", 2)]);
+        let (mut list, mut last) = (NeighbourList::default(), BTreeSet::new());
+        for (description, change, is_other) in rows {
+            change(&mut world);
+            world.step();
+            let mut wanted = wanted_neighbours(&world.desired, &world.topology);
+            wanted.extend(retired_neighbours(&world.snapshot, &world.topology));
+            let found = list.follow(&world.desired, &world.topology, &world.snapshot);
+            assert_eq!(found.is_some(), is_other, "{description}");
+            last = found.unwrap_or(last);
+            assert_eq!(last, wanted, "{description}");
+        }
     }
 }

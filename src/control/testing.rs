@@ -74,6 +74,7 @@ pub(super) fn snat(text: &str, interface: Option<&str>) -> SnatSpec {
 }
 
 pub(super) fn desired(services: Vec<ServiceSpec>) -> DesiredState {
+    let services = services.into_iter().map(Shared::from).collect();
     DesiredState { services, snat: vec![snat("10.1.0.10", None)], ..DesiredState::default() }
 }
 
@@ -206,7 +207,11 @@ impl World {
     }
 
     pub fn try_compile(&self) -> Result<Compiled, Vec<Refusal>> {
-        compile(&CompileInput {
+        compile(&self.input())
+    }
+
+    pub fn input(&self) -> CompileInput<'_> {
+        CompileInput {
             desired: &self.desired,
             health: &self.health,
             topology: &self.topology,
@@ -215,7 +220,7 @@ impl World {
             limits: &self.limits,
             cluster_key: self.key,
             now_ms: self.now_ms,
-        })
+        }
     }
 
     /// Compiles and publishes, as if every worker took it up at once.

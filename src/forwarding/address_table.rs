@@ -1,13 +1,15 @@
 //! Addresses of ours -> how they are ours: open addressing, at most half full, built once a snapshot.
 
+use std::sync::Arc;
+
 use super::AddressRole;
 use crate::wire::Address;
 
 /// Asked of most packets: of each from a backend, and of each that is not ours.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct AddressTable {
     /// A power of two long, and never full.
-    places: Box<[(Address, Option<AddressRole>)]>,
+    places: Arc<[(Address, Option<AddressRole>)]>,
 }
 
 impl AddressTable {
@@ -21,7 +23,7 @@ impl AddressTable {
                 (*found, *its_role) = (address, Some(role));
             }
         }
-        AddressTable { places: places.into_boxed_slice() }
+        AddressTable { places: places.into() }
     }
 
     /// How an address is ours, if it is.

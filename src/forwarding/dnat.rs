@@ -1,6 +1,8 @@
 //! Whose packets come back to us under DNAT: those from backends' sockets.
 
-use super::{Backend, Mode, Service, ServiceIndex};
+use std::sync::Arc;
+
+use super::{Backend, Mode, Service, ServiceIndex, SharedList};
 use crate::wire::{Address, FlowKey};
 
 const EMPTY: u32 = u32::MAX;
@@ -26,14 +28,14 @@ impl Socket {
 ///
 /// Two configured services never share a socket, but one that was removed may have had it: then both
 /// are found, the configured one first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DnatTable {
     /// A power of two long, or empty when there is no DNAT.
-    places: Vec<(Socket, u32)>,
+    places: Arc<[(Socket, u32)]>,
     /// Backends that listen on all ports of their service, sorted.
-    ranges: Vec<Range>,
+    ranges: Arc<[Range]>,
     /// Addresses of backends, sorted.
-    addresses: Vec<Address>,
+    addresses: Arc<[Address]>,
 }
 
 /// The ports of a service of several, at one backend.
@@ -50,7 +52,7 @@ struct Range {
 
 impl DnatTable {
     /// The table of all backends of mode `dnat`.
-    pub fn new(services: &[Service], backends: &[Option<Backend>]) -> DnatTable {
+    pub fn new(services: &[Service], backends: &SharedList<Option<Backend>>) -> DnatTable {
         let mut sockets: Vec<(Socket, u32, bool)> = Vec::new();
         let mut ranges = Vec::new();
         for backend in backends.iter().flatten().filter(|backend| backend.mode == Mode::Dnat) {
@@ -82,7 +84,11 @@ impl DnatTable {
         addresses.sort_unstable();
         addresses.dedup();
         if sockets.is_empty() {
-            return DnatTable { places: Vec::new(), ranges, addresses };
+            return DnatTable {
+                places: [].into(),
+                ranges: ranges.into(),
+                addresses: addresses.into(),
+            };
         }
         let len = (sockets.len() * 2).next_power_of_two();
         let nothing = Socket { address: Address::UNSPECIFIED, rest: 0 };
@@ -94,7 +100,12 @@ impl DnatTable {
             }
             places[place] = (socket, service);
         }
-        DnatTable { places, ranges, addresses }
+        DnatTable { places: places.into(), ranges: ranges.into(), addresses: addresses.into() }
+    }
+
+    /// Are they two views of the very same one?
+    pub(super) fn is_same(&self, other: &DnatTable) -> bool {
+        Arc::ptr_eq(&self.places, &other.places) && Arc::ptr_eq(&self.ranges, &other.ranges)
     }
 
     /// Is there no DNAT?

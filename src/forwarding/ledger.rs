@@ -1,5 +1,9 @@
 //! What goes along with a snapshot for the next one to be made from it.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
 use super::{BackendId, ServiceIndex};
 
 /// What `compile` remembers from one snapshot to the next. Workers never look at it.
@@ -14,4 +18,27 @@ pub struct Ledger {
     pub draining_since_ms: Vec<(BackendId, u64)>,
     /// When the next of them is gone, its `drain_time` being over.
     pub next_gone_ms: Option<u64>,
+}
+
+/// What a snapshot was compiled from, in words of `compile`'s own, which nobody else understands. The
+/// next compile goes by it to see what is as it was; without it, it looks at everything.
+#[derive(Clone, Default)]
+pub struct Origin(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Origin {
+    /// Keeps this.
+    pub fn new(value: impl Any + Send + Sync) -> Origin {
+        Origin(Some(Arc::new(value)))
+    }
+
+    /// What was kept, if it was of this kind.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.as_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Origin").field(&self.0.is_some()).finish()
+    }
 }

@@ -11,6 +11,7 @@ mod mode;
 mod prefix_set;
 mod routes;
 mod service;
+mod shared_list;
 mod slot_hash;
 mod snapshot;
 mod steer;
@@ -22,7 +23,7 @@ pub use crate::wire::encap::{TunnelSource, TunnelSources};
 pub use dnat::DnatTable;
 pub use flow_rules::{FlowRules, HashBy};
 pub use ids::{BackendId, ServiceIndex};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Origin};
 pub use mode::Mode;
 pub use prefix_set::PrefixSet;
 pub use routes::{Neighbour, NextHop, Route, RouteTable};
@@ -30,8 +31,10 @@ pub use service::{
     BackendGonePolicy, FlowTimeouts, MssClamp, NoBackendPolicy, Service, ServiceGonePolicy,
     ServiceTable,
 };
+pub use shared_list::SharedList;
 pub use snapshot::{
-    AddressRole, Backend, BackendState, ClusterKey, Port, Snapshot, SnapshotParts, SnatAddress,
+    AddressRole, Around, Backend, BackendState, ClusterKey, Patch, Port, Snapshot, SnapshotParts,
+    SnatAddress, Spare,
 };
 pub use steer::{MOST_SHARED_RANGES, SteerEntry, SteerTable};
 pub use target::{Shortcut, Target, Way};

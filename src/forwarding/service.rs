@@ -174,12 +174,12 @@ impl VipKey {
 }
 
 /// VIP, protocol and port -> service: open addressing, at most half full, built once a snapshot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ServiceTable {
     /// Power of two long, and never full. An index of [`EMPTY`] marks an empty place.
-    places: Vec<(VipKey, u32)>,
+    places: Arc<[(VipKey, u32)]>,
     /// Services of several ports: VIP and protocol with port 0, first and last port, sorted.
-    ranges: Vec<(VipKey, u16, u16, u32)>,
+    ranges: Arc<[(VipKey, u16, u16, u32)]>,
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -189,29 +189,34 @@ impl ServiceTable {
     pub fn new(services: &[Service]) -> ServiceTable {
         let len = (services.len() * 2).next_power_of_two().max(2);
         let empty = (VipKey::new(Address::UNSPECIFIED, 0, 0), EMPTY);
-        let mut table = ServiceTable { places: vec![empty; len], ranges: Vec::new() };
+        let (mut places, mut ranges) = (vec![empty; len], Vec::new());
         for (index, service) in services.iter().enumerate() {
             let vip = service.vip;
             if let Some(last) = service.last_port {
                 let key = VipKey::new(vip.ip().into(), 0, service.protocol.number());
-                table.ranges.push((key, vip.port(), last, index as u32));
+                ranges.push((key, vip.port(), last, index as u32));
                 continue;
             }
             let key = VipKey::new(vip.ip().into(), vip.port(), service.protocol.number());
-            let place = table.place_of(&key);
-            if table.places[place].1 == EMPTY {
-                table.places[place] = (key, index as u32);
+            let place = place_of(&places, &key);
+            if places[place].1 == EMPTY {
+                places[place] = (key, index as u32);
             }
         }
-        table.ranges.sort_by_key(|&(key, first, ..)| (key.address, key.rest, first));
-        table
+        ranges.sort_by_key(|&(key, first, ..)| (key.address, key.rest, first));
+        ServiceTable { places: places.into(), ranges: ranges.into() }
+    }
+
+    /// Are they two views of the very same one?
+    pub(super) fn is_same(&self, other: &ServiceTable) -> bool {
+        Arc::ptr_eq(&self.places, &other.places) && Arc::ptr_eq(&self.ranges, &other.ranges)
     }
 
     /// The service a packet with this key is for.
     #[inline(always)]
     pub fn find(&self, key: &FlowKey) -> Option<ServiceIndex> {
         let wanted = VipKey::new(key.destination, key.destination_port, key.protocol_number());
-        let (_, index) = self.places.get(self.place_of(&wanted))?;
+        let (_, index) = self.places.get(place_of(&self.places, &wanted))?;
         match *index {
             EMPTY if self.ranges.is_empty() => None,
             EMPTY => self.find_range(key.destination, key.destination_port, wanted.rest),
@@ -231,21 +236,21 @@ impl ServiceTable {
         let &(its, first, last, index) = self.ranges.get(behind.checked_sub(1)?)?;
         (its == wanted && (first..=last).contains(&port)).then_some(ServiceIndex(index))
     }
+}
 
-    /// Where `key` stands, or the empty place where it would.
-    #[inline(always)]
-    fn place_of(&self, key: &VipKey) -> usize {
-        let mask = self.places.len().wrapping_sub(1);
-        let mut place = (key.hash() >> 32) as usize & mask;
-        while let Some((found, index)) = self.places.get(place) {
-            let differs = found.address.differs(key.address) | u64::from(found.rest ^ key.rest);
-            if *index == EMPTY || differs == 0 {
-                break;
-            }
-            place = (place + 1) & mask;
+/// Where `key` stands, or the empty place where it would.
+#[inline(always)]
+fn place_of(places: &[(VipKey, u32)], key: &VipKey) -> usize {
+    let mask = places.len().wrapping_sub(1);
+    let mut place = (key.hash() >> 32) as usize & mask;
+    while let Some((found, index)) = places.get(place) {
+        let differs = found.address.differs(key.address) | u64::from(found.rest ^ key.rest);
+        if *index == EMPTY || differs == 0 {
+            break;
         }
-        place
+        place = (place + 1) & mask;
     }
+    place
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The immutable state workers forward by: made by `compile`, swapped in between batches.
 
+mod lookups;
+mod next;
+
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -7,12 +10,15 @@ use std::sync::Arc;
 use super::address_table::AddressTable;
 use super::slot_hash::SlotHash;
 use super::{
-    BackendId, DnatTable, Ledger, Mode, NextHop, RouteTable, Service, ServiceIndex, ServiceTable,
-    Target, TunnelSources,
+    BackendId, DnatTable, Ledger, Mode, NextHop, Origin, RouteTable, Service, ServiceIndex,
+    ServiceTable, SharedList, Target, TunnelSources,
 };
-use crate::arch;
 use crate::wire::encap::Envelope;
 use crate::wire::{Address, FlowKey, MacAddress, PortId};
+
+use lookups::{address_tables, envelopes, targets_of, tunnel_key};
+pub use next::{Around, Patch, Spare};
+use next::{Version, sorted};
 
 /// The secret that places flows in Maglev tables; nodes of one ECMP group share it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,7 +105,7 @@ pub struct Port {
 }
 
 /// What packets have to know of a [`Port`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PortLine {
     /// Its MAC as a [`word`](MacAddress::word).
     pub mac: u64,
@@ -132,7 +138,7 @@ pub struct Snapshot {
     /// By [`ServiceIndex`].
     pub services: Vec<Service>,
     /// By [`BackendId`]; holes are ids not in use.
-    pub backends: Vec<Option<Backend>>,
+    pub backends: SharedList<Option<Backend>>,
     /// NAT source addresses.
     pub snat: Vec<SnatAddress>,
     /// Outer sources of tunnels.
@@ -145,20 +151,25 @@ pub struct Snapshot {
     slot_hash: SlotHash,
     by_vip: ServiceTable,
     /// Sorted.
-    addresses: Vec<(Address, AddressRole)>,
+    addresses: Arc<[(Address, AddressRole)]>,
     by_address: AddressTable,
     /// By [`BackendId`].
     targets: Vec<Target>,
     /// By [`BackendId`]; empty when no backend is reached by a tunnel.
-    envelopes: Vec<Envelope>,
+    envelopes: Arc<[Envelope]>,
     dnat: DnatTable,
     /// Backends that are reached by a tunnel, by address, sorted.
-    tunnel_backends: Vec<(Address, BackendId)>,
+    tunnel_backends: Arc<[(Address, BackendId)]>,
     /// The machine's own addresses, sorted.
-    own_addresses: Vec<Address>,
+    own_addresses: Arc<[Address]>,
     /// By [`PortId`].
     port_lines: Box<[PortLine]>,
     ledger: Ledger,
+    /// Removed services and retired backends: all that is only here for its flows.
+    leaving: usize,
+    /// Where this one and the last few before it differ from the one before each; this one last.
+    recent: Vec<Arc<Version>>,
+    origin: Origin,
 }
 
 /// The parts of a snapshot that `compile` chooses; look-up structures are made from them.
@@ -188,32 +199,14 @@ impl Snapshot {
     /// Builds the look-ups.
     pub fn new(parts: SnapshotParts) -> Snapshot {
         let by_vip = ServiceTable::new(&parts.services);
-        let vips = parts.services.iter().map(|s| {
-            let role = if s.shared_address { AddressRole::Shared } else { AddressRole::Vip };
-            (Address::from(s.vip.ip()), role)
-        });
-        let snat = parts.snat.iter().map(|s| {
-            let role = if s.shared_address { AddressRole::Shared } else { AddressRole::Snat };
-            (Address::from(s.address), role)
-        });
-        let mut addresses: Vec<_> = vips.chain(snat).collect();
-        // Stable, and VIPs come first: an address that is VIP and SNAT answers pings too.
-        addresses.sort_by_key(|&(address, _)| address);
-        addresses.dedup_by_key(|&mut (address, _)| address);
-        let target = |backend: &Option<Backend>| {
-            let Some(backend) = backend else { return Target::NONE };
-            Target::of(backend, parts.services.get(backend.service.index()), &parts.ports)
-        };
-        // A line a backend, in no order: with a million of them the TLB counts too.
-        let mut targets: Vec<Target> = arch::room_in_large_pages(parts.backends.len());
-        targets.extend(parts.backends.iter().map(target));
+        let (addresses, by_address) = address_tables(&parts.services, &parts.snat);
+        let targets = targets_of(parts.backends.iter(), &parts.services, &parts.ports);
         let envelopes = envelopes(&targets, &parts.services);
-        let by_address = AddressTable::new(&addresses);
-        let dnat = DnatTable::new(&parts.services, &parts.backends);
-        let tunneled = parts.backends.iter().flatten().filter(|b| b.mode.tunnel().is_some());
         let mut tunnel_backends: Vec<_> =
-            tunneled.map(|backend| (Address::from(backend.socket.ip()), backend.id)).collect();
+            parts.backends.iter().flatten().filter_map(tunnel_key).collect();
         tunnel_backends.sort_unstable();
+        let retired = parts.backends.iter().flatten().filter(|backend| backend.is_retired());
+        let leaving = retired.count() + parts.services.iter().filter(|s| s.gone).count();
         let SnapshotParts {
             generation,
             services,
@@ -221,13 +214,13 @@ impl Snapshot {
             snat,
             tunnel_sources,
             ports,
-            mut own_addresses,
+            own_addresses,
             routes,
             cluster_key,
         } = parts;
         let port_lines = ports.iter().map(PortLine::of).collect();
-        own_addresses.sort_unstable();
-        own_addresses.dedup();
+        let backends = backends.into_iter().collect();
+        let dnat = DnatTable::new(&services, &backends);
         Snapshot {
             generation,
             services,
@@ -244,10 +237,13 @@ impl Snapshot {
             targets,
             envelopes,
             dnat,
-            tunnel_backends,
-            own_addresses,
+            tunnel_backends: tunnel_backends.into(),
+            own_addresses: sorted(own_addresses).into(),
             port_lines,
             ledger: Ledger::default(),
+            leaving,
+            recent: Version::first(generation),
+            origin: Origin::default(),
         }
     }
 
@@ -260,6 +256,17 @@ impl Snapshot {
     /// What `compile` wrote down for the next one.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The same with what it was compiled from.
+    pub fn with_origin(mut self, origin: Origin) -> Snapshot {
+        self.origin = origin;
+        self
+    }
+
+    /// What it was compiled from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The key its tables are made with.
@@ -284,9 +291,7 @@ impl Snapshot {
     /// No retired backend and no removed service: the end of flows and the passing of time alone
     /// change nothing, so there is no need to compile again for them.
     pub fn is_settled(&self) -> bool {
-        let retired = |backend: &Backend| backend.state == BackendState::Retired;
-        !self.services.iter().any(|service| service.gone)
-            && !self.backends.iter().flatten().any(retired)
+        self.leaving == 0
     }
 
     /// Do ids of backends that were cut still rest? Only another look at live flows sets them free.
@@ -464,12 +469,4 @@ impl Snapshot {
         let owns = |snat: &SnatAddress| snat.address == ip && snat.ports.contains(&port);
         self.snat.iter().position(owns).map(|place| place as u16)
     }
-}
-
-/// What is the same in all envelopes for each backend; nothing when no backend needs one.
-fn envelopes(targets: &[Target], services: &[Service]) -> Vec<Envelope> {
-    let of = |target: &Target| target.envelope(services.get(target.service as usize)?);
-    let has_any = targets.iter().any(|target| target.mode.tunnel().is_some());
-    let made = targets.iter().map(|target| of(target).unwrap_or(Envelope::NONE));
-    if has_any { made.collect() } else { Vec::new() }
 }

@@ -262,7 +262,7 @@ pub fn desired(backends: &[&str]) -> DesiredState {
         interface: None,
         shared_address: false,
     };
-    DesiredState { services: vec![service], snat: vec![snat], tunnel_sources: vec![] }
+    DesiredState { services: vec![service.into()], snat: vec![snat], tunnel_sources: vec![] }
 }
 
 /// One interface, 10.1.0.0/24, with the backends b1 to b3 and the client 10.1.0.1 on it.

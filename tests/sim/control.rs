@@ -46,7 +46,7 @@ impl Control {
             [Protocol::Tcp, Protocol::Udp].map(service)
         });
         let desired = DesiredState {
-            services: services.collect(),
+            services: services.map(Into::into).collect(),
             snat: snat(plan.family, links.len()),
             tunnel_sources: tunnel_sources(),
         };

@@ -129,7 +129,7 @@ fn turned(desired: &DesiredState) -> DesiredState {
 }
 
 fn desired(steps: &mut Steps<'_>) -> DesiredState {
-    let services = (0..steps.below(5)).map(|_| service(steps)).collect();
+    let services = (0..steps.below(5)).map(|_| service(steps).into()).collect();
     let snat = |steps: &mut Steps<'_>| SnatSpec {
         address: some_address(steps),
         ports: 1024 + 256 * u16::from(steps.byte() & 3)..=65535 - steps.word() / 2,

@@ -1,8 +1,13 @@
-//! The previous snapshot, indexed by what stays the same over time.
+//! The previous snapshot, and what it was compiled from.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use super::CompileInput;
+use super::ids::Ids;
+use crate::control::{DesiredState, HealthView, ServiceSpec, Shared, Topology};
 use crate::forwarding::{Backend, BackendId, BackendState, Mode, Service, ServiceIndex, Snapshot};
 use crate::wire::Protocol;
 
@@ -13,54 +18,137 @@ pub(super) fn identity_of(service: &Service) -> Identity {
     (service.vip, service.protocol)
 }
 
+pub(super) fn identity_of_spec(spec: &ServiceSpec) -> Identity {
+    (SocketAddr::new(spec.address, spec.port), spec.protocol)
+}
+
+/// What a snapshot was compiled from: its [`crate::forwarding::Origin`].
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    /// What was wanted. Nothing of a snapshot that was not compiled.
+    pub desired: DesiredState,
+    /// Where each of the wanted services is in the snapshot.
+    pub places: Arc<[ServiceIndex]>,
+    pub topology: Arc<Topology>,
+    pub health: HealthView,
+    /// By [`ServiceIndex`].
+    pub known: Vec<Arc<Known>>,
+    pub by_identity: Arc<HashMap<Identity, ServiceIndex>>,
+    /// Retired backends, ascending.
+    pub retired: Vec<BackendId>,
+    /// Ids that backends have.
+    pub ids: Ids,
+}
+
+/// What is known of one service of a snapshot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// What it was compiled from; none of one that is gone, and of one that was not compiled.
+    pub spec: Option<Shared<ServiceSpec>>,
+    /// Its configured backends.
+    pub members: Vec<BackendId>,
+    /// One of them drains, so that time alone changes something.
+    pub drains: bool,
+}
+
+impl Memory {
+    /// Of a snapshot that nobody remembers, such as the empty one, from what stands in it.
+    fn of(snapshot: &Snapshot) -> Memory {
+        let mut known = vec![Known::default(); snapshot.services.len()];
+        let (mut retired, mut ids) = (Vec::new(), Ids::default());
+        for backend in snapshot.backends.iter().flatten() {
+            ids.set(backend.id, true);
+            if backend.state == BackendState::Retired {
+                retired.push(backend.id);
+            } else {
+                known[backend.service.index()].members.push(backend.id);
+            }
+        }
+        Memory {
+            desired: DesiredState::default(),
+            places: [].into(),
+            topology: Arc::default(),
+            health: HealthView::new(),
+            known: known.into_iter().map(Arc::new).collect(),
+            by_identity: Arc::new(by_identity(snapshot)),
+            retired,
+            ids,
+        }
+    }
+}
+
+/// Where each service of a snapshot is.
+pub(super) fn by_identity(snapshot: &Snapshot) -> HashMap<Identity, ServiceIndex> {
+    let services = snapshot.services.iter().zip(0..);
+    services.map(|(service, place)| (identity_of(service), ServiceIndex(place))).collect()
+}
+
 /// The previous snapshot and its indices.
 pub(super) struct Before<'a> {
     pub snapshot: &'a Snapshot,
-    services: HashMap<Identity, ServiceIndex>,
-    backends: HashMap<(ServiceIndex, &'a str, SocketAddr, Mode), BackendId>,
-    /// By service: ids of the backends that were configured, ascending.
-    configured: Vec<Vec<BackendId>>,
+    pub memory: Cow<'a, Memory>,
+    /// What concerns all services is as it was.
+    is_comparable: bool,
+    retired: HashMap<ServiceIndex, Vec<BackendId>>,
 }
 
 impl<'a> Before<'a> {
-    pub fn of(snapshot: &'a Snapshot) -> Before<'a> {
-        let services = (snapshot.services.iter().enumerate())
-            .map(|(place, service)| (identity_of(service), ServiceIndex(place as u32)))
-            .collect();
-        let mut backends = HashMap::with_capacity(snapshot.backends.len());
-        let mut configured = vec![Vec::new(); snapshot.services.len()];
-        for backend in snapshot.backends.iter().flatten() {
-            let Backend { service, name, socket, mode, .. } = backend;
-            backends.insert((*service, &**name, *socket, *mode), backend.id);
-            if backend.state != BackendState::Retired {
-                configured[backend.service.index()].push(backend.id);
+    pub fn of(input: &CompileInput<'a>) -> Before<'a> {
+        let snapshot = input.previous;
+        let (memory, is_comparable) = match snapshot.origin().get::<Memory>() {
+            None => (Cow::Owned(Memory::of(snapshot)), false),
+            Some(memory) => {
+                let is_comparable = snapshot.cluster_key() == input.cluster_key
+                    && memory.desired.snat == input.desired.snat
+                    && *memory.topology == *input.topology;
+                (Cow::Borrowed(memory), is_comparable)
             }
+        };
+        let mut retired: HashMap<ServiceIndex, Vec<BackendId>> = HashMap::new();
+        for backend in memory.retired.iter().filter_map(|&id| snapshot.backend(id)) {
+            retired.entry(backend.service).or_default().push(backend.id);
         }
-        Before { snapshot, services, backends, configured }
+        Before { snapshot, memory, is_comparable, retired }
     }
 
-    /// The service as it was, also when it was gone.
-    pub fn service(&self, identity: Identity) -> Option<(ServiceIndex, &'a Service)> {
-        let index = *self.services.get(&identity)?;
-        Some((index, &self.snapshot.services[index.index()]))
+    /// The place of a wanted service, also when it was gone; `number` is its place in the input.
+    pub fn place(&self, number: usize, spec: &ServiceSpec) -> Option<ServiceIndex> {
+        let identity = identity_of_spec(spec);
+        // Nearly always the input is in the order of last time.
+        let same = self.memory.desired.services.get(number);
+        let is_there = same.is_some_and(|same| identity_of_spec(same) == identity);
+        let place = self.memory.places.get(number).filter(|_| is_there);
+        place.or_else(|| self.memory.by_identity.get(&identity)).copied()
     }
 
-    /// The backend's id, also when it was retired.
-    pub fn find(
+    /// Would compiling this service make what is there already?
+    pub fn is_as_it_was(
         &self,
-        service: ServiceIndex,
-        name: &str,
-        (socket, mode): (SocketAddr, Mode),
-    ) -> Option<BackendId> {
-        self.backends.get(&(service, name, socket, mode)).copied()
+        place: ServiceIndex,
+        spec: &Shared<ServiceSpec>,
+        health: &HealthView,
+    ) -> bool {
+        let Some(known) = self.memory.known.get(place.index()) else { return false };
+        let is_same = known.spec.as_ref().is_some_and(|known| known.is_same(spec) || known == spec);
+        let is_health_same =
+            || spec.health_check.is_none() || health.is_same_of(&self.memory.health, &spec.name);
+        self.is_comparable && is_same && !known.drains && is_health_same()
+    }
+
+    /// Ids by which a service's backends can be found again, also those that are retired.
+    pub fn ids_of(&self, place: ServiceIndex) -> HashMap<(&'a str, SocketAddr, Mode), BackendId> {
+        let retired = self.retired.get(&place).into_iter().flatten();
+        let ids = self.members(place).iter().chain(retired);
+        let backends = ids.filter_map(|&id| self.snapshot.backend(id));
+        backends.map(|b| ((&*b.name, b.socket, b.mode), b.id)).collect()
     }
 
     pub fn backend(&self, id: BackendId) -> Option<&'a Backend> {
         self.snapshot.backend(id)
     }
 
-    /// Backends of a service that were configured, by ascending id.
-    pub fn configured(&self, service: ServiceIndex) -> impl Iterator<Item = &'a Backend> + '_ {
-        self.configured[service.index()].iter().filter_map(|&id| self.snapshot.backend(id))
+    /// Ids of a service's backends that were configured.
+    pub fn members(&self, place: ServiceIndex) -> &[BackendId] {
+        self.memory.known.get(place.index()).map_or(&[], |known| &known.members)
     }
 }

@@ -43,9 +43,9 @@ impl<'a> Drains<'a> {
         false
     }
 
-    pub fn write(mut self, ledger: &mut Ledger) {
+    pub fn write(&mut self, ledger: &mut Ledger) {
         self.since_ms.sort_unstable();
-        ledger.draining_since_ms = self.since_ms;
+        ledger.draining_since_ms = std::mem::take(&mut self.since_ms);
         ledger.next_gone_ms = self.next_gone_ms;
     }
 }

@@ -1,7 +1,9 @@
 //! Desired state + health + topology + previous snapshot -> the next snapshot.
 //!
 //! Pure and deterministic. Tables depend on desired state, health and cluster key alone; the
-//! previous snapshot gives ids, what has to be kept for live flows, and tables that can be shared.
+//! previous snapshot gives ids and places, what has to be kept for live flows, and all that can be
+//! shared. It takes along what it was compiled from, and services of which all of that is as it was
+//! are not looked at: what comes of it is the same as if they were, which the tests hold it to.
 //!
 //! What tells one service from another over time is VIP, port and protocol: it is what flows hold on
 //! to. A service that only gets another name keeps its backends and flows. One that gets another
@@ -12,6 +14,8 @@
 
 mod before;
 mod gone;
+mod ids;
+mod parts;
 mod paths;
 mod plan;
 mod retire;
@@ -20,19 +24,21 @@ mod tables;
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::{DesiredState, HealthView, LimitsSpec, Refusal, Topology, validate};
+use super::validate::validate_after;
+use super::{DesiredState, HealthView, LimitsSpec, Refusal, Topology};
 use crate::forwarding::{
-    Backend, BackendId, BackendState, ClusterKey, FlowTimeouts, Ledger, Port, Service,
-    ServiceIndex, Snapshot, SnapshotParts, TunnelSource, TunnelSources,
+    Around, BackendId, ClusterKey, Ledger, Origin, Patch, Port, Snapshot, Spare, TunnelSource,
+    TunnelSources,
 };
 use crate::wire::{Address, Family};
 
-use before::Before;
-use gone::Drains;
+use before::{Before, Memory, by_identity};
+use parts::Parts;
 use paths::Paths;
 use plan::Plan;
-use retire::Kept;
 
 /// Live flows of each backend, all workers together.
 ///
@@ -125,157 +131,82 @@ impl fmt::Display for Note {
     }
 }
 
+/// What comes of a compile, before the snapshot is built.
+#[derive(Clone, Debug)]
+pub struct Next {
+    patch: Patch,
+    ledger: Ledger,
+    memory: Memory,
+    /// What the operator should know.
+    pub notes: Vec<Note>,
+    /// Is it another one than the previous, for workers or for the next compile? If not, it need not
+    /// be built.
+    pub is_new: bool,
+}
+
+impl Next {
+    /// The snapshot. `spare` are the arrays of one that nobody runs any more: they save time, and
+    /// change nothing of what comes of it.
+    pub fn build(self, previous: &Snapshot, spare: Option<Spare>) -> Snapshot {
+        let Next { patch, ledger, mut memory, .. } = self;
+        let is_moved = memory.by_identity.is_empty();
+        let snapshot = previous.next(patch, ledger, spare);
+        if is_moved {
+            memory.by_identity = Arc::new(by_identity(&snapshot));
+        }
+        snapshot.with_origin(Origin::new(memory))
+    }
+}
+
+/// Backends of a snapshot that are only here for their flows.
+pub fn retired_backends(snapshot: &Snapshot) -> Vec<BackendId> {
+    if let Some(memory) = snapshot.origin().get::<Memory>() {
+        return memory.retired.clone();
+    }
+    let retired = snapshot.backends.iter().flatten().filter(|backend| backend.is_retired());
+    retired.map(|backend| backend.id).collect()
+}
+
 /// Makes the next snapshot, or says why there is none; then nothing changes.
 pub fn compile(input: &CompileInput<'_>) -> Result<Compiled, Vec<Refusal>> {
-    let refusals = validate(input.desired);
+    let next = compile_next(input)?;
+    let notes = next.notes.clone();
+    Ok(Compiled { snapshot: next.build(input.previous, None), notes })
+}
+
+/// The same without building it. Takes as long as there is something that may have changed: what the
+/// previous snapshot was compiled from says which services have not.
+pub fn compile_next(input: &CompileInput<'_>) -> Result<Next, Vec<Refusal>> {
+    let before = Before::of(input);
+    let is_ours = |address: IpAddr| input.previous.address_role(address.into()).is_some();
+    let refusals = validate_after(input.desired, &before.memory.desired, is_ours);
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    let before = Before::of(input.previous);
     let mut paths = Paths::new(input.topology, &input.desired.snat)?;
-    let mut plan = Plan::new(input.desired, input.health, &before);
+    let mut plan = Plan::new(input, &before);
     let kept = retire::keep(input, &before, &plan);
-    plan.give_ids(input, &kept).map_err(|refusal| vec![refusal])?;
+    plan.give_places(input, &before, &kept);
+    plan.give_ids(input, &before, &kept).map_err(|refusal| vec![refusal])?;
 
-    let mut notes = kept.notes.clone();
-    let mut services = services(input, &before, &plan, &mut notes)?;
-    let mut drains = Drains::of(input);
-    let mut backends = configured_backends(&before, &plan, &mut paths, &mut drains);
-    let on_way = OnWay { paths: &mut paths, drains: &mut drains };
-    let mut ledger = add_kept(input, &plan, &kept, on_way, (&mut services, &mut backends));
-    drains.write(&mut ledger);
+    let mut parts = Parts::of(input, &before, &plan, kept.notes.clone());
+    parts.add_services(&plan)?;
+    parts.add_backends(&plan, &mut paths);
+    let ledger = parts.add_kept(&plan, &kept, &mut paths);
+    let memory = parts.memory(&plan, &kept);
     let Paths { routes, snat, .. } = paths;
     let own_addresses = input.topology.own_addresses.iter().map(|own| own.address.into());
-    let snapshot = Snapshot::new(SnapshotParts {
-        generation: input.previous.generation + 1,
-        services,
-        backends,
+    let around = Around {
         snat,
         tunnel_sources: tunnel_sources(input.desired),
         ports: ports(input.topology, input.previous),
         own_addresses: own_addresses.collect(),
         routes,
         cluster_key: input.cluster_key,
-    });
-    Ok(Compiled { snapshot: snapshot.with_ledger(ledger), notes })
-}
-
-/// The configured services in the plan's order, with their tables.
-fn services(
-    input: &CompileInput<'_>,
-    before: &Before<'_>,
-    plan: &Plan<'_>,
-    notes: &mut Vec<Note>,
-) -> Result<Vec<Service>, Vec<Refusal>> {
-    let mut services = Vec::with_capacity(plan.services.len());
-    for planned in &plan.services {
-        let spec = planned.spec;
-        let old = before.service(planned.identity());
-        let slots = tables::slots(input, before, planned).map_err(|error| {
-            let wanted = "a prime that is not below the number of backends";
-            vec![Refusal::new(planned.path(), error.to_string(), wanted)]
-        })?;
-        let had_slots = old.is_some_and(|(_, old)| !old.slots.is_empty());
-        if slots.is_empty() && (old.is_none_or(|(_, old)| old.gone) || had_slots) {
-            notes.push(Note::NoUsableBackend { service: spec.name.clone() });
-        }
-        let name = old.filter(|(_, old)| *old.name == *spec.name).map(|(_, old)| old.name.clone());
-        services.push(Service {
-            name: name.unwrap_or_else(|| spec.name.as_str().into()),
-            vip: planned.identity().0,
-            protocol: spec.protocol,
-            shared_address: spec.shared_address,
-            mode: spec.mode,
-            slots,
-            last_port: spec.last_port,
-            rules: spec.rules.clone(),
-            mss: spec.mss,
-            no_backend: spec.no_backend,
-            timeouts: FlowTimeouts { affinity_ms: spec.rules.affinity_ms, ..spec.timeouts },
-            on_service_gone: spec.on_service_gone,
-            on_backend_gone: spec.on_backend_gone,
-            gone: false,
-        });
-    }
-    Ok(services)
-}
-
-/// The configured backends, by id.
-fn configured_backends(
-    before: &Before<'_>,
-    plan: &Plan<'_>,
-    paths: &mut Paths,
-    drains: &mut Drains<'_>,
-) -> Vec<Option<Backend>> {
-    let mut backends = vec![None; plan.ids_end()];
-    for (index, planned) in plan.services.iter().enumerate() {
-        for member in &planned.members {
-            let old = before.backend(member.id);
-            let path = paths.to(member.socket.ip(), planned.spec.mode);
-            backends[member.id.index()] = Some(Backend {
-                id: member.id,
-                name: old.map_or_else(|| member.spec.name.as_str().into(), |old| old.name.clone()),
-                service: ServiceIndex(index as u32),
-                socket: member.socket,
-                mode: planned.spec.mode,
-                weight: member.spec.weight,
-                state: member.state,
-                retired_in: 0,
-                gone: drains.is_gone(planned.spec, member),
-                next_hop: path.next_hop,
-                snat: path.snat,
-            });
-        }
-    }
-    backends
-}
-
-/// What is asked about each backend.
-struct OnWay<'a, 'b> {
-    paths: &'a mut Paths,
-    drains: &'a mut Drains<'b>,
-}
-
-/// Adds the retired backends and the removed services that still have some.
-fn add_kept(
-    input: &CompileInput<'_>,
-    plan: &Plan<'_>,
-    kept: &Kept,
-    OnWay { paths, drains }: OnWay<'_, '_>,
-    (services, backends): (&mut Vec<Service>, &mut Vec<Option<Backend>>),
-) -> Ledger {
-    let mut ledger = Ledger { cut: kept.cut.clone(), ..Ledger::default() };
-    let mut places = std::collections::HashMap::new();
-    for &(old, since_ms) in &kept.gone {
-        let index = ServiceIndex(services.len() as u32);
-        places.insert(old, index);
-        ledger.gone_since_ms.push((index, since_ms));
-        let service = input.previous.services[old.index()].clone();
-        services.push(Service { gone: true, slots: [].into(), ..service });
-    }
-    for &(id, retired_in) in &kept.retired {
-        let Some(old) = input.previous.backend(id) else { continue };
-        let identity = before::identity_of(&input.previous.services[old.service.index()]);
-        let place = plan.place(identity);
-        let Some(service) = place.or_else(|| places.get(&old.service).copied()) else { continue };
-        // Flows of a service that was removed get what `on_service_gone` says.
-        let drain_time_ms = place.and_then(|place| plan.service(place)?.drain_time_ms);
-        let path = paths.to(old.socket.ip(), old.mode);
-        if backends.len() <= id.index() {
-            backends.resize(id.index() + 1, None);
-        }
-        backends[id.index()] = Some(Backend {
-            service,
-            state: BackendState::Retired,
-            retired_in,
-            // Nobody probes it any more: dead is dead.
-            gone: drains.is_over(id, drain_time_ms) || old.gone,
-            next_hop: path.next_hop,
-            snat: path.snat,
-            ..old.clone()
-        });
-    }
-    ledger
+    };
+    let (patch, notes) = parts.into_patch(around, memory.ids.end());
+    let is_new = input.previous.is_changed_by(&patch) || ledger != *input.previous.ledger();
+    Ok(Next { patch, ledger, memory, notes, is_new })
 }
 
 fn tunnel_sources(desired: &DesiredState) -> TunnelSources {

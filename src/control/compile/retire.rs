@@ -9,6 +9,8 @@ use crate::forwarding::{Backend, BackendId, BackendState, ServiceIndex};
 
 /// What stays of the previous snapshot beside what is configured.
 pub(super) struct Kept {
+    /// Backends that are no longer configured, those included that are kept as retired.
+    pub left: Vec<BackendId>,
     /// Retired backends and the generation they were retired in.
     pub retired: Vec<(BackendId, u64)>,
     /// Places, in the previous snapshot, of removed services, and when they were removed.
@@ -22,18 +24,17 @@ pub(super) struct Kept {
 /// backends stays, and not longer than `limits.service_gone_linger`; of too many retired backends
 /// those that were retired first are cut.
 pub(super) fn keep(input: &CompileInput<'_>, before: &Before<'_>, plan: &Plan<'_>) -> Kept {
+    let lingering = Lingering::of(input, plan);
     let generation = input.previous.generation + 1;
     let still = |&&(id, since): &&(BackendId, u64)| !input.live.none_since(since, id);
     let mut kept = Kept {
+        left: left(before, plan, &lingering),
         retired: vec![],
         gone: vec![],
         cut: input.previous.ledger().cut.iter().filter(still).copied().collect(),
         notes: vec![],
     };
-    let lingering = Lingering::of(input, plan);
-    let claimed = plan.claimed(before.snapshot.backends.len());
-    let left = before.snapshot.backends.iter().flatten().filter(|b| !claimed[b.id.index()]);
-    for backend in left {
+    for backend in kept.left.clone().into_iter().filter_map(|id| before.backend(id)) {
         let retired = backend.state == BackendState::Retired;
         let since = if retired { backend.retired_in } else { generation };
         if retired && input.live.none_since(since, backend.id) {
@@ -54,6 +55,19 @@ pub(super) fn keep(input: &CompileInput<'_>, before: &Before<'_>, plan: &Plan<'_
     }
     kept.gone = lingering.with_backends(input, &kept.retired);
     kept
+}
+
+/// Backends of the previous snapshot that no wanted service has any more, by id. Services that are not
+/// looked at have all that they had.
+fn left(before: &Before<'_>, plan: &Plan<'_>, lingering: &Lingering) -> Vec<BackendId> {
+    let claimed = plan.claimed();
+    let changed = plan.services.iter().filter_map(|planned| planned.old);
+    let removed = lingering.since_ms.keys().copied();
+    let members = changed.chain(removed).flat_map(|place| before.members(place));
+    let all = members.chain(&before.memory.retired).copied();
+    let mut left: Vec<BackendId> = all.filter(|id| !claimed.contains(id)).collect();
+    left.sort_unstable();
+    left
 }
 
 impl Kept {
@@ -83,9 +97,8 @@ impl Lingering {
             input.previous.ledger().gone_since_ms.iter().copied().collect();
         let linger_ms = u64::from(input.limits.service_gone_linger_ms);
         let mut lingering = Lingering { since_ms: HashMap::new(), over: HashSet::new() };
-        for (place, service) in input.previous.services.iter().enumerate() {
-            let index = ServiceIndex(place as u32);
-            if plan.place(identity_of(service)).is_some() {
+        for index in (0..input.previous.services.len() as u32).map(ServiceIndex) {
+            if plan.is_wanted(index) {
                 continue;
             }
             let since_ms = known.get(&index).copied();

@@ -64,18 +64,20 @@ fn unchanged(
     planned: &Planned<'_>,
     size: u32,
 ) -> Option<Arc<[BackendId]>> {
-    let (index, old) = before.service(planned.identity())?;
+    let (index, old) = (planned.old?, &before.snapshot.services[planned.old?.index()]);
     if before.snapshot.cluster_key() != input.cluster_key || old.slots.len() != size as usize {
         return None;
     }
-    let then = before
-        .configured(index)
+    let members = before.members(index).iter().filter_map(|&id| before.backend(id));
+    let mut then: Vec<_> = members
         .filter(|backend| backend.weight > 0)
-        .map(|backend| (backend.id, backend.weight, backend.state == BackendState::Active));
+        .map(|backend| (backend.id, backend.weight, backend.state == BackendState::Active))
+        .collect();
+    then.sort_unstable();
     let mut now: Vec<_> = (planned.members.iter())
         .filter(|member| member.spec.weight > 0)
         .map(|member| (member.id, member.spec.weight, member.state == BackendState::Active))
         .collect();
     now.sort_unstable();
-    then.eq(now).then(|| old.slots.clone())
+    (then == now).then(|| old.slots.clone())
 }

@@ -17,7 +17,7 @@ fn source(network: &str, prefix_len: u8) -> TunnelSourceSpec {
 /// The first service by a tunnel, on the service's port.
 fn tunnel(state: &mut DesiredState) -> &mut ServiceSpec {
     state.tunnel_sources = vec![source("10.9.0.0", 24)];
-    let service = &mut state.services[0];
+    let service: &mut ServiceSpec = &mut state.services[0];
     service.mode = IPIP;
     service.backends.iter_mut().for_each(|backend| backend.port = service.port);
     service
@@ -152,6 +152,7 @@ fn dnat() {
 fn dscp() {
     fn marked(state: &mut DesiredState) {
         for service in &mut state.services {
+            let service: &mut ServiceSpec = service;
             service.mode = Mode::Dscp(10);
             service.backends.iter_mut().for_each(|backend| backend.port = service.port);
         }

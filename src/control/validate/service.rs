@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{BackendSpec, DesiredState, Refusal, ServiceSpec, SnatSpec};
+use super::super::{BackendSpec, DesiredState, Refusal, ServiceSpec};
 use super::addresses::check_unicast;
 use super::health_check;
 use crate::forwarding::{FlowTimeouts, Mode};
@@ -16,10 +16,21 @@ const NAME_BYTES: usize = 128;
 /// Longest idle time: times are compared modulo 2^32 ms.
 const LONGEST_MS: u32 = i32::MAX as u32;
 
-pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
+/// What need not be looked at.
+pub(super) struct Beside<'a> {
+    /// Is the service at this place known to be good in itself?
+    pub is_known: &'a dyn Fn(usize) -> bool,
+    /// What services need may be elsewhere.
+    pub is_part: bool,
+}
+
+pub(super) fn check(desired: &DesiredState, beside: &Beside<'_>, refusals: &mut Vec<Refusal>) {
     check_ranges(desired, refusals);
     let mut names = HashMap::new();
     let mut sockets = HashMap::new();
+    let has_snat = |wanted| desired.snat.iter().any(|snat| family(snat.address) == wanted);
+    let has_source =
+        |wanted| desired.tunnel_sources.iter().any(|source| family(source.network) == wanted);
     for (place, service) in desired.services.iter().enumerate() {
         let path = format!("services[{place}]");
         check_name(&path, &service.name, "service", &mut names, place, refusals);
@@ -36,55 +47,62 @@ pub(super) fn check(desired: &DesiredState, refusals: &mut Vec<Refusal>) {
                 "another port, protocol or address: each belongs to one service",
             ));
         }
-        check_one(&path, service, refusals);
-        check_has_snat(&path, service, desired, refusals);
-        check_has_tunnel_source(&path, service, desired, refusals);
+        if !(beside.is_known)(place) {
+            check_one(&path, service, refusals);
+        }
+        if !beside.is_part {
+            refusals.extend(needs_snat(&path, service, has_snat));
+            refusals.extend(needs_tunnel_source(&path, service, has_source));
+        }
     }
 }
 
-/// Translation leaves the family as it is: each has addresses of its own.
-fn check_has_snat(
+pub(super) fn check_alone(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
+    check_name(path, &service.name, "service", &mut HashMap::new(), 0, refusals);
+    check_one(path, service, refusals);
+}
+
+/// Translation leaves the family as it is: each has addresses of its own. `has_snat`: is there one of
+/// this family?
+pub fn needs_snat(
     path: &str,
     service: &ServiceSpec,
-    desired: &DesiredState,
-    refusals: &mut Vec<Refusal>,
-) {
-    let fits = |snat: &SnatSpec| family(snat.address) == family(service.address);
-    if service.mode != Mode::Nat || desired.snat.iter().any(fits) {
-        return;
-    }
+    has_snat: impl Fn(Family) -> bool,
+) -> Option<Refusal> {
     let family = family(service.address);
-    let (what, wanted) = match desired.snat.is_empty() {
+    if service.mode != Mode::Nat || has_snat(family) {
+        return None;
+    }
+    let is_empty = ![Family::Ipv4, Family::Ipv6].into_iter().any(has_snat);
+    let (what, wanted) = match is_empty {
         true => ("address".to_string(), "an entry in `snat`".to_string()),
         false => (format!("{family} address"), format!("an entry with an {family} one in `snat`")),
     };
-    refusals.push(Refusal::new(
+    Some(Refusal::new(
         format!("{path}.mode"),
         format!("nat needs an {what} to translate to, and there is none in `snat`"),
         format!("{wanted}, or `mode: l2dsr`"),
-    ));
+    ))
 }
 
 /// A tunnel's outer addresses are of the backend's family, whatever the VIP's is.
-fn check_has_tunnel_source(
+/// One refusal for each family that is needed and not there.
+pub fn needs_tunnel_source(
     path: &str,
     service: &ServiceSpec,
-    desired: &DesiredState,
-    refusals: &mut Vec<Refusal>,
-) {
-    let Some(tunnel) = service.mode.tunnel() else { return };
-    for wanted in [Family::Ipv4, Family::Ipv6] {
-        let needs = |backend: &&BackendSpec| family(backend.address) == wanted;
-        let has = desired.tunnel_sources.iter().any(|source| family(source.network) == wanted);
-        if has || !service.backends.iter().any(|backend| needs(&backend)) {
-            continue;
-        }
-        refusals.push(Refusal::new(
+    has_source: impl Fn(Family) -> bool,
+) -> Vec<Refusal> {
+    let Some(tunnel) = service.mode.tunnel() else { return vec![] };
+    let uses = |wanted| service.backends.iter().any(|b| family(b.address) == wanted);
+    let missing = |wanted: &Family| uses(*wanted) && !has_source(*wanted);
+    let refusal = |wanted| {
+        Refusal::new(
             format!("{path}.mode"),
             format!("{} to {wanted} backends needs an outer source address", tunnel.name()),
             format!("an {wanted} network in `tunnel_sources`"),
-        ));
-    }
+        )
+    };
+    [Family::Ipv4, Family::Ipv6].into_iter().filter(missing).map(refusal).collect()
 }
 
 /// SCTP's checksum is over all of a packet, and its ends may have many addresses (RFC 9260 section 6.4):

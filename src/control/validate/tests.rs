@@ -315,20 +315,20 @@ fn ipv6_addresses() {
         (
             "both families",
             |s| {
-                s.services[1] = service_6("api", 2);
+                *s.services[1] = service_6("api", 2);
                 s.snat.push(snat("2001:db8:1::10", None));
             },
             &[],
         ),
         (
             "l2dsr",
-            |s| s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) },
+            |s| *s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) },
             &[],
         ),
         (
             "unique local",
             |s| {
-                s.services[1] = service_6("api", 0);
+                *s.services[1] = service_6("api", 0);
                 s.services[1].address = address("fd00::1");
                 s.snat[0].address = address("fd00::2");
                 s.services.remove(0);
@@ -338,7 +338,7 @@ fn ipv6_addresses() {
         (
             "what no station has",
             |s| {
-                s.services[1] = service_6("api", 4);
+                *s.services[1] = service_6("api", 4);
                 s.services[1].mode = Mode::L2dsr;
                 s.services[1].address = address("ff02::1");
                 for (backend, text) in
@@ -358,7 +358,7 @@ fn ipv6_addresses() {
         (
             "a link-local VIP and SNAT address",
             |s| {
-                s.services[1] = service_6("api", 0);
+                *s.services[1] = service_6("api", 0);
                 s.services[1].address = address("fe80::100");
                 s.snat.push(snat("fe80::10", None));
             },
@@ -400,14 +400,14 @@ fn families_stay_apart() {
         (
             "an IPv4 backend of an IPv6 VIP",
             |s| {
-                s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) };
+                *s.services[1] = ServiceSpec { mode: Mode::L2dsr, ..service_6("api", 2) };
                 s.services[1].backends[0].address = address("10.2.0.11");
             },
             &[("services[1].backends[0].address", "wanted: the backend's IPv6 address")],
         ),
         (
             "nat without an address of its family",
-            |s| s.services[1] = service_6("api", 2),
+            |s| *s.services[1] = service_6("api", 2),
             &[(
                 "services[1].mode",
                 "nat needs an IPv6 address to translate to, and there is none in `snat`; wanted: \
@@ -417,7 +417,7 @@ fn families_stay_apart() {
         (
             "one IPv6 VIP and port twice",
             |s| {
-                s.services = vec![service_6("web", 1), service_6("api", 1)];
+                s.services = vec![service_6("web", 1).into(), service_6("api", 1).into()];
                 s.snat[0].address = address("2001:db8:1::10");
             },
             &[("services[1].port", "tcp [2001:db8:1::100]:80 is taken by service web")],
@@ -425,7 +425,7 @@ fn families_stay_apart() {
         (
             "an IPv6 service's port among the SNAT ports of its address",
             |s| {
-                s.services = vec![service_6("web", 1)];
+                s.services = vec![service_6("web", 1).into()];
                 s.services[0].port = 8080;
                 s.snat[0].address = s.services[0].address;
             },

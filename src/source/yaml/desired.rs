@@ -10,7 +10,7 @@ use super::scalar::{
 };
 use super::schema;
 use crate::control::{
-    BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
+    BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, Shared, SnatSpec,
     TunnelSourceSpec,
 };
 use crate::forwarding::{
@@ -28,7 +28,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<DesiredState> {
     let of_all = root.section("timeouts", &schema::TIMEOUTS).and_then(|s| timeouts(&s));
     let services = root.maps("services", &schema::SERVICE, |section| {
         // What was refused once must not be refused again for each service.
-        service(section, &of_all.unwrap_or_default())
+        service(section, &of_all.unwrap_or_default()).map(Shared::from)
     });
     let tunnel_sources = root.scalars("tunnel_sources", tunnel_source);
     of_all?;

@@ -5,6 +5,7 @@
 
 mod desired;
 mod error;
+pub mod folder;
 mod node;
 mod reader;
 mod replay;
@@ -107,13 +108,23 @@ fn placed(tree: &Node, refusals: Vec<Refusal>) -> Vec<Finding> {
     refusals.into_iter().take(MAX_FINDINGS).map(finding).collect()
 }
 
+/// A refusal of a file as a whole.
+pub fn refuse_file(path: &Path, problem: &str, wanted: &str) -> ConfigError {
+    ConfigError::of_file(&path.display().to_string(), problem, wanted)
+}
+
 /// Reads a file.
 ///
 /// # Errors
 /// All problems that were found; nothing of a refused file may be used.
 pub fn load(path: &Path) -> Result<LoadedConfig, ConfigError> {
     let name = path.display().to_string();
-    let bytes = read_limited(path).map_err(|error| {
+    text_of(&name, read(&name, path)?).and_then(|text| parse(&name, &text))
+}
+
+/// The bytes of a file.
+fn read(name: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    read_limited(path).map_err(|error| {
         let (problem, wanted) = match error.kind() {
             std::io::ErrorKind::FileTooLarge => {
                 ("the file is too large".to_string(), format!("at most {MAX_FILE_BYTES} bytes"))
@@ -122,11 +133,16 @@ pub fn load(path: &Path) -> Result<LoadedConfig, ConfigError> {
                 (format!("cannot be read: {error}"), "a file of YAML that can be read".to_string())
             }
         };
-        ConfigError::of_file(&name, problem, &wanted)
-    })?;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(&name, text),
+        ConfigError::of_file(name, problem, &wanted)
+    })
+}
+
+/// A file's text.
+fn text_of(name: &str, bytes: Vec<u8>) -> Result<String, ConfigError> {
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
         Err(error) => {
+            let (bytes, error) = (error.as_bytes(), error.utf8_error());
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -134,10 +150,10 @@ pub fn load(path: &Path) -> Result<LoadedConfig, ConfigError> {
             let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
             let place = Place::new(line, column, 1);
             let problem = format!("the byte 0x{byte:02x} is not UTF-8");
-            let text = String::from_utf8_lossy(&bytes);
+            let text = String::from_utf8_lossy(bytes);
             let finding = Finding::new("", Some(place), problem, "UTF-8 text");
-            Err(refuse_size(&name, &text)
-                .unwrap_or_else(|| ConfigError::new(&name, &text, vec![finding])))
+            Err(refuse_size(name, &text)
+                .unwrap_or_else(|| ConfigError::new(name, &text, vec![finding])))
         }
     }
 }
@@ -158,6 +174,24 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// All problems that were found.
 pub fn parse(name: &str, text: &str) -> Result<LoadedConfig, ConfigError> {
+    let (text, tree, (node, desired, replay)) = parse_by(name, text, interpret)?;
+    let refuse = |findings| ConfigError::new(name, text, findings);
+    let mut refusals = control::validate(&desired);
+    refusals.extend(cross_check(&node, &desired, replay.as_ref()));
+    if !refusals.is_empty() {
+        return Err(refuse(placed(&tree, refusals)));
+    }
+    Ok(LoadedConfig { file: name.to_string(), node, desired, replay, text: text.into(), tree })
+}
+
+type Parsed<'t, T> = (&'t str, Arc<Node>, T);
+
+/// Text to tree to values; what is found on the way refuses it.
+fn parse_by<'t, T>(
+    name: &str,
+    text: &'t str,
+    interpret: impl Fn(&Node, &Findings) -> Option<T>,
+) -> Result<Parsed<'t, T>, ConfigError> {
     // A byte-order mark is allowed at the start of YAML, and would be a column of its own.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some(error) = refuse_size(name, text) {
@@ -169,15 +203,10 @@ pub fn parse(name: &str, text: &str) -> Result<LoadedConfig, ConfigError> {
     let findings = Findings::default();
     let read = interpret(&tree, &findings);
     found.extend(findings.into_vec());
-    let Some((node, desired, replay)) = read.filter(|_| found.is_empty()) else {
-        return Err(refuse(found));
-    };
-    let mut refusals = control::validate(&desired);
-    refusals.extend(cross_check(&node, &desired, replay.as_ref()));
-    if !refusals.is_empty() {
-        return Err(refuse(placed(&tree, refusals)));
+    match read.filter(|_| found.is_empty()) {
+        Some(read) => Ok((text, tree, read)),
+        None => Err(refuse(found)),
     }
-    Ok(LoadedConfig { file: name.to_string(), node, desired, replay, text: text.into(), tree })
 }
 
 fn refuse_size(name: &str, text: &str) -> Option<ConfigError> {
@@ -196,14 +225,7 @@ fn refuse_size(name: &str, text: &str) -> Option<ConfigError> {
 type Read3 = (NodeSpec, DesiredState, Option<ReplaySpec>);
 
 fn interpret(tree: &Node, findings: &Findings) -> Option<Read3> {
-    if let Kind::Scalar { text, plain: true } = &tree.kind
-        && tree::is_null(text)
-    {
-        findings.add(Finding::new("", None, "the file is empty", tree::EMPTY_WANTED));
-        return None;
-    }
-    let item = Item { node: tree, path: String::new() };
-    let root = Section::open(item, &schema::ROOT, findings)?;
+    let root = open_root(tree, &schema::ROOT, findings)?;
     let version: Option<u32> = root.get("version", scalar::number(1..=1));
     let node = node::read(&root);
     let desired = desired::read(&root);
@@ -214,6 +236,21 @@ fn interpret(tree: &Node, findings: &Findings) -> Option<Read3> {
     };
     version?;
     Some((node?, desired?, replay?))
+}
+
+fn open_root<'t>(
+    tree: &'t Node,
+    schema: &'static schema::Schema,
+    findings: &'t Findings,
+) -> Option<Section<'t>> {
+    if let Kind::Scalar { text, plain: true } = &tree.kind
+        && tree::is_null(text)
+    {
+        findings.add(Finding::new("", None, "the file is empty", tree::EMPTY_WANTED));
+        return None;
+    }
+    let item = Item { node: tree, path: String::new() };
+    Section::open(item, schema, findings)
 }
 
 /// What only the parts of a file together can tell.

@@ -65,6 +65,18 @@ pub(super) static ROOT: Schema = Schema {
     ],
 };
 
+/// A file beside the main one in a folder: a part of what may change while running.
+pub(super) static PART: Schema = Schema {
+    path: "",
+    fields: &[
+        required("version"),
+        optional("snat", "no address"),
+        optional("tunnel_sources", "no address"),
+        optional("timeouts", "the defaults of its keys"),
+        optional("services", "none"),
+    ],
+};
+
 pub(super) static INTERFACE: Schema = Schema {
     path: "interfaces[]",
     fields: &[

@@ -1,4 +1,4 @@
-//! Tells when a file may have another content.
+//! Tells when a file, or one of a folder's, may have another content.
 //!
 //! Watched are directories, not the file: editors and `rename` put a new file in the old one's place,
 //! and a Kubernetes ConfigMap swaps a symlink two steps away, so a watch of the file itself would stay
@@ -24,18 +24,18 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Symlinks that are followed, as many as Linux does (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// A file that is being watched.
+/// A file, or a folder of files, that is being watched.
 pub struct FileWatch {
     file: PathBuf,
     debounce: Duration,
     watcher: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
     event: Arc<Notify>,
-    seen: Looks,
+    seen: Vec<Looks>,
 }
 
 /// What a file looks like without being read. Of none: it is not there.
-type Looks = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+pub(super) type Looks = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 impl FileWatch {
     /// Watches a file, which need not be there yet. Changes from here on are told, so make the watch
@@ -60,10 +60,10 @@ impl FileWatch {
             watcher,
             directories: BTreeSet::new(),
             event,
-            seen: None,
+            seen: vec![],
         };
         watch.follow();
-        watch.seen = looks(&watch.file);
+        watch.seen = all_looks(&watch.file);
         watch
     }
 
@@ -71,10 +71,10 @@ impl FileWatch {
     /// Dropping the future loses nothing.
     pub async fn changed(&mut self) {
         loop {
-            if looks(&self.file) != self.seen {
+            if all_looks(&self.file) != self.seen {
                 self.settle().await;
                 self.follow();
-                let now = looks(&self.file);
+                let now = all_looks(&self.file);
                 if now != self.seen {
                     self.seen = now;
                     return;
@@ -88,10 +88,10 @@ impl FileWatch {
 
     /// Until the file has looked the same for the debounce time.
     async fn settle(&self) {
-        let mut last = looks(&self.file);
+        let mut last = all_looks(&self.file);
         for _ in 0..PATIENCE {
             sleep(self.debounce).await;
-            let now = looks(&self.file);
+            let now = all_looks(&self.file);
             if now == last {
                 return;
             }
@@ -128,12 +128,19 @@ fn tell_slow(file: &Path, error: &notify::Error) {
     );
 }
 
-fn looks(file: &Path) -> Looks {
+pub(super) fn looks(file: &Path) -> Looks {
     let of = std::fs::metadata(file).ok()?;
     Some((of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()))
 }
 
-/// The directories that hold the file, and each symlink on the way to it.
+/// Of a folder, what it looks like itself, since files come and go, and each file of it.
+fn all_looks(path: &Path) -> Vec<Looks> {
+    let files = super::folder::names(path).unwrap_or_default();
+    let in_it = files.iter().map(|name| looks(&path.join(name)));
+    [looks(path)].into_iter().chain(in_it).collect()
+}
+
+/// The directories that hold the file, and each symlink on the way to it; a folder itself.
 fn directories(file: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let (mut path, mut links) = (file.to_path_buf(), 0);
@@ -156,6 +163,9 @@ fn directories(file: &Path) -> BTreeSet<PathBuf> {
         break;
     }
     found.extend(path.parent().map(Path::to_path_buf));
+    if path.is_dir() {
+        found.insert(path);
+    }
     found
 }
 
@@ -227,6 +237,22 @@ mod tests {
         }
         fs::write(at("..3").join("f"), "behind the links").unwrap();
         is_told(&mut watch, "written behind the links").await;
+    }
+
+    #[tokio::test]
+    async fn each_file_of_a_folder_is_watched() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("a.yaml"), "1").unwrap();
+        let mut watch = FileWatch::new(directory.path(), SHORT);
+        is_quiet(&mut watch, "nothing happened").await;
+        fs::write(at("a.yaml"), "22").unwrap();
+        is_told(&mut watch, "written in place").await;
+        fs::write(at("b.yaml"), "1").unwrap();
+        is_told(&mut watch, "a new one").await;
+        fs::remove_file(at("a.yaml")).unwrap();
+        is_told(&mut watch, "one is gone").await;
+        is_quiet(&mut watch, "once").await;
     }
 
     #[tokio::test]

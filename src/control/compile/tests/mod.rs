@@ -1,15 +1,17 @@
 //! `compile` as the control loop sees it: worlds that change step by step.
 
 mod gone;
+mod incremental;
 mod lifetimes;
 mod random;
 
 use std::sync::Arc;
 
+use super::before::Before;
 use super::*;
-use crate::control::testing::{World, address, service, service_6, snat, topology_6};
+use crate::control::testing::{World, address, desired, service, service_6, snat, topology_6};
 use crate::control::{BackendSpec, Health, ServiceSpec};
-use crate::forwarding::Mode;
+use crate::forwarding::{BackendState, Mode};
 use crate::maglev;
 use crate::wire::{PortId, Tags};
 

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::BackendSpec;
 use crate::control::testing::backend;
+use crate::control::{BackendSpec, Shared};
 
 /// One random change of the world.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Add(u8, u8),
     Remove(u8, u8),
     Weight(u8, u8, u16),
@@ -20,7 +20,7 @@ enum Step {
     Time(u64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let (service, backend) = (0u8..3, 1u8..7);
     prop_oneof![
         (service.clone(), backend.clone()).prop_map(|(s, b)| Step::Add(s, b)),
@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn change(services: &mut [ServiceSpec], s: u8, b: u8, change: impl Fn(&mut BackendSpec)) {
+fn change(services: &mut [Shared<ServiceSpec>], s: u8, b: u8, change: impl Fn(&mut BackendSpec)) {
     let service = services.iter_mut().find(|service| service.name == format!("s{s}"));
     let backends = service.into_iter().flat_map(|service| &mut service.backends);
     backends.filter(|backend| backend.name == format!("b{b}")).for_each(change);
@@ -50,13 +50,14 @@ fn listen_on_the_services_port(service: &mut ServiceSpec) {
     }
 }
 
-fn apply(world: &mut World, step: Step) {
+pub(super) fn apply(world: &mut World, step: Step) {
     let name = |place: u8| format!("s{place}");
     let services = &mut world.desired.services;
-    let place = |s: u8, services: &[ServiceSpec]| services.iter().position(|x| x.name == name(s));
+    let place =
+        |s: u8, services: &[Shared<ServiceSpec>]| services.iter().position(|x| x.name == name(s));
     match step {
         Step::Add(s, b) => match place(s, services) {
-            None => services.push(at(&name(s), 80 + u16::from(s), b)),
+            None => services.push(at(&name(s), 80 + u16::from(s), b).into()),
             Some(at) if services[at].backends.iter().all(|x| x.name != format!("b{b}")) => {
                 let port = services[at].port;
                 services[at].backends.push(BackendSpec { port, ..backend(b) });
@@ -80,7 +81,7 @@ fn apply(world: &mut World, step: Step) {
             }
         }
         Step::Port(s, port) => {
-            let is_nat = |service: &&mut ServiceSpec| service.mode == Mode::Nat;
+            let is_nat = |service: &&mut Shared<ServiceSpec>| service.mode == Mode::Nat;
             if let Some(service) = place(s, services).map(|at| &mut services[at]).filter(is_nat) {
                 service.backends.iter_mut().for_each(|backend| backend.port = port);
             }
@@ -130,7 +131,8 @@ proptest! {
                 });
                 prop_assert!(same || (new.is_none() && cut), "{:?} became {:?}", old, new);
             }
-            let mut fresh = World::new(world.desired.services.iter().rev().cloned().collect());
+            let mut fresh = World::new(vec![]);
+            fresh.desired.services = world.desired.services.iter().rev().cloned().collect();
             fresh.health = world.health.clone();
             fresh.step();
             for service in &world.desired.services {
