@@ -3,7 +3,7 @@
 //! What leaves the snapshot leaves the XDP programs' tables first; what is new enters them only
 //! after every worker runs the snapshot that knows it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use super::{Message, Publisher, SteerTarget, Steering};
 use crate::announce::Announcer;
 use crate::control::{
     CompileInput, DesiredState, Health, HealthView, LimitsSpec, LiveFlows, Note, Refusal, Topology,
-    compile,
+    compile_next,
 };
-use crate::forwarding::{AddressRole, ClusterKey, Snapshot, SteerTable};
+use crate::forwarding::{AddressRole, ClusterKey, Snapshot, Spare, SteerTable};
 
 /// How long a publication waits for the workers before the control loop goes on with other things.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(2);
@@ -42,9 +42,15 @@ pub struct Step {
 pub struct Controller<T> {
     publisher: Arc<Publisher>,
     steering: Steering<T>,
+    /// What the XDP programs are to take.
+    wanted_steer: SteerTable,
+    /// They do.
+    is_steered: bool,
+    /// Arrays of a snapshot that no worker runs any more, for the next one.
+    spare: Option<Spare>,
     announcer: Announcer,
-    /// Generation the announcer was told of last.
-    announced: u64,
+    /// The announcer knows the addresses of the newest snapshot.
+    is_announced: bool,
     limits: LimitsSpec,
     cluster_key: ClusterKey,
     desired: DesiredState,
@@ -78,8 +84,11 @@ impl<T: SteerTarget> Controller<T> {
         Controller {
             publisher,
             steering: Steering::new(target),
+            wanted_steer: SteerTable::default(),
+            is_steered: false,
+            spare: None,
             announcer: Announcer::default(),
-            announced: 0,
+            is_announced: true,
             limits,
             cluster_key,
             desired: DesiredState::default(),
@@ -107,25 +116,33 @@ impl<T: SteerTarget> Controller<T> {
     ) -> Result<Step, Vec<Refusal>> {
         let before = std::mem::replace(&mut self.desired, desired);
         self.dirty = true;
-        let mut step = self.step(now_ms).inspect_err(|_| {
-            self.desired = before;
-            // What else has changed was not published either.
-            self.dirty = true;
-        })?;
-        self.forget_unprobed();
+        let mut step = match self.step(now_ms) {
+            Ok(step) => step,
+            Err(refusals) => {
+                self.desired = before;
+                // What else has changed was not published either.
+                self.dirty = true;
+                return Err(refusals);
+            }
+        };
+        self.forget_unprobed(&before);
         step.taken_over = true;
         Ok(step)
     }
 
     /// What a probe said that is no longer made must not count for ever.
-    fn forget_unprobed(&mut self) {
-        let probed: HashSet<(&str, &str)> = (self.desired.services.iter())
-            .filter(|service| service.health_check.is_some())
-            .flat_map(|s| s.backends.iter().map(|b| (s.name.as_str(), b.name.as_str())))
-            .collect();
-        let before = self.health.clone();
-        self.health.retain(|service, backend| probed.contains(&(service, backend)));
-        self.dirty |= self.health != before;
+    fn forget_unprobed(&mut self, before: &DesiredState) {
+        let known = self.health.clone();
+        let (gone, new) = self.desired.changes_since(before);
+        let probed = new.into_iter().filter(|service| service.health_check.is_some());
+        let probed: HashMap<&str, _> = probed.map(|s| (s.name.as_str(), s)).collect();
+        for old in gone.iter().filter(|service| service.health_check.is_some()) {
+            let now = probed.get(old.name.as_str());
+            self.health.retain_of(&old.name, |backend| {
+                now.is_some_and(|now| now.backends.iter().any(|b| b.name == backend))
+            });
+        }
+        self.dirty |= self.health != known;
     }
 
     /// A backend came up or went down.
@@ -208,7 +225,7 @@ impl<T: SteerTarget> Controller<T> {
             self.dirty = true;
         }
         if std::mem::take(&mut self.dirty) {
-            let compiled = compile(&CompileInput {
+            let next = compile_next(&CompileInput {
                 desired: &self.desired,
                 health: &self.health,
                 topology: &self.topology,
@@ -219,23 +236,30 @@ impl<T: SteerTarget> Controller<T> {
                 now_ms,
             })?;
             // The next compile is told by the ledger of the published snapshot which ids rest.
-            let is_new = !compiled.snapshot.same_as(&previous)
-                || compiled.snapshot.ledger() != previous.ledger();
-            if previous.generation == 0 || is_new {
-                step.notes = compiled.notes;
+            if previous.generation == 0 || next.is_new {
+                step.notes = next.notes.clone();
                 let is_cut = |note: &&Note| matches!(note, Note::RetiredCut { .. });
                 self.retired_cut += step.notes.iter().filter(is_cut).count() as u64;
-                self.publish(Arc::new(compiled.snapshot), now_ms, &mut step);
+                let snapshot = next.build(&previous, self.spare.take());
+                self.publish(Arc::new(snapshot), &previous, now_ms, &mut step);
             }
         }
         self.announce(now_ms);
-        self.publisher.free_old();
+        drop(previous);
+        if let Some(old) = self.publisher.take_old().pop().and_then(Arc::into_inner) {
+            self.spare = Some(old.into_spare());
+        }
         Ok(step)
     }
 
-    fn publish(&mut self, new: Arc<Snapshot>, now_ms: u64, step: &mut Step) {
-        // What is refused here is tried again, and told, by `finish_publication`.
-        let _ = self.steering.shrink_to(&SteerTable::of(&new));
+    fn publish(&mut self, new: Arc<Snapshot>, previous: &Snapshot, now_ms: u64, step: &mut Step) {
+        if !new.takes_the_same_as(previous) || previous.generation == 0 {
+            self.wanted_steer = SteerTable::of(&new);
+            self.is_steered = false;
+            self.is_announced = false;
+            // What is refused here is tried again, and told, by `finish_publication`.
+            let _ = self.steering.shrink_to(&self.wanted_steer);
+        }
         self.publisher.publish(new.clone());
         self.unacknowledged = true;
         let deadline = Instant::now() + ACKNOWLEDGE_WITHIN;
@@ -258,10 +282,13 @@ impl<T: SteerTarget> Controller<T> {
         if self.publisher.acknowledged() < newest.generation {
             return;
         }
-        let wanted = SteerTable::of(&newest);
-        let mut refused = self.steering.shrink_to(&wanted);
-        refused.extend(self.steering.grow_to(&wanted));
         self.unacknowledged = false;
+        if self.is_steered {
+            return;
+        }
+        let mut refused = self.steering.shrink_to(&self.wanted_steer);
+        refused.extend(self.steering.grow_to(&self.wanted_steer));
+        self.is_steered = refused.is_empty();
         self.steer_again_ms = now_ms + STEER_AGAIN_MS;
         if refused != self.steer_refused {
             step.steer_refused.clone_from(&refused);
@@ -276,10 +303,9 @@ impl<T: SteerTarget> Controller<T> {
         if self.unacknowledged {
             return;
         }
-        let snapshot = self.publisher.current();
-        if snapshot.generation != self.announced {
-            self.announcer.follow(&snapshot, now_ms);
-            self.announced = snapshot.generation;
+        if !self.is_announced {
+            self.announcer.follow(&self.publisher.current(), now_ms);
+            self.is_announced = true;
         }
         for (port, frame) in self.announcer.due(now_ms).frames {
             // A full queue is not bad: each announcement is repeated.

@@ -58,13 +58,18 @@ impl Publisher {
 
     /// Frees the snapshots no worker can use any more; gives how many are left.
     pub fn free_old(&self) -> usize {
+        drop(self.take_old());
+        self.keep().len()
+    }
+
+    /// Takes back the snapshots no worker can use any more, the oldest first.
+    pub fn take_old(&self) -> Vec<Arc<Snapshot>> {
         let acknowledged = self.acknowledged();
         let newest = self.generation.load(Ordering::Relaxed);
-        let mut kept = self.keep();
-        kept.retain(|snapshot| {
-            snapshot.generation >= acknowledged || snapshot.generation == newest
-        });
-        kept.len()
+        let is_old = |snapshot: &mut Arc<Snapshot>| {
+            snapshot.generation < acknowledged && snapshot.generation != newest
+        };
+        self.keep().extract_if(.., is_old).collect()
     }
 
     /// The workers it publishes to.
