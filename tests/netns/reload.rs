@@ -241,3 +241,64 @@ fn another_mode_is_for_new_flows_only() {
     }
     wait_until("the last of them to be forgotten", || retired("lines") == 0);
 }
+
+/// A folder: each file is refused or taken by itself, and of two that want the same one has it.
+#[test]
+fn each_file_of_a_folder_by_itself() {
+    let Some(lab) = Lab::new("rlfolder") else { return };
+    let site = Site::one_arm(&lab, 1, 1);
+    let _peers = serve_all(&site, "--greet 0.0.0.0:7000 --greet 0.0.0.0:7001");
+    let main = Config::new(&["eth1"], "10.1.0.10").with(nat("main", 7000, 1));
+    let guideway = Guideway::start_folder(&lab, &site.balancer, &main);
+    let part = |service: Service| format!("version: 1\nservices:\n{}", service.text());
+    let write = |name: &str, text: &str| guideway.write_beside(name, text);
+    let refused = || guideway.status()["configuration"]["refused"]["error"].clone();
+
+    write("a.yaml", &part(nat("part", 7001, 1)));
+    wait_until("a new file", || guideway.service("part") != Value::Null);
+    let report = storm(&site.client, "--to 10.1.0.100:7001 --count 50");
+    assert_eq!(report["answered"], 50, "{report}");
+
+    write("a.yaml", &part(nat("part", 7001, 1)).replace("7001", "port"));
+    wait_until("a wrong file", || refused().as_str().is_some_and(|e| e.contains("a.yaml:5:11")));
+    assert!(guideway.service("part") != Value::Null, "its last good form stays");
+    write("b.yaml", &part(nat("other", 7002, 1)));
+    wait_until("others go on", || guideway.service("other") != Value::Null);
+
+    write("a.yaml", &part(nat("part", 7001, 1)));
+    write("b.yaml", &part(nat("wants", 7001, 1)));
+    wait_until("both owners", || {
+        let error = refused();
+        let error = error.as_str().unwrap_or_default();
+        error.contains("service wants of b.yaml") && error.contains("service part of a.yaml")
+    });
+    assert_eq!(guideway.service("wants"), Value::Null);
+    guideway.remove_beside("a.yaml");
+    wait_until("the other one has it now", || guideway.service("wants") != Value::Null);
+    assert_eq!(guideway.status()["configuration"]["refused"], Value::Null);
+    let report = storm(&site.client, "--to 10.1.0.100:7001 --count 50");
+    assert_eq!(report["answered"], 50, "{report}");
+}
+
+#[test]
+fn a_change_that_removes_most_services_waits() {
+    let Some(lab) = Lab::new("rlheld") else { return };
+    let site = Site::one_arm(&lab, 1, 1);
+    let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
+    let many = (7000..7012).map(|port| nat(&format!("s{port}"), port, 1));
+    let few = Config::new(&["eth1"], "10.1.0.10").with(nat("s7000", 7000, 1));
+    let all = Config { services: many.collect(), ..few.clone() };
+    let mut guideway = Guideway::start(&lab, &site.balancer, &all);
+    guideway.write(&few.text(&lab));
+    guideway.wait_for_log("configuration read, and held");
+    let error = guideway.status()["configuration"]["refused"]["error"].clone();
+    assert!(error.as_str().unwrap().contains("removes 11 of 12 services"), "{error}");
+    assert!(guideway.service("s7011") != Value::Null, "nothing of it is in force");
+    let report = storm(&site.client, "--to 10.1.0.100:7000 --count 20");
+    assert_eq!(report["answered"], 20, "{report}");
+    guideway.signal("HUP");
+    guideway.wait_for_log("the change that waited is confirmed");
+    wait_until("the change", || guideway.status()["configuration"]["refused"] == Value::Null);
+    let services = guideway.status()["services"].as_array().unwrap().clone();
+    assert_eq!(services.iter().filter(|service| service["state"] != "removed").count(), 1);
+}

@@ -3,6 +3,7 @@
 mod cluster_key;
 mod dataplane;
 mod reload;
+mod sources;
 mod status;
 mod tasks;
 
@@ -13,22 +14,23 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, anyhow, ensure};
 use crossbeam::channel::{Sender, bounded, unbounded};
 
-use crate::admin::{AdminSocket, ConfigurationStatus};
-use crate::control::{NodeSpec, check_against};
+use crate::admin::{AdminSocket, ConfigurationStatus, RefusedReload};
+use crate::control::{DesiredState, NodeSpec};
 use crate::io::afxdp::bridge;
 use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
 use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
-use crate::source::yaml::{self, ConfigError, LoadedConfig};
+use crate::source::yaml::{ConfigError, LoadedConfig};
 use dataplane::{DataPlane, SteerPrograms};
-use reload::{Reloader, tell_warnings};
+use reload::{Reloader, tell_warnings, told};
+use sources::Sources;
 use status::{StatusContext, now_unix_ms};
 use tasks::{Parts, Tasks};
 
 /// Balance: take VIP traffic off the configured interfaces until told to stop (SIGTERM, SIGINT).
-/// SIGHUP, or a change of the file, reloads it.
+/// SIGHUP, or a change of the file or folder, reloads it.
 #[derive(clap::Args, Debug)]
 pub struct RunArgs {
-    /// The configuration file.
+    /// The configuration: a file, or a folder of files with a `guideway.yaml` among them.
     #[arg(long, short, value_name = "FILE", default_value = "/etc/guideway/guideway.yaml")]
     pub config: PathBuf,
     /// What to log: error, warn, info, debug, or a filter such as `guideway::runtime=debug`.
@@ -91,15 +93,14 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let tasks = Tasks::new()?;
     // Before the file is read, so that no change is missed.
     let changes = FileWatch::new(&args.config, DEBOUNCE);
-    let config = yaml::load(&args.config)?;
+    let (mut sources, read) = Sources::open(&args.config)?;
+    let config = sources.main().clone();
     let admin = AdminSocket::bind(&config.node.admin_socket).map_err(anyhow::Error::from)?;
     let bridges = BridgePorts::make(&config.node)?;
     let topology = netlink::read_topology(&config.node.interfaces)
         .context("the kernel does not tell about links, routes and neighbours")?;
-    let refusals = check_against(&config.desired, &config.node, &topology);
-    if !refusals.is_empty() {
-        return Err(config.refuse(refusals).into());
-    }
+    sources.take_first(read, &topology)?;
+    let desired = sources.merged().desired.clone();
     let (cluster_key, key_file) = cluster_key::load(&config.node)?;
     let fingerprint = cluster_key::fingerprint(&cluster_key);
     tracing::info!(file = %key_file.display(), fingerprint, "cluster key");
@@ -113,25 +114,20 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         node: config.node.clone(),
         publisher,
         events: events.clone(),
-        configuration: Mutex::new(configuration_status(&config)),
+        configuration: Mutex::new(configuration_status(&sources)),
         health: Mutex::default(),
         cluster_key_fingerprint: fingerprint,
         started_unix_ms: now_unix_ms(),
     });
-    let (outside, hooks) = tasks::channels(&topology, context.clone());
+    let (outside, mut hooks) = tasks::channels(&topology, context.clone());
     let control = std::thread::Builder::new()
         .name("gw-control".into())
-        .spawn(move || run_control_loop(controller, &inbox, |c, step| on_step(c, step, &hooks)))
+        .spawn(move || run_control_loop(controller, &inbox, |c, step| on_step(c, step, &mut hooks)))
         .context("the control thread")?;
-    let result = take_over_first(&config, &events).and_then(|()| {
-        tell_warnings(&config.desired);
-        let reloader = Reloader {
-            file: args.config.clone(),
-            node: config.node.clone(),
-            context: context.clone(),
-            running: config.text.clone(),
-            desired: config.desired.clone(),
-        };
+    let result = take_over_first(&config, &desired, &events).and_then(|()| {
+        tell_warnings(&desired);
+        let (node, context_too) = (config.node.clone(), context.clone());
+        let reloader = Reloader { sources, node, context: context_too, desired };
         let parts = Parts { outside, admin, reloader, changes, context, topology };
         let check = || {
             ensure!(supervisor.is_running(), "a worker thread has ended, see the panic above");
@@ -157,22 +153,27 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     result
 }
 
-fn configuration_status(config: &LoadedConfig) -> ConfigurationStatus {
+fn configuration_status(sources: &Sources) -> ConfigurationStatus {
+    let refused = told(sources.merged());
+    if let Some(refused) = &refused {
+        tracing::error!("not all of the configuration is in force:\n{refused}");
+    }
     ConfigurationStatus {
-        file: config.file.clone(),
+        file: sources.path().display().to_string(),
         loaded_in_generation: 1,
         loaded_unix_ms: now_unix_ms(),
-        refused: None,
+        refused: refused.map(|error| RefusedReload { at_unix_ms: now_unix_ms(), error }),
     }
 }
 
 /// Publishes the first snapshot; from here on VIP traffic is taken.
 fn take_over_first(
     config: &LoadedConfig,
+    desired: &DesiredState,
     events: &Sender<Event<SteerPrograms>>,
 ) -> Result<(), Failure> {
     let (answer, answered) = bounded(1);
-    let desired = Box::new(config.desired.clone());
+    let desired = Box::new(desired.clone());
     let gone = |_| anyhow!("the control thread has ended");
     events.send(Event::Desired(desired, answer)).map_err(|_| gone(()))?;
     match answered.recv().map_err(|_| gone(()))? {
@@ -182,7 +183,7 @@ fn take_over_first(
 }
 
 /// Tells the probes and the neighbour watch what is wanted now, and the log what happened.
-fn on_step(controller: &Controller<SteerPrograms>, step: &Step, hooks: &tasks::Hooks) {
+fn on_step(controller: &Controller<SteerPrograms>, step: &Step, hooks: &mut tasks::Hooks) {
     hooks.update(controller.desired(), controller.topology(), &controller.snapshot());
     if step.taken_over {
         hooks.update_probes(controller.desired());

@@ -1,84 +1,128 @@
-//! The configuration file while running: read again when it changes or on SIGHUP.
+//! The configuration while running: read again when it changes or on SIGHUP.
 
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::bounded;
 
+use super::sources::{Read, Sources};
 use super::status::{StatusContext, now_unix_ms};
 use crate::admin::RefusedReload;
-use crate::control::{DesiredState, NodeSpec, Refusal, Topology, check_against, diff, warnings};
+use crate::control::{DesiredState, Merged, NodeSpec, Refusal, Topology, diff, warnings};
 use crate::runtime::Event;
-use crate::source::yaml::{self, ConfigError, LoadedConfig};
+use crate::source::yaml::ConfigError;
 
 /// Longest wait for the control thread to compile and publish.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 
-/// Reads the file again and again, always into the same place.
+/// The signal that also confirms a change which waits.
+pub const HANG_UP: &str = "SIGHUP";
+
+/// Reads file or folder again and again, always into the same place.
 pub struct Reloader {
-    pub file: PathBuf,
+    pub sources: Sources,
     pub node: NodeSpec,
     pub context: Arc<StatusContext>,
-    /// Text of the form taken over last, to tell a touched file from a changed one.
-    pub running: Arc<str>,
-    /// What that text wants.
+    /// What is in force.
     pub desired: DesiredState,
 }
 
+/// What a reload did.
+enum Did {
+    Nothing,
+    TookOver,
+    Held,
+}
+
 impl Reloader {
-    /// Reads the file; what is refused changes nothing and is shown in log and status.
+    /// Reads what has changed; what is refused changes nothing and is shown in log and status.
     pub fn reload(&mut self, topology: &Topology, why: &str) {
-        let result = yaml::load(&self.file).and_then(|config| {
-            let is_new = config.text != self.running;
-            if is_new { self.take_over(config, topology).map(|()| true) } else { Ok(false) }
-        });
+        let read = self.sources.read();
+        let result = read.and_then(|read| self.take_over(read, topology, why));
+        let file = self.sources.path().display();
+        let refused = told(self.sources.merged());
         let mut status = self.context.configuration.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(true) => {
-                tracing::info!(file = %self.file.display(), why, "configuration taken over");
-                status.refused = None;
+        let error = match result {
+            Ok(Did::TookOver) => {
+                tracing::info!(%file, why, "configuration taken over");
                 status.loaded_unix_ms = now_unix_ms();
                 status.loaded_in_generation = self.context.publisher.current().generation;
+                None
             }
-            Ok(false) => {
-                tracing::info!(file = %self.file.display(), why, "configuration read, unchanged");
-                status.refused = None;
+            Ok(Did::Nothing) => {
+                tracing::info!(%file, why, "configuration read, unchanged");
+                None
             }
-            Err(error) => {
-                let error = error.to_string();
-                tracing::error!(why, "configuration refused, the running one stays:\n{error}");
-                status.refused = Some(RefusedReload { at_unix_ms: now_unix_ms(), error });
+            Ok(Did::Held) => {
+                tracing::warn!(%file, why, "configuration read, and held");
+                None
             }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &error {
+            tracing::error!(why, "configuration refused, the running one stays:\n{error}");
+        } else if let Some(refused) = &refused {
+            tracing::error!(why, "not all of the configuration is in force:\n{refused}");
         }
+        let error = error.or(refused);
+        status.refused = error.map(|error| RefusedReload { at_unix_ms: now_unix_ms(), error });
     }
 
-    fn take_over(&mut self, config: LoadedConfig, topology: &Topology) -> Result<(), ConfigError> {
-        config.check_same_node(&self.node)?;
-        let refusals = check_against(&config.desired, &config.node, topology);
-        if !refusals.is_empty() {
-            return Err(config.refuse(refusals));
+    fn take_over(
+        &mut self,
+        read: Read,
+        topology: &Topology,
+        why: &str,
+    ) -> Result<Did, ConfigError> {
+        let mark = self.sources.mark(&read);
+        let outcome = if read.is_empty() {
+            // Asked for by hand once more, with nothing new: that is what a confirmation looks like.
+            if why != HANG_UP || !self.sources.confirm() {
+                return Ok(Did::Nothing);
+            }
+            tracing::info!("the change that waited is confirmed");
+            None
+        } else {
+            self.sources.take(read, &self.node, topology)?.held
+        };
+        let desired = self.sources.merged().desired.clone();
+        if let Err(error) = self.publish(desired) {
+            self.sources.back_to(mark);
+            return Err(error);
+        }
+        Ok(if outcome.is_some() { Did::Held } else { Did::TookOver })
+    }
+
+    fn publish(&mut self, desired: DesiredState) -> Result<(), ConfigError> {
+        if desired == self.desired {
+            return Ok(());
         }
         let (answer, answered) = bounded(1);
-        let event = Event::Desired(Box::new(config.desired.clone()), answer);
-        let sent = self.context.events.send(event);
+        let sent = self.context.events.send(Event::Desired(Box::new(desired.clone()), answer));
+        let main = self.sources.main();
         match sent.ok().and_then(|()| answered.recv_timeout(TAKE_OVER_WITHIN).ok()) {
             Some(Ok(())) => {
-                tell(&self.desired, &config.desired);
-                (self.running, self.desired) = (config.text.clone(), config.desired);
+                tell(&self.desired, &desired);
+                self.desired = desired;
+                Ok(())
             }
-            Some(Err(refusals)) => return Err(config.refuse(refusals)),
-            None => {
-                return Err(config.refuse(vec![Refusal {
-                    path: String::new(),
-                    problem: "the control thread does not answer".to_string(),
-                    wanted: "another try by SIGHUP when the machine is less busy, or a restart"
-                        .to_string(),
-                }]));
-            }
+            Some(Err(refusals)) => Err(main.refuse(refusals)),
+            None => Err(main.refuse(vec![Refusal {
+                path: String::new(),
+                problem: "the control thread does not answer".to_string(),
+                wanted: "another try by SIGHUP when the machine is less busy, or a restart"
+                    .to_string(),
+            }])),
         }
-        Ok(())
     }
+}
+
+/// What is not in force of a configuration, a line each.
+pub fn told(merged: &Merged) -> Option<String> {
+    let refused = merged.refused.iter().map(ToString::to_string);
+    let held = merged.held.iter().map(|held| format!("{held}: by SIGHUP, once it is read"));
+    let lines: Vec<String> = refused.chain(held).take(MOST_LINES).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// Lines of one kind that are told at once.

@@ -10,12 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::reload::Reloader;
+use super::reload::{HANG_UP, Reloader};
 use super::status::StatusContext;
 use crate::admin::AdminSocket;
 use crate::announce::{WantedGroup, groups_of, keep_groups};
 use crate::control::{
-    DesiredState, InterfaceSpec, Topology, WantedNeighbour, retired_neighbours, wanted_neighbours,
+    DesiredState, InterfaceSpec, NeighbourList, Topology, WantedNeighbour, wanted_neighbours,
 };
 use crate::forwarding::Snapshot;
 use crate::health::{HealthEvent, ProbeTarget, Prober};
@@ -35,6 +35,9 @@ pub struct Hooks {
     targets: watch::Sender<Arc<Vec<ProbeTarget>>>,
     groups: watch::Sender<BTreeSet<WantedGroup>>,
     context: Arc<StatusContext>,
+    neighbours: NeighbourList,
+    /// What probes were told of last.
+    probed: DesiredState,
 }
 
 /// The tasks' ends.
@@ -51,20 +54,27 @@ pub fn channels(topology: &Topology, context: Arc<StatusContext>) -> (Outside, H
     let (targets, targets_seen) = watch::channel(Arc::default());
     let (groups, groups_seen) = watch::channel(BTreeSet::new());
     let outside = Outside { wanted: wanted_seen, targets: targets_seen, groups: groups_seen };
-    (outside, Hooks { wanted, targets, groups, context })
+    let (neighbours, probed) = (NeighbourList::default(), DesiredState::default());
+    (outside, Hooks { wanted, targets, groups, context, neighbours, probed })
 }
 
 impl Hooks {
     /// Which stations have to be known, and where neighbours ask for ours, by what is wanted now.
-    pub fn update(&self, desired: &DesiredState, topology: &Topology, snapshot: &Snapshot) {
-        let mut wanted = wanted_neighbours(desired, topology);
-        wanted.extend(retired_neighbours(snapshot, topology));
-        set(&self.wanted, wanted);
+    pub fn update(&mut self, desired: &DesiredState, topology: &Topology, snapshot: &Snapshot) {
+        if let Some(wanted) = self.neighbours.follow(desired, topology, snapshot) {
+            set(&self.wanted, wanted);
+        }
         set(&self.groups, groups_of(snapshot));
     }
 
     /// Which backends are probed, when another desired state was taken over.
-    pub fn update_probes(&self, desired: &DesiredState) {
+    pub fn update_probes(&mut self, desired: &DesiredState) {
+        let (gone, new) = desired.changes_since(&self.probed);
+        let is_other = gone.iter().chain(&new).any(|service| service.health_check.is_some());
+        self.probed = desired.clone();
+        if !is_other {
+            return;
+        }
         let targets = targets_of(desired);
         self.targets.send_if_modified(|now| {
             let is_new = **now != targets;
@@ -225,7 +235,7 @@ async fn watch_and_wait(
         let why = tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => "SIGHUP",
+            _ = hang_up.recv() => HANG_UP,
             () = changes.changed() => "the file changed",
         };
         let topology = topologies.borrow().clone();

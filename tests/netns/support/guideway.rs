@@ -135,7 +135,7 @@ impl Service {
         self.line("health_check: { type: tcp, interval: 200ms, timeout: 150ms, rise: 2, fall: 2 }")
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let Service { name, address, port, .. } = self;
         let last = self.last_port.map_or_else(String::new, |last| format!("-{last}"));
         let mut text =
@@ -166,12 +166,26 @@ impl Guideway {
         guideway
     }
 
+    /// Starts it with a folder of its own, in which this is the main file.
+    pub fn start_folder(lab: &Lab, namespace: &Namespace, config: &Config) -> Guideway {
+        let folder = lab.path("folder");
+        std::fs::create_dir(&folder).unwrap();
+        let path = lab.write("folder/guideway.yaml", &config.text(lab));
+        let guideway = Guideway::start_by(lab, namespace, &folder, path);
+        guideway.wait_until_serving();
+        guideway
+    }
+
     /// Starts it and waits only until its workers run.
     pub fn start_unready(lab: &Lab, namespace: &Namespace, config: &Config) -> Guideway {
         let path = lab.write("guideway.yaml", &config.text(lab));
+        Guideway::start_by(lab, namespace, &path, path.clone())
+    }
+
+    fn start_by(lab: &Lab, namespace: &Namespace, given: &Path, path: PathBuf) -> Guideway {
         let mut command = namespace.command(BINARY);
         command.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
-        command.args(["run", "--config"]).arg(&path);
+        command.args(["run", "--config"]).arg(given);
         let process = Process::start(command, &lab.path("guideway.log"));
         let mut guideway = Guideway { process, config: path, socket: lab.path("admin.sock") };
         wait_for("guideway to run", SOON, || {
@@ -274,6 +288,18 @@ impl Guideway {
         let beside = self.config.with_extension("new");
         std::fs::write(&beside, text).unwrap();
         std::fs::rename(&beside, &self.config).unwrap();
+    }
+
+    /// Writes another file into the folder of its configuration file, in the same way.
+    pub fn write_beside(&self, name: &str, text: &str) {
+        let file = self.config.with_file_name(name);
+        let beside = file.with_extension("new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, file).unwrap();
+    }
+
+    pub fn remove_beside(&self, name: &str) {
+        std::fs::remove_file(self.config.with_file_name(name)).unwrap();
     }
 
     /// Its process number.
