@@ -1,17 +1,18 @@
-//! Asking a running Guideway.
+//! Asking a running Guideway, and having it change.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{STATUS_PATH, StatusReport};
+use super::{CHANGE_PATH, ChangeReport, ChangeRequest, STATUS_PATH, StatusReport};
 
 /// More than any report: 65,536 backends take about 30 MB.
 const REPORT_LIMIT_BYTES: usize = 256 << 20;
@@ -26,7 +27,10 @@ pub enum FetchError {
     )]
     NotRunning(PathBuf),
     /// It is there, but not for us.
-    #[error("no permission to use {}: run as root or as its group", .0.display())]
+    #[error(
+        "no permission to use {}: run as root (to change something), or as its group (to look)",
+        .0.display()
+    )]
     NoPermission(PathBuf),
     /// It does not answer.
     #[error("guideway on {} did not answer within {limit:?}: is it stuck?", socket.display())]
@@ -51,9 +55,36 @@ pub enum FetchError {
 /// # Errors
 /// See [`FetchError`]; each says what to do.
 pub async fn fetch(socket: &Path, limit: Duration) -> Result<StatusReport, FetchError> {
+    let request = Request::get(STATUS_PATH).header(HOST, "guideway").body(Full::default());
+    ask(socket, request, limit).await
+}
+
+/// What became of a change, or would.
+///
+/// # Errors
+/// See [`FetchError`]; each says what to do.
+pub async fn request_change(
+    socket: &Path,
+    change: &ChangeRequest,
+    limit: Duration,
+) -> Result<ChangeReport, FetchError> {
+    let body = serde_json::to_vec(change).unwrap_or_default();
+    let request = Request::post(CHANGE_PATH)
+        .header(HOST, "guideway")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::from(body));
+    ask(socket, request, limit).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    request: hyper::http::Result<Request<Full<Bytes>>>,
+    limit: Duration,
+) -> Result<T, FetchError> {
     let not_understood =
         |problem: String| FetchError::NotUnderstood { socket: socket.to_path_buf(), problem };
-    let body = tokio::time::timeout(limit, get(socket))
+    let request = request.map_err(|error| not_understood(error.to_string()))?;
+    let body = tokio::time::timeout(limit, exchange(socket, request))
         .await
         .map_err(|_| FetchError::TimedOut { socket: socket.to_path_buf(), limit })?
         .map_err(|failure| match failure {
@@ -75,23 +106,22 @@ enum Failure {
     Answer(String),
 }
 
-async fn get(socket: &Path) -> Result<Bytes, Failure> {
+async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<Bytes, Failure> {
     let answer = |error: &dyn std::fmt::Display| Failure::Answer(error.to_string());
     let stream = UnixStream::connect(socket).await.map_err(Failure::Connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| answer(&e))?;
     let exchange = async {
-        let request = Request::get(STATUS_PATH)
-            .header(HOST, "guideway")
-            .body(Empty::<Bytes>::new())
-            .map_err(|e| answer(&e))?;
         let response = sender.send_request(request).await.map_err(|e| answer(&e))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), REPORT_LIMIT_BYTES).collect().await;
         let body = body.map_err(|e| answer(&e))?.to_bytes();
         if status.is_success() {
             return Ok(body);
+        }
+        if status == hyper::StatusCode::FORBIDDEN {
+            return Err(Failure::Connect(ErrorKind::PermissionDenied.into()));
         }
         Err(Failure::Answer(format!("status {status}: {}", String::from_utf8_lossy(&body))))
     };

@@ -1,5 +1,6 @@
-//! Status over a unix socket: one API, used by the command line. Must never know devices.
+//! Status and changes over a unix socket: one API, used by the command line. Must never know devices.
 
+mod change;
 mod client;
 #[cfg(test)]
 mod sample;
@@ -7,10 +8,11 @@ mod server;
 mod services;
 mod status;
 
-pub use client::{FetchError, fetch};
+pub use change::{Applied, ChangeReport, ChangeRequest, ChangeVerb};
+pub use client::{FetchError, fetch, request_change};
 #[cfg(test)]
 pub(crate) use sample::sample_report;
-pub use server::{AdminError, AdminSocket, StatusSource, serve};
+pub use server::{AdminError, AdminSocket, Answers, ChangeSource, StatusSource};
 pub use services::{Measured, services_of};
 pub use status::{
     BackendStatus, ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus,
@@ -22,3 +24,5 @@ pub use status::{
 pub const DEFAULT_SOCKET: &str = "/run/guideway/admin.sock";
 /// The path of [`StatusReport`] in the API.
 const STATUS_PATH: &str = "/v1/status";
+/// Where a [`ChangeRequest`] is sent.
+const CHANGE_PATH: &str = "/v1/change";

@@ -7,18 +7,46 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt::socket_peercred;
+use tokio::net::unix::UCred;
 
-use super::{STATUS_PATH, StatusReport};
+use super::{CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, StatusReport};
 
 /// Makes a report of this moment.
 pub type StatusSource = Arc<dyn Fn() -> StatusReport + Send + Sync>;
+
+/// Does a change, or says what it would do.
+pub type ChangeSource = Arc<dyn Fn(ChangeRequest) -> ChangeReport + Send + Sync>;
+
+/// Bytes of a request: the largest configuration file, with every byte of it escaped.
+const REQUEST_LIMIT_BYTES: usize = 100 << 20;
+
+/// Who answers what.
+#[derive(Clone)]
+pub struct Answers {
+    /// What runs.
+    pub status: StatusSource,
+    /// Changes of what runs.
+    pub change: ChangeSource,
+}
+
+/// Who asks, as the kernel says.
+#[derive(Clone, Copy, Debug)]
+struct Peer(Option<UCred>);
+
+impl Connected<IncomingStream<'_, tokio::net::UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, tokio::net::UnixListener>) -> Peer {
+        Peer(stream.io().peer_cred().ok())
+    }
+}
 
 /// Why there is no admin socket.
 #[derive(Debug, thiserror::Error)]
@@ -86,10 +114,14 @@ impl AdminSocket {
     ///
     /// # Errors
     /// When the socket cannot be used any more.
-    pub async fn serve(self, status: StatusSource) -> io::Result<()> {
+    pub async fn serve(self, answers: Answers) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
-        let router = Router::new().route(STATUS_PATH, get(report)).with_state(status);
-        axum::serve(listener, router).await
+        let limit = DefaultBodyLimit::max(REQUEST_LIMIT_BYTES);
+        let router = Router::new()
+            .route(STATUS_PATH, get(report))
+            .route(CHANGE_PATH, post(change).layer(limit))
+            .with_state(answers);
+        axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
     }
 }
 
@@ -100,19 +132,6 @@ impl Drop for AdminSocket {
             tracing::warn!(socket = %self.path.display(), %error, "admin socket not removed");
         }
     }
-}
-
-/// Binds and answers until the future is dropped.
-///
-/// # Errors
-/// See [`AdminSocket::bind`] and [`AdminSocket::serve`].
-pub async fn serve(path: &Path, status: StatusSource) -> Result<(), AdminError> {
-    let socket = AdminSocket::bind(path)?;
-    socket.serve(status).await.map_err(|source| AdminError::Io {
-        socket: path.to_path_buf(),
-        doing: "answer",
-        source,
-    })
 }
 
 fn remove_dead(path: &Path) -> Result<(), AdminError> {
@@ -136,9 +155,35 @@ fn remove_dead(path: &Path) -> Result<(), AdminError> {
     }
 }
 
-async fn report(State(status): State<StatusSource>) -> Response {
-    // Making it may take locks and, with many backends, a while: not on a thread others wait for.
-    match tokio::task::spawn_blocking(move || Json(status()).into_response()).await {
+async fn report(State(answers): State<Answers>) -> Response {
+    answer(move || Json((answers.status)()).into_response()).await
+}
+
+/// The socket's group may look; what runs is changed by root, and by whom Guideway runs as.
+async fn change(
+    State(answers): State<Answers>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    Json(request): Json<ChangeRequest>,
+) -> Response {
+    let Some(peer) = peer.filter(|peer| may_change(peer.uid(), request.verb)) else {
+        let why = "only root and the user Guideway runs as may change what runs";
+        return (StatusCode::FORBIDDEN, why).into_response();
+    };
+    if request.verb != ChangeVerb::Plan {
+        let (uid, pid, file) = (peer.uid(), peer.pid(), &request.shown);
+        let (verb, confirm) = (request.verb, request.confirm);
+        tracing::info!(uid, pid, ?verb, file, confirm, "a change is asked for");
+    }
+    answer(move || Json((answers.change)(request)).into_response()).await
+}
+
+fn may_change(uid: u32, verb: ChangeVerb) -> bool {
+    verb == ChangeVerb::Plan || uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// It may take locks and, with many backends, a while: not on a thread others wait for.
+async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    match tokio::task::spawn_blocking(make).await {
         Ok(response) => response,
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -146,7 +191,7 @@ async fn report(State(status): State<StatusSource>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{fetch, sample_report};
+    use super::super::{fetch, request_change, sample_report};
     use super::*;
 
     #[tokio::test]
@@ -155,10 +200,25 @@ mod tests {
         let path = directory.path().join("run/admin.sock");
         let socket = AdminSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        let task = tokio::spawn(socket.serve(Arc::new(sample_report)));
+        let change = |request: ChangeRequest| ChangeReport {
+            refused: Some(request.text),
+            ..ChangeReport::default()
+        };
+        let answers = Answers { status: Arc::new(sample_report), change: Arc::new(change) };
+        let task = tokio::spawn(socket.serve(answers));
         let limit = std::time::Duration::from_secs(30);
         assert_eq!(fetch(&path, limit).await.unwrap(), sample_report());
-        let error = serve(&path, Arc::new(sample_report)).await.unwrap_err().to_string();
+        // Larger than what is let pass where nothing is said.
+        let request = ChangeRequest {
+            verb: ChangeVerb::Apply,
+            shown: "f".to_string(),
+            name: "f".to_string(),
+            text: "\n".repeat(3 << 20),
+            confirm: false,
+        };
+        let report = request_change(&path, &request, limit).await.unwrap();
+        assert!(report.refused == Some(request.text));
+        let error = AdminSocket::bind(&path).unwrap_err().to_string();
         let wanted = format!("another guideway is running (pid {}) on ", std::process::id());
         assert!(error.starts_with(&wanted), "{error}");
         task.abort();

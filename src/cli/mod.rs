@@ -1,10 +1,13 @@
 //! The command line: one file a command.
 //!
-//! Exit codes: 0 fine, 1 failed while running, 2 usage or a refused configuration.
+//! Exit codes: 0 fine, 1 failed while running, 2 usage, a refused configuration, or a plan that breaks
+//! flows.
 
+pub mod apply;
 pub mod check;
 #[cfg(feature = "afxdp")]
 pub mod decap;
+pub mod plan;
 pub mod replay;
 #[cfg(feature = "afxdp")]
 pub mod run;
@@ -34,6 +37,9 @@ enum Command {
     #[cfg(feature = "afxdp")]
     Decap(decap::DecapArgs),
     Status(status::StatusArgs),
+    Plan(plan::PlanArgs),
+    Apply(apply::ApplyArgs),
+    Rollback(apply::RollbackArgs),
     Replay(replay::ReplayArgs),
 }
 
@@ -46,6 +52,9 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "afxdp")]
         Command::Decap(args) => decap::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Apply(args) => apply::apply(&args),
+        Command::Rollback(args) => apply::rollback(&args),
         Command::Replay(args) => replay::run(&args),
     }
 }

@@ -9,18 +9,37 @@ use super::{BackendSpec, DesiredState, ServiceSpec, Shared, SnatSpec, TunnelSour
 /// One line for each thing added, removed or changed, in order of names; empty when nothing is,
 /// also when only the order in the file is another.
 pub fn diff(old: &DesiredState, new: &DesiredState) -> Vec<String> {
+    let (before, after) = (services(old), services(new));
+    let pairs = pairs(&before, &after);
+    let mut lines: Vec<String> =
+        pairs.flat_map(|(name, (old, new))| service_lines(name, old, new)).collect();
+    lines.extend(around_changes(old, new));
+    lines
+}
+
+/// What changes of one service; nothing when nothing does.
+pub(super) fn service_lines(
+    name: &str,
+    old: Option<&Shared<ServiceSpec>>,
+    new: Option<&Shared<ServiceSpec>>,
+) -> Vec<String> {
+    let what = format!("service {name}");
     let mut lines = Vec::new();
-    for (name, pair) in pairs(&services(old), &services(new)) {
-        let what = format!("service {name}");
-        match pair {
-            (None, Some(new)) => lines.push(format!("{what} added: {}", told(new))),
-            (Some(old), None) => lines
-                .push(format!("{what} removed: its flows end by {}", words(&old.on_service_gone))),
-            (Some(old), Some(new)) if old.is_same(new) => {}
-            (Some(old), Some(new)) => service_changes(&what, old, new, &mut lines),
-            (None, None) => {}
+    match (old, new) {
+        (None, Some(new)) => lines.push(format!("{what} added: {}", told(new))),
+        (Some(old), None) => {
+            lines.push(format!("{what} removed: its flows end by {}", words(&old.on_service_gone)));
         }
+        (Some(old), Some(new)) if old.is_same(new) => {}
+        (Some(old), Some(new)) => service_changes(&what, old, new, &mut lines),
+        (None, None) => {}
     }
+    lines
+}
+
+/// What changes beside services.
+pub(super) fn around_changes(old: &DesiredState, new: &DesiredState) -> Vec<String> {
+    let mut lines = Vec::new();
     for ((address, _), pair) in pairs(&pools(old), &pools(new)) {
         let ports = |spec: &SnatSpec| format!("{}-{}", spec.ports.start(), spec.ports.end());
         match pair {

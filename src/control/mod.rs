@@ -11,6 +11,7 @@ mod health_view;
 mod merge;
 mod neighbours;
 mod node;
+mod plan;
 mod refusal;
 mod shared;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use node::{
     IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec,
     XdpModeChoice, ZeroCopyChoice,
 };
+pub use plan::{FlowFates, Moved, Plan, PlanInput, ServiceChange, ServicePlan, plan};
 pub use refusal::Refusal;
 pub use shared::Shared;
 pub use topology::{LinkState, OwnAddress, Topology, UpperLink};

@@ -38,6 +38,21 @@ pub struct Step {
     pub steer_refused: Vec<String>,
 }
 
+/// What runs, and everything that another state would be compiled with.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Published last.
+    pub snapshot: Arc<Snapshot>,
+    /// As known now.
+    pub health: HealthView,
+    /// As known now.
+    pub topology: Topology,
+    /// Counted for this question.
+    pub live: LiveFlows,
+    /// Fixed at start.
+    pub limits: LimitsSpec,
+}
+
 /// Desired state, health and topology as they are now, and the way from them to the workers.
 pub struct Controller<T> {
     publisher: Arc<Publisher>,
@@ -332,6 +347,18 @@ impl<T: SteerTarget> Controller<T> {
             });
         }
         self.live = live;
+    }
+
+    /// What runs, with its flows counted now.
+    pub fn running(&mut self) -> Running {
+        self.read_live_flows();
+        Running {
+            snapshot: self.publisher.current(),
+            health: self.health.clone(),
+            topology: self.topology.clone(),
+            live: self.live.clone(),
+            limits: self.limits.clone(),
+        }
     }
 
     /// The snapshot that was published last.

@@ -14,7 +14,7 @@ mod supervisor;
 mod worker;
 
 pub use control_loop::{Event, run_control_loop};
-pub use controller::{Controller, Step};
+pub use controller::{Controller, Running, Step};
 pub use engine_config::engine_config;
 pub use hand_over::{HandOver, Parcel};
 pub use publish::{Publisher, Reader};

@@ -4,6 +4,7 @@
 
 mod announce;
 mod bridge;
+mod change;
 mod crash;
 mod decap;
 mod dsr;

@@ -1,8 +1,10 @@
 //! `guideway run`: puts the parts together, keeps them running, takes them apart.
 
+mod change;
 mod cluster_key;
 mod dataplane;
 mod reload;
+mod replace_file;
 mod sources;
 mod status;
 mod tasks;

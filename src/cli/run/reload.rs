@@ -17,6 +17,10 @@ const TAKE_OVER_WITHIN: Duration = Duration::from_secs(60);
 
 /// The signal that also confirms a change which waits.
 pub const HANG_UP: &str = "SIGHUP";
+/// The command that replaces the file.
+pub const APPLY: &str = "guideway apply";
+/// The same where the change is confirmed.
+pub const CONFIRM: &str = "guideway apply --confirm";
 
 /// Reads file or folder again and again, always into the same place.
 pub struct Reloader {
@@ -77,7 +81,7 @@ impl Reloader {
         let mark = self.sources.mark(&read);
         let outcome = if read.is_empty() {
             // Asked for by hand once more, with nothing new: that is what a confirmation looks like.
-            if why != HANG_UP || !self.sources.confirm() {
+            if ![HANG_UP, CONFIRM].contains(&why) || !self.sources.confirm() {
                 return Ok(Did::Nothing);
             }
             tracing::info!("the change that waited is confirmed");

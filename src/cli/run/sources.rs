@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::admin::ChangeRequest;
 use crate::control::{
-    Delivery, DesiredState, Form, Merged, Merger, NodeSpec, Outcome, Part, Refusal, Source,
-    Topology, Unit, check_against,
+    Delivery, DesiredState, Form, HeldChange, Merged, Merger, NodeSpec, Outcome, Part, Refusal,
+    Source, Topology, Unit, check_against,
 };
-use crate::source::yaml::folder::{Changed, Folder, LoadedPart, MAIN};
+use crate::source::yaml::folder::{Changed, Folder, LoadedPart, MAIN, parse_part};
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
 
 /// The one source there is.
@@ -145,6 +146,65 @@ impl Sources {
         self.take(read, &running, topology).map(|_| ())
     }
 
+    /// What would be wanted, were a file's text another one. A change that would have to be confirmed
+    /// counts as confirmed.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn would(
+        &self,
+        request: &ChangeRequest,
+        running: &NodeSpec,
+        topology: &Topology,
+    ) -> Result<Would, String> {
+        let told = |error: ConfigError| error.to_string();
+        let ChangeRequest { shown, name, text, .. } = request;
+        let (part, delivery) = if self.folder.is_none() || name == MAIN {
+            let main = yaml::parse(shown, text).map_err(told)?;
+            let main = check_main(main, running, topology).map_err(told)?;
+            (if self.folder.is_some() { MAIN } else { "" }, whole(&main.desired))
+        } else {
+            let part = parse_part(shown, text).map_err(told)?;
+            let part = check_part(part, running, topology).map_err(told)?;
+            (name.as_str(), whole(&part.desired))
+        };
+        let mut merger = self.merger.clone();
+        let held = merger.take(YAML, vec![(part.into(), delivery)]).held;
+        if held.is_some() {
+            merger.confirm(YAML);
+        }
+        // What is refused already is not this file's doing.
+        let known = &self.merged().refused;
+        let new = merger.merged().refused.iter().filter(|refused| !known.contains(refused));
+        let new: Vec<String> = new.map(ToString::to_string).collect();
+        if new.is_empty() {
+            Ok(Would { desired: merger.merged().desired.clone(), held })
+        } else {
+            Err(new.join("\n"))
+        }
+    }
+
+    /// The file that a name stands for.
+    ///
+    /// # Errors
+    /// That it is none that would be read.
+    pub fn file_of(&self, name: &str) -> Result<PathBuf, String> {
+        if self.folder.is_none() {
+            return Ok(self.path.clone());
+        }
+        let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+        if is_yaml && !name.starts_with('.') && !name.contains('/') {
+            return Ok(self.path.join(name));
+        }
+        let folder = self.path.display();
+        Err(format!("`{name}` is no file of {folder}: wanted is a name such as `web.yaml`"))
+    }
+
+    /// Does a change wait to be confirmed?
+    pub fn is_held(&self) -> bool {
+        !self.merged().held.is_empty()
+    }
+
     /// The change that waits is meant. Was there one?
     pub fn confirm(&mut self) -> bool {
         self.merger.confirm(YAML)
@@ -162,6 +222,14 @@ impl Sources {
             folder.forget(&mark.read);
         }
     }
+}
+
+/// What would be wanted.
+pub struct Would {
+    /// All of it.
+    pub desired: DesiredState,
+    /// The change removes so many services that it has to be confirmed.
+    pub held: Option<HeldChange>,
 }
 
 /// What [`Sources`] were.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use super::reload::{HANG_UP, Reloader};
 use super::status::StatusContext;
-use crate::admin::AdminSocket;
+use crate::admin::{AdminSocket, Answers, ChangeReport, ChangeRequest};
 use crate::announce::{WantedGroup, groups_of, keep_groups};
 use crate::control::{
     DesiredState, InterfaceSpec, NeighbourList, Topology, WantedNeighbour, wanted_neighbours,
@@ -184,12 +184,14 @@ pub fn run_until_signal(
         let prober = Prober::new(rand::random(), PROBES_AT_ONCE);
         tokio::spawn(prober.run(outside.targets, health));
         tokio::spawn(forward_health(health_seen, context.clone()));
-        let report = {
+        let (asked, asks) = mpsc::channel(8);
+        let answers = {
             let context = context.clone();
-            Arc::new(move || context.report())
+            let change = move |request| ask(&asked, request);
+            Answers { status: Arc::new(move || context.report()), change: Arc::new(change) }
         };
         tokio::spawn(async move {
-            if let Err(error) = admin.serve(report).await {
+            if let Err(error) = admin.serve(answers).await {
                 tracing::error!(%error, "the admin socket is closed");
             }
         });
@@ -201,7 +203,7 @@ pub fn run_until_signal(
             }
         };
         tokio::select! {
-            ended = watch_and_wait(signals, reloader, changes, topologies_seen) => ended,
+            ended = watch_and_wait(signals, reloader, changes, asks, topologies_seen) => ended,
             failed = threads => failed,
         }
     })
@@ -223,29 +225,55 @@ async fn follow_kernel(
     }
 }
 
-/// Reloads on SIGHUP and on changes of the file, until a signal ends it.
+/// A change that is asked for, and where the answer goes.
+type Ask = (ChangeRequest, oneshot::Sender<ChangeReport>);
+
+/// Has the task that reloads do a change, between two reloads.
+fn ask(asked: &mpsc::Sender<Ask>, request: ChangeRequest) -> ChangeReport {
+    let (answer, answered) = oneshot::channel();
+    let sent = asked.blocking_send((request, answer)).ok();
+    let report = sent.and_then(|()| answered.blocking_recv().ok());
+    let refused = Some("Guideway is stopping".to_string());
+    report.unwrap_or(ChangeReport { refused, ..ChangeReport::default() })
+}
+
+/// Reloads on SIGHUP and on changes of the file, and changes it when asked, until a signal ends it.
 async fn watch_and_wait(
     signals: Signals,
     mut reloader: Reloader,
     mut changes: FileWatch,
+    mut asks: mpsc::Receiver<Ask>,
     topologies: watch::Receiver<Topology>,
 ) -> anyhow::Result<()> {
     let Signals { mut terminate, mut interrupt, mut hang_up } = signals;
     loop {
-        let why = tokio::select! {
+        let cause = tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hang_up.recv() => HANG_UP,
-            () = changes.changed() => "the file changed",
+            _ = hang_up.recv() => Cause::Reload(HANG_UP),
+            () = changes.changed() => Cause::Reload("the file changed"),
+            Some(ask) = asks.recv() => Cause::Ask(ask),
         };
         let topology = topologies.borrow().clone();
         // Reading and compiling takes its time; signals wait for it, packets do not.
         let task = tokio::task::spawn_blocking(move || {
-            reloader.reload(&topology, why);
+            match cause {
+                Cause::Reload(why) => reloader.reload(&topology, why),
+                Cause::Ask((request, answer)) => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = answer.send(reloader.change(request, &topology));
+                }
+            }
             reloader
         });
         reloader = task.await.context("the reload panicked")?;
     }
+}
+
+/// What a reload is for.
+enum Cause {
+    Reload(&'static str),
+    Ask(Ask),
 }
 
 async fn forward_topologies(mut seen: watch::Receiver<Topology>, context: Arc<StatusContext>) {

@@ -234,6 +234,23 @@ impl Guideway {
         process::run(command.args(["status", "--socket"]).arg(&self.socket))
     }
 
+    /// What `guideway plan FILE` or `apply FILE` answers, and its exit code.
+    pub fn change(&self, command: &str, file: &Path, words: &[&str]) -> (Option<i32>, Value) {
+        self.ask(Command::new(BINARY).arg(command).arg(file).args(words))
+    }
+
+    /// What `guideway rollback` answers, and its exit code.
+    pub fn rollback(&self, words: &[&str]) -> (Option<i32>, Value) {
+        self.ask(Command::new(BINARY).arg("rollback").args(words))
+    }
+
+    fn ask(&self, command: &mut Command) -> (Option<i32>, Value) {
+        let output =
+            process::output(command.args(["--output", "json", "--socket"]).arg(&self.socket));
+        let answer = serde_json::from_slice(&output.stdout);
+        (output.status.code(), answer.unwrap_or_else(|_| panic!("{}", process::told(&output))))
+    }
+
     /// A counter of all workers by its name: a verdict's, a drop reason's or an event's.
     pub fn counter(&self, name: &str) -> u64 {
         let counters = &self.status()["counters"];
