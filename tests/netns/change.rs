@@ -100,3 +100,25 @@ fn a_large_removal_wants_to_be_confirmed() {
     let greeted = storm(&site.client, "--to 10.1.0.100:7000 --count 20");
     assert_eq!(greeted["answered"], 20, "{greeted}");
 }
+
+/// A restart does not lose what a refused file leaves in force.
+#[test]
+fn a_start_with_a_refused_file() {
+    let Some(lab) = Lab::new("lastgood") else { return };
+    let site = Site::one_arm(&lab, 1, 1);
+    let _peers = serve_all(&site, "--greet 0.0.0.0:7000");
+    let config = Config::new(&["eth1"], "10.1.0.10").with(nat("greet", 7000, 1));
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    assert!(guideway.terminate().success());
+    let mut broken = config.clone();
+    broken.services[0].lines.push("no_such_key: 1".to_owned());
+    let guideway = Guideway::start(&lab, &site.balancer, &broken);
+    let greeted = storm(&site.client, "--to 10.1.0.100:7000 --count 50");
+    assert_eq!(greeted["answered"], 50, "{greeted}");
+    let error = guideway.status()["configuration"]["refused"]["error"].clone();
+    let error = error.as_str().unwrap();
+    assert!(error.contains("no_such_key") && error.contains("last good form stays"), "{error}");
+    assert!(guideway.log().contains("its last good form is in force"));
+    guideway.reload(&lab, &config);
+    assert_eq!(guideway.status()["configuration"]["refused"], Value::Null);
+}

@@ -3,6 +3,7 @@
 mod change;
 mod cluster_key;
 mod dataplane;
+mod last_good;
 mod reload;
 mod replace_file;
 mod sources;
@@ -21,7 +22,7 @@ use crate::control::{DesiredState, NodeSpec};
 use crate::io::afxdp::bridge;
 use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
 use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
-use crate::source::yaml::{ConfigError, LoadedConfig};
+use crate::source::yaml::{ConfigError, DEFAULT_STATE_DIR, LoadedConfig};
 use dataplane::{DataPlane, SteerPrograms};
 use reload::{Reloader, tell_warnings, told};
 use sources::Sources;
@@ -35,6 +36,10 @@ pub struct RunArgs {
     /// The configuration: a file, or a folder of files with a `guideway.yaml` among them.
     #[arg(long, short, value_name = "FILE", default_value = "/etc/guideway/guideway.yaml")]
     pub config: PathBuf,
+    /// Where the form of the main file is looked for that was in force last, if the file is refused:
+    /// what `state_dir` says in it.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    pub state_dir: PathBuf,
     /// What to log: error, warn, info, debug, or a filter such as `guideway::runtime=debug`.
     #[arg(long, value_name = "FILTER", env = "GUIDEWAY_LOG", default_value = "info")]
     pub log: String,
@@ -95,7 +100,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let tasks = Tasks::new()?;
     // Before the file is read, so that no change is missed.
     let changes = FileWatch::new(&args.config, DEBOUNCE);
-    let (mut sources, read) = Sources::open(&args.config)?;
+    let (mut sources, read) = Sources::open(&args.config, &args.state_dir)?;
     let config = sources.main().clone();
     let admin = AdminSocket::bind(&config.node.admin_socket).map_err(anyhow::Error::from)?;
     let bridges = BridgePorts::make(&config.node)?;
@@ -128,6 +133,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         .context("the control thread")?;
     let result = take_over_first(&config, &desired, &events).and_then(|()| {
         tell_warnings(&desired);
+        sources.keep_good();
         let (node, context_too) = (config.node.clone(), context.clone());
         let reloader = Reloader { sources, node, context: context_too, desired };
         let parts = Parts { outside, admin, reloader, changes, context, topology };

@@ -43,6 +43,7 @@ impl Reloader {
     pub fn reload(&mut self, topology: &Topology, why: &str) {
         let read = self.sources.read();
         let result = read.and_then(|read| self.take_over(read, topology, why));
+        self.sources.keep_good();
         let file = self.sources.path().display();
         let refused = told(self.sources.merged());
         let mut status = self.context.configuration.lock().unwrap_or_else(PoisonError::into_inner);

@@ -54,6 +54,14 @@ pub fn replace(file: &Path, text: &str) -> io::Result<Option<PathBuf>> {
     Ok(before.map(|_| kept))
 }
 
+/// Writes a file that only its owner may read.
+///
+/// # Errors
+/// What the file system says; the file is as it was then.
+pub fn write_private(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_whole(file, bytes, None)
+}
+
 /// With owner and mode as `like` has them; else ours, and for nobody else.
 fn write_whole(file: &Path, bytes: &[u8], like: Option<&fs::Metadata>) -> io::Result<()> {
     let mut name = OsString::from(".");
@@ -129,5 +137,14 @@ mod tests {
         fs::create_dir(directory.path().join(".file.new")).unwrap();
         assert!(replace(&file, "two").is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+    }
+
+    #[test]
+    fn private() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("state");
+        write_private(&file, b"one").unwrap();
+        write_private(&file, b"two").unwrap();
+        assert_eq!((fs::read(&file).unwrap(), mode(&file)), (b"two".to_vec(), 0o600));
     }
 }

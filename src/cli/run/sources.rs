@@ -1,5 +1,6 @@
 //! The configuration: one file, or a folder of files of which each is refused or taken by itself.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ use crate::control::{
 use crate::source::yaml::folder::{Changed, Folder, LoadedPart, MAIN, parse_part};
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
 
+use super::last_good::{LastGood, ago};
+use super::status::now_unix_ms;
+
 /// The one source there is.
 const YAML: usize = 0;
 
@@ -21,6 +25,9 @@ pub struct Sources {
     folder: Option<Folder>,
     main: LoadedConfig,
     merger: Merger,
+    good: LastGood,
+    /// Texts that are in force, or will be once confirmed, and are not kept yet; none: it is gone.
+    to_keep: BTreeMap<String, Option<Arc<str>>>,
 }
 
 /// What has been read and is not in force yet.
@@ -29,6 +36,10 @@ pub struct Read {
     main: Option<Result<LoadedConfig, ConfigError>>,
     parts: Vec<(String, Result<LoadedPart, ConfigError>)>,
     gone: Vec<String>,
+    /// At start: the last good forms of files that are refused, and since when there are such.
+    earlier: Vec<(String, LoadedPart, u64)>,
+    /// At start: why the main file is refused, in the place of which its last good form is used.
+    main_refused: Option<(ConfigError, u64)>,
 }
 
 impl Read {
@@ -45,25 +56,61 @@ impl Read {
 }
 
 impl Sources {
-    /// Reads all of it for the first time. The main file has to be fine.
+    /// Reads all of it for the first time. Of a file that is refused the form is used that was in force
+    /// last, if there is one: that of the main file is looked for in `state_dir`.
     ///
     /// # Errors
     /// What is wrong with the main file, or that there is none.
-    pub fn open(path: &Path) -> Result<(Sources, Read), ConfigError> {
+    pub fn open(path: &Path, state_dir: &Path) -> Result<(Sources, Read), ConfigError> {
         let name = path.display().to_string();
         let (folder, mut read) = if path.is_dir() {
             let mut folder = Folder::new(path);
             let read = read_folder(&mut folder)?;
             (Some(folder), read)
         } else {
-            let main = Some(Ok(yaml::load(path)?));
-            (None, Read { main, ..Read::default() })
+            (None, Read { main: Some(yaml::load(path)), ..Read::default() })
         };
         let none = || yaml::refuse_file(&path.join(MAIN), "there is none", "a main file");
-        let main = read.main.take().ok_or_else(none)??;
+        let main = match read.main.take().ok_or_else(none)? {
+            Ok(main) => main,
+            Err(error) => {
+                let good = LastGood::new(state_dir, path);
+                let kept = good.read(&main_name(path, folder.is_some()));
+                let Some(kept) = kept else { return Err(error) };
+                // What was in force once may not be any more, to a newer version.
+                let Ok(main) = yaml::parse(&error.file, &kept.text) else { return Err(error) };
+                read.main_refused = Some((error, kept.taken_unix_ms));
+                main
+            }
+        };
         read.main = Some(Ok(main.clone()));
+        let good = LastGood::new(&main.node.state_dir, path);
+        for (name, part) in &read.parts {
+            let Err(error) = part else { continue };
+            let Some(kept) = good.read(name) else { continue };
+            if let Ok(form) = parse_part(&error.file, &kept.text) {
+                read.earlier.push((name.clone(), form, kept.taken_unix_ms));
+            }
+        }
         let merger = Merger::new(vec![Source::new(&name, Unit::File)]);
-        Ok((Sources { path: path.to_path_buf(), folder, main, merger }, read))
+        let (path, to_keep) = (path.to_path_buf(), BTreeMap::new());
+        Ok((Sources { path, folder, main, merger, good, to_keep }, read))
+    }
+
+    /// Keeps on disk what is in force by now.
+    pub fn keep_good(&mut self) {
+        if self.is_held() {
+            return;
+        }
+        for (name, text) in std::mem::take(&mut self.to_keep) {
+            let kept = match &text {
+                Some(text) => self.good.keep(&name, text, now_unix_ms()),
+                None => self.good.forget(&name),
+            };
+            if let Err(error) = kept {
+                tracing::warn!(name, %error, "the last good form is not kept: see `state_dir`");
+            }
+        }
     }
 
     /// The file or folder.
@@ -90,8 +137,9 @@ impl Sources {
             return read_folder(folder);
         }
         let config = yaml::load(&self.path)?;
-        let main = (config.text != self.main.text).then_some(Ok(config));
-        Ok(Read { main, ..Read::default() })
+        // It may be put right by becoming again what is in force.
+        let is_new = config.text != self.main.text || !self.merged().refused.is_empty();
+        Ok(Read { main: is_new.then_some(Ok(config)), ..Read::default() })
     }
 
     /// Takes over what was read, each file by itself; what is refused of it is in [`Merged::refused`].
@@ -104,24 +152,43 @@ impl Sources {
         running: &NodeSpec,
         topology: &Topology,
     ) -> Result<Outcome, ConfigError> {
-        let mut deliveries = Vec::new();
+        let mut deliveries: Vec<(Arc<str>, Delivery)> = Vec::new();
+        for (name, form, taken_unix_ms) in read.earlier {
+            tell_earlier(&form.file, taken_unix_ms);
+            // What is refused for itself is delivered behind it.
+            if let Ok(form) = check_part(form, running, topology) {
+                deliveries.push((name.into(), whole(&form.desired)));
+            }
+        }
         if let Some(main) = read.main {
             let checked = main.and_then(|main| check_main(main, running, topology));
             let delivery = match (checked, &self.folder) {
                 (Err(error), None) => return Err(error),
                 (Err(error), Some(_)) => refused(&error),
                 (Ok(main), _) => {
+                    let name = main_name(&self.path, self.folder.is_some());
+                    self.to_keep.insert(name, Some(main.text.clone()));
                     let whole = whole(&main.desired);
                     self.main = main;
                     whole
                 }
             };
-            let name = if self.folder.is_some() { MAIN } else { "" };
-            deliveries.push((Arc::from(name), delivery));
+            let name: Arc<str> = if self.folder.is_some() { MAIN } else { "" }.into();
+            deliveries.push((name.clone(), delivery));
+            if let Some((error, taken_unix_ms)) = read.main_refused {
+                tell_earlier(&error.file, taken_unix_ms);
+                deliveries.push((name, refused(&error)));
+            }
         }
         for (name, part) in read.parts {
             let checked = part.and_then(|part| check_part(part, running, topology));
-            let delivery = checked.map_or_else(|e| refused(&e), |part| whole(&part.desired));
+            let delivery = match checked {
+                Err(error) => refused(&error),
+                Ok(part) => {
+                    self.to_keep.insert(name.clone(), Some(part.text()));
+                    whole(&part.desired)
+                }
+            };
             deliveries.push((name.into(), delivery));
         }
         for name in read.gone {
@@ -129,6 +196,7 @@ impl Sources {
                 let main = self.path.join(MAIN);
                 refused(&yaml::refuse_file(&main, "it is gone", "the main file"))
             } else {
+                self.to_keep.insert(name.clone(), None);
                 Delivery::Gone
             };
             deliveries.push((name.into(), delivery));
@@ -212,12 +280,17 @@ impl Sources {
 
     /// As it is now, to come back to it.
     pub fn mark(&self, read: &Read) -> Mark {
-        Mark { main: self.main.clone(), merger: self.merger.clone(), read: read.names() }
+        Mark {
+            main: self.main.clone(),
+            merger: self.merger.clone(),
+            to_keep: self.to_keep.clone(),
+            read: read.names(),
+        }
     }
 
     /// Back to what it was: what was read since is read again next time.
     pub fn back_to(&mut self, mark: Mark) {
-        (self.main, self.merger) = (mark.main, mark.merger);
+        (self.main, self.merger, self.to_keep) = (mark.main, mark.merger, mark.to_keep);
         if let Some(folder) = &mut self.folder {
             folder.forget(&mark.read);
         }
@@ -236,7 +309,19 @@ pub struct Would {
 pub struct Mark {
     main: LoadedConfig,
     merger: Merger,
+    to_keep: BTreeMap<String, Option<Arc<str>>>,
     read: Vec<String>,
+}
+
+/// What the main file is called.
+fn main_name(path: &Path, is_folder: bool) -> String {
+    let name = path.file_name().filter(|_| !is_folder);
+    name.map_or_else(|| MAIN.to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+fn tell_earlier(file: &str, taken_unix_ms: u64) {
+    let taken = ago(now_unix_ms(), taken_unix_ms);
+    tracing::error!(file, taken, "the file is refused: its last good form is in force");
 }
 
 fn read_folder(folder: &mut Folder) -> Result<Read, ConfigError> {
@@ -291,3 +376,6 @@ fn refused(error: &ConfigError) -> Delivery {
     };
     Delivery::Refused(error.problems.iter().map(refusal).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,11 @@ impl std::fmt::Debug for LoadedPart {
 }
 
 impl LoadedPart {
+    /// The file's text.
+    pub fn text(&self) -> Arc<str> {
+        self.text.clone()
+    }
+
     /// Shows refusals that were found later with line and caret.
     pub fn refuse(&self, refusals: Vec<Refusal>) -> ConfigError {
         ConfigError::new(&self.file, &self.text, placed(&self.tree, refusals))

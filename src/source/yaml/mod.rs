@@ -28,6 +28,8 @@ use error::{Finding, MAX_FINDINGS, Place};
 use reader::{Findings, Item, Section};
 use tree::{Kind, Node};
 
+/// What `state_dir` is where nothing is said.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/guideway";
 /// Bytes of a file. 65,536 backends take about 5 MB.
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of a line: nobody writes more, and showing a caret in one takes time.

@@ -56,7 +56,7 @@ pub(super) static ROOT: Schema = Schema {
         optional("tunnel_sources", "no address, so no service may use a tunnel"),
         optional("limits", "the defaults of its keys"),
         optional("admin", "the defaults of its keys"),
-        or("state_dir", "/var/lib/guideway"),
+        or("state_dir", super::DEFAULT_STATE_DIR),
         or("bpf_dir", "/sys/fs/bpf/guideway"),
         optional("cluster_key_file", "a random key, made once and kept in state_dir"),
         optional("timeouts", "the defaults of its keys"),

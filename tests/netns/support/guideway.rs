@@ -185,7 +185,7 @@ impl Guideway {
     fn start_by(lab: &Lab, namespace: &Namespace, given: &Path, path: PathBuf) -> Guideway {
         let mut command = namespace.command(BINARY);
         command.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
-        command.args(["run", "--config"]).arg(given);
+        command.args(["run", "--config"]).arg(given).arg("--state-dir").arg(lab.path("state"));
         let process = Process::start(command, &lab.path("guideway.log"));
         let mut guideway = Guideway { process, config: path, socket: lab.path("admin.sock") };
         wait_for("guideway to run", SOON, || {
