@@ -31,14 +31,7 @@ fn service(place: u32, backends: u32) -> ServiceSpec {
         // Small, so that what is measured is not Maglev (which has a benchmark of its own).
         table_size: Some(1_021),
         backends: (0..backends).map(backend).collect(),
-        health_check: Some(HealthCheckSpec {
-            kind: HealthCheckKind::Tcp,
-            port: None,
-            interval_ms: 2_000,
-            timeout_ms: 1_000,
-            rise: 2,
-            fall: 3,
-        }),
+        health_check: Some(HealthCheckSpec::new(HealthCheckKind::TCP)),
         timeouts: FlowTimeouts::default(),
         last_port: None,
         rules: FlowRules::default(),

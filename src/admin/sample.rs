@@ -87,8 +87,9 @@ fn sample_service() -> ServiceStatus {
         state,
         health: Some(HealthStatus {
             health,
-            reason: reason.into(),
             since_unix_ms: 1_700_000_150_000,
+            reason: reason.into(),
+            reason_since_unix_ms: 1_700_000_147_000,
         }),
         share,
         promised_share: share,

@@ -197,10 +197,12 @@ pub struct TrafficStatus {
 pub struct HealthStatus {
     /// What is thought of the backend.
     pub health: Health,
-    /// The last result in words.
-    pub reason: String,
     /// Since when it is thought.
     pub since_unix_ms: u64,
+    /// The last result in words.
+    pub reason: String,
+    /// Since when the results are that.
+    pub reason_since_unix_ms: u64,
 }
 
 /// The way to a backend.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::control::{HealthCheckKind, ServiceSpec, Shared, Warning, warnings};
+use crate::control::{ServiceSpec, Shared, Warning, warnings};
 use crate::source::yaml::{ConfigError, LoadedConfig, load};
 
 /// Arguments of `guideway check`.
@@ -101,11 +101,7 @@ fn services_table(services: &[Shared<ServiceSpec>]) -> String {
 }
 
 fn check(service: &ServiceSpec) -> &'static str {
-    match service.health_check.as_ref().map(|check| &check.kind) {
-        None => "none",
-        Some(HealthCheckKind::Tcp) => "tcp",
-        Some(HealthCheckKind::Http { .. }) => "http",
-    }
+    service.health_check.as_ref().map_or("none", |check| check.kind.name())
 }
 
 /// The word the file has for a choice.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use super::Shared;
+use super::{HealthCheckSpec, Shared};
 use crate::forwarding::{
     BackendGonePolicy, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy, ServiceGonePolicy,
 };
@@ -110,39 +110,6 @@ impl BackendSpec {
     pub(super) fn port_told(&self) -> String {
         if self.port == 0 { "as asked".to_string() } else { self.port.to_string() }
     }
-}
-
-/// How backends are probed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HealthCheckSpec {
-    /// What is tried.
-    pub kind: HealthCheckKind,
-    /// Port; none: the backend's.
-    pub port: Option<u16>,
-    /// Time from one probe's start to the next one's, in milliseconds.
-    pub interval_ms: u32,
-    /// A probe without an answer by then has failed, in milliseconds.
-    pub timeout_ms: u32,
-    /// Successes in a row that make a backend healthy.
-    pub rise: u32,
-    /// Failures in a row that make it unhealthy.
-    pub fall: u32,
-}
-
-/// What a probe tries.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum HealthCheckKind {
-    /// A TCP connection is accepted.
-    Tcp,
-    /// An HTTP/1.1 GET is answered with a status in the range.
-    Http {
-        /// Request target, begins with `/`.
-        path: String,
-        /// `Host` header; none: the backend's address.
-        host: Option<String>,
-        /// Statuses that are success.
-        status: RangeInclusive<u16>,
-    },
 }
 
 /// A network that is routed to this machine, and whose addresses are free for use as outer sources.

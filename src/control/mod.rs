@@ -6,6 +6,7 @@ mod check;
 mod compile;
 mod desired;
 mod diff;
+mod health_check;
 mod health_state;
 mod health_view;
 mod merge;
@@ -22,11 +23,11 @@ mod warnings;
 
 pub use check::check_against;
 pub use compile::{CompileInput, Compiled, LiveFlows, Next, Note, compile, compile_next};
-pub use desired::{
-    BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, SnatSpec,
-    TunnelSourceSpec,
-};
+pub use desired::{BackendSpec, DesiredState, ServiceSpec, SnatSpec, TunnelSourceSpec};
 pub use diff::diff;
+pub use health_check::{
+    Exchange, GrpcCheck, HealthCheckKind, HealthCheckSpec, HttpCheck, StatusSet, TlsCheck,
+};
 pub use health_state::HealthState;
 pub use health_view::{Health, HealthView};
 pub use merge::{

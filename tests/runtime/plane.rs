@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use guideway::control::{
-    BackendSpec, DesiredState, LimitsSpec, LinkState, ServiceSpec, SnatSpec, Topology,
+    BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, LimitsSpec, LinkState,
+    ServiceSpec, SnatSpec, Topology,
 };
 use guideway::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap};
 use guideway::forwarding::{
@@ -235,14 +236,7 @@ pub fn desired(backends: &[&str]) -> DesiredState {
         mode: Mode::Nat,
         table_size: Some(251),
         backends: backends.iter().map(backend).collect(),
-        health_check: Some(guideway::control::HealthCheckSpec {
-            kind: guideway::control::HealthCheckKind::Tcp,
-            port: None,
-            interval_ms: 2_000,
-            timeout_ms: 1_000,
-            rise: 1,
-            fall: 1,
-        }),
+        health_check: Some(HealthCheckSpec::new(HealthCheckKind::TCP)),
         timeouts: FlowTimeouts {
             tcp_closing_ms: 100,
             tcp_reset_ms: 100,

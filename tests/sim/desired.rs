@@ -69,14 +69,7 @@ pub fn service(
         table_size: Some(251),
         backends: backends.to_vec(),
         // Nothing probes here: the plan says what is found. Without it all would be healthy.
-        health_check: Some(HealthCheckSpec {
-            kind: HealthCheckKind::Tcp,
-            port: None,
-            interval_ms: 2000,
-            timeout_ms: 1000,
-            rise: 1,
-            fall: 1,
-        }),
+        health_check: Some(HealthCheckSpec::new(HealthCheckKind::TCP)),
         timeouts: timeouts(plan, pool),
         last_port: None,
         rules: pool_plan.rules.clone(),

@@ -4,6 +4,7 @@ mod change;
 mod cluster_key;
 mod dataplane;
 mod last_good;
+mod probes;
 mod reload;
 mod replace_file;
 mod sources;

@@ -50,12 +50,16 @@ impl StatusContext {
     pub fn note_health(&self, event: &HealthEvent) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (event.service.clone(), event.backend.clone());
-        let since = match health.get(&key) {
-            Some(before) if before.health == event.health => before.since_unix_ms,
-            _ => now_unix_ms(),
+        let (before, now) = (health.get(&key), now_unix_ms());
+        let same_health = before.filter(|before| before.health == event.health);
+        let same_reason = before.filter(|before| before.reason == event.reason);
+        let status = HealthStatus {
+            health: event.health,
+            since_unix_ms: same_health.map_or(now, |before| before.since_unix_ms),
+            reason: event.reason.clone(),
+            reason_since_unix_ms: same_reason.map_or(now, |before| before.reason_since_unix_ms),
         };
-        let reason = event.reason.clone();
-        health.insert(key, HealthStatus { health: event.health, reason, since_unix_ms: since });
+        health.insert(key, status);
     }
 
     /// Forgets backends that are not probed any more.

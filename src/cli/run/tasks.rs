@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
+use super::probes::{Targets, run_probes, targets_of};
 use super::reload::{HANG_UP, Reloader};
 use super::status::StatusContext;
 use crate::admin::{AdminSocket, Answers, ChangeReport, ChangeRequest};
@@ -18,21 +19,18 @@ use crate::control::{
     DesiredState, InterfaceSpec, NeighbourList, Topology, WantedNeighbour, wanted_neighbours,
 };
 use crate::forwarding::Snapshot;
-use crate::health::{HealthEvent, ProbeTarget, Prober};
 use crate::runtime::{Event, netlink};
 use crate::source::yaml::watch::FileWatch;
 
 type Wanted = BTreeSet<WantedNeighbour>;
 
-/// Most probes under way at once; each takes a file descriptor.
-const PROBES_AT_ONCE: usize = 512;
 /// How often threads are looked after, and how long what broke rests before it is begun anew.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The control thread's ends: told after each step.
 pub struct Hooks {
     wanted: watch::Sender<Wanted>,
-    targets: watch::Sender<Arc<Vec<ProbeTarget>>>,
+    targets: watch::Sender<Targets>,
     groups: watch::Sender<BTreeSet<WantedGroup>>,
     context: Arc<StatusContext>,
     neighbours: NeighbourList,
@@ -43,7 +41,7 @@ pub struct Hooks {
 /// The tasks' ends.
 pub struct Outside {
     wanted: watch::Receiver<Wanted>,
-    targets: watch::Receiver<Arc<Vec<ProbeTarget>>>,
+    targets: watch::Receiver<Targets>,
     groups: watch::Receiver<BTreeSet<WantedGroup>>,
 }
 
@@ -97,24 +95,6 @@ fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
             true
         }
     });
-}
-
-fn targets_of(desired: &DesiredState) -> Vec<ProbeTarget> {
-    let mut targets = vec![];
-    for service in &desired.services {
-        let Some(spec) = &service.health_check else { continue };
-        let name: Arc<str> = Arc::from(service.name.as_str());
-        for backend in &service.backends {
-            let port = spec.port.unwrap_or(backend.port);
-            targets.push(ProbeTarget {
-                service: name.clone(),
-                backend: Arc::from(backend.name.as_str()),
-                socket: std::net::SocketAddr::new(backend.address, port),
-                spec: spec.clone(),
-            });
-        }
-    }
-    targets
 }
 
 /// Where tasks run, and the signals that are waited for. Made before anything that a signal would
@@ -180,10 +160,7 @@ pub fn run_until_signal(
         tokio::spawn(follow_kernel(interfaces, outside.wanted, topologies));
         tokio::spawn(keep_groups(outside.groups, topologies_seen.clone()));
         tokio::spawn(forward_topologies(topologies_seen.clone(), context.clone()));
-        let (health, health_seen) = mpsc::channel(1024);
-        let prober = Prober::new(rand::random(), PROBES_AT_ONCE);
-        tokio::spawn(prober.run(outside.targets, health));
-        tokio::spawn(forward_health(health_seen, context.clone()));
+        tokio::spawn(run_probes(outside.targets, context.clone()));
         let (asked, asks) = mpsc::channel(8);
         let answers = {
             let context = context.clone();
@@ -280,18 +257,6 @@ async fn forward_topologies(mut seen: watch::Receiver<Topology>, context: Arc<St
     while seen.changed().await.is_ok() {
         let topology = Box::new(seen.borrow_and_update().clone());
         if context.events.send(Event::Topology(topology)).is_err() {
-            return;
-        }
-    }
-}
-
-async fn forward_health(mut seen: mpsc::Receiver<HealthEvent>, context: Arc<StatusContext>) {
-    while let Some(event) = seen.recv().await {
-        let HealthEvent { service, backend, health, reason } = &event;
-        tracing::info!(%service, %backend, ?health, reason, "health");
-        context.note_health(&event);
-        let HealthEvent { service, backend, health, .. } = event;
-        if context.events.send(Event::Health { service, backend, health }).is_err() {
             return;
         }
     }

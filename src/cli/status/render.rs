@@ -212,7 +212,12 @@ fn health_cells(now_unix_ms: u64, status: Option<&HealthStatus>) -> (Cell, Cell,
         Health::Up => good("up"),
         Health::Down => bad("down"),
     };
-    (health, plain(age(now_unix_ms, status.since_unix_ms)), plain(&status.reason))
+    // What is as it should be needs no time beside it.
+    let check = match status.reason.as_str() {
+        "ok" => plain("ok"),
+        reason => plain(format!("{reason}, for {}", age(now_unix_ms, status.reason_since_unix_ms))),
+    };
+    (health, plain(age(now_unix_ms, status.since_unix_ms)), check)
 }
 
 fn verdicts(report: &StatusReport, choice: CounterChoice, coloured: bool) -> String {

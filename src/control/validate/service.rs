@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{BackendSpec, DesiredState, Refusal, ServiceSpec};
+use super::super::{BackendSpec, DesiredState, HealthCheckSpec, Refusal, ServiceSpec};
 use super::addresses::check_unicast;
 use super::health_check;
 use crate::forwarding::{FlowTimeouts, Mode};
@@ -129,7 +129,8 @@ fn check_rules(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
                 "one port, or an address that is Guideway's alone",
             ));
         }
-        if service.health_check.as_ref().is_some_and(|check| check.port.is_none()) {
+        let has_none = |check: &HealthCheckSpec| check.port.is_none() && check.kind.has_ports();
+        if service.health_check.as_ref().is_some_and(has_none) {
             refusals.push(Refusal::new(
                 format!("{path}.health_check"),
                 format!("of the ports {ports} it does not say which"),
@@ -188,7 +189,8 @@ fn check_one(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
     check_table_size(path, service, refusals);
     check_timeouts(path, &service.timeouts, refusals);
     if let Some(spec) = &service.health_check {
-        health_check::check(&format!("{path}.health_check"), spec, refusals);
+        let path = format!("{path}.health_check");
+        health_check::check(&path, spec, &service.backends, refusals);
     }
     let mut names = HashMap::new();
     for (place, backend) in service.backends.iter().enumerate() {

@@ -3,16 +3,14 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::health_check;
 use super::reader::Section;
 use super::scalar::{
     Scalar, Wrong, address, boolean, choice, duration_ms, interface_name, network, number, range,
     text,
 };
 use super::schema;
-use crate::control::{
-    BackendSpec, DesiredState, HealthCheckKind, HealthCheckSpec, ServiceSpec, Shared, SnatSpec,
-    TunnelSourceSpec,
-};
+use crate::control::{BackendSpec, DesiredState, ServiceSpec, Shared, SnatSpec, TunnelSourceSpec};
 use crate::forwarding::{
     BackendGonePolicy, FlowRules, FlowTimeouts, HashBy, Mode, MssClamp, NoBackendPolicy, PrefixSet,
     ServiceGonePolicy,
@@ -21,7 +19,7 @@ use crate::wire::Protocol;
 use crate::wire::encap::{Dscp, GueVersion, Tunnel};
 
 // Readers here take whatever the type can hold: what it may mean is for `control::validate`.
-const PORT: std::ops::RangeInclusive<u64> = 0..=65_535;
+pub(super) const PORT: std::ops::RangeInclusive<u64> = 0..=65_535;
 
 pub(super) fn read(root: &Section<'_>) -> Option<DesiredState> {
     let snat = root.maps("snat", &schema::SNAT, snat);
@@ -81,7 +79,10 @@ fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> 
     let timeouts = section.section("timeouts", &schema::SERVICE_TIMEOUTS);
     let timeouts = timeouts.and_then(|section| own_timeouts(&section, of_all));
     let health_check = if section.has("health_check") {
-        section.section("health_check", &schema::HEALTH_CHECK).and_then(|s| check(&s)).map(Some)
+        section
+            .section("health_check", &schema::HEALTH_CHECK)
+            .and_then(|s| health_check::read(&s))
+            .map(Some)
     } else {
         Some(None)
     };
@@ -255,37 +256,6 @@ fn each_timeout(
         tcp_reset_ms: tcp_reset_ms?,
         udp_ms: udp_ms?,
         affinity_ms: 0,
-    })
-}
-
-fn check(section: &Section<'_>) -> Option<HealthCheckSpec> {
-    // true: HTTP
-    const TYPES: &[(&str, bool)] = &[("tcp", false), ("http", true)];
-    let http = section.get("type", choice(TYPES));
-    let path = section.get("path", text);
-    let host = section.optional("host", text);
-    let status = section.get("status", range);
-    let port = section.optional("port", number(PORT));
-    let interval_ms = section.get("interval", duration_ms(0, u32::MAX));
-    let timeout_ms = section.get("timeout", duration_ms(0, u32::MAX));
-    let rise = section.get("rise", number(0..=u64::from(u32::MAX)));
-    let fall = section.get("fall", number(0..=u64::from(u32::MAX)));
-    if http == Some(false) {
-        for key in ["path", "host", "status"].into_iter().filter(|key| section.has(key)) {
-            section.refuse(key, "a TCP check has none", "`type: http`, or no such key");
-        }
-    }
-    let kind = match http? {
-        true => HealthCheckKind::Http { path: path?, host: host?, status: status? },
-        false => HealthCheckKind::Tcp,
-    };
-    Some(HealthCheckSpec {
-        kind,
-        port: port?,
-        interval_ms: interval_ms?,
-        timeout_ms: timeout_ms?,
-        rise: rise?,
-        fall: fall?,
     })
 }
 

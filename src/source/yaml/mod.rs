@@ -6,6 +6,7 @@
 mod desired;
 mod error;
 pub mod folder;
+mod health_check;
 mod node;
 mod reader;
 mod replay;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::error::quoted;
 use super::tree::is_null;
+use crate::control::StatusSet;
 use crate::wire::MacAddress;
 
 /// A value as it was written.
@@ -185,6 +186,29 @@ pub(super) fn range(scalar: Scalar<'_>) -> Read<RangeInclusive<u16>> {
             .hint("the smaller number stands first")),
         _ => Err(Wrong::new(format!("{} is not a range", quoted(text)), WANTED)),
     }
+}
+
+/// Statuses of HTTP: `200-299,401`.
+pub(super) fn status_set(scalar: Scalar<'_>) -> Read<StatusSet> {
+    const WANTED: &str = "statuses such as 200-299,401";
+    let text = present(scalar, WANTED)?;
+    let part = |text| range(Scalar { text, plain: true });
+    let ranges: Read<Vec<_>> = text.split(',').map(|text| part(text.trim())).collect();
+    ranges.map(StatusSet).map_err(|wrong| Wrong { wanted: WANTED.to_string(), ..wrong })
+}
+
+/// A text's bytes, or those that stand behind `hex:`.
+pub(super) fn bytes(scalar: Scalar<'_>) -> Read<Vec<u8>> {
+    const WANTED: &str = "a text, or hex: and pairs of hex digits";
+    let text = present(scalar, WANTED)?;
+    let Some(digits) = text.strip_prefix("hex:") else { return Ok(text.as_bytes().to_vec()) };
+    let digits: Vec<char> = digits.chars().filter(|digit| *digit != ' ').collect();
+    let byte = |pair: &[char]| match pair {
+        [high, low] => Some((high.to_digit(16)? * 16 + low.to_digit(16)?) as u8),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    bytes.ok_or_else(|| Wrong::new(format!("{} is not hex", quoted(text)), WANTED))
 }
 
 /// A duration in milliseconds, up to `max_ms`.
@@ -382,6 +406,31 @@ mod tests {
         ];
         for (text, fine) in rows {
             assert_eq!(network(of(text)).is_ok(), fine, "{text}");
+        }
+    }
+
+    #[test]
+    fn statuses_and_bytes() {
+        let rows = [
+            ("200", Some("200")),
+            ("200-299,401", Some("200-299,401")),
+            ("200-299, 401", Some("200-299,401")),
+            ("200-299,", None),
+            ("ok", None),
+        ];
+        for (text, wanted) in rows {
+            let got = status_set(of(text)).ok().map(|set| set.to_string());
+            assert_eq!(got.as_deref(), wanted, "{text}");
+        }
+        let rows: [(&str, Option<&[u8]>); 5] = [
+            ("PING\r\n", Some(b"PING\r\n")),
+            ("hex:00ff 1a", Some(&[0, 255, 26])),
+            ("hex:", Some(&[])),
+            ("hex:0", None),
+            ("hex:0g", None),
+        ];
+        for (text, wanted) in rows {
+            assert_eq!(bytes(of(text)).ok().as_deref(), wanted, "{text}");
         }
     }
 

@@ -200,8 +200,8 @@ const VALUES: [(&str, &str, &str, &str); 23] = [
         "a key that means nothing here",
         "type: tcp",
         "type: tcp, path: /",
-        "f:10:38: services[0].health_check.path: a TCP check has none; wanted `type: http`, or no \
-         such key
+        "f:10:38: services[0].health_check.path: a check of type tcp has none; wanted type \
+         `http` or `https`, or no such key
   10 |     health_check: { type: tcp, path: / }
      |                                      ^",
     ),
@@ -265,7 +265,8 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         " { type: tcp }",
         "",
         "f:10:17: services[0].health_check: there is no value; wanted a map with the keys type, \
-         path, host, status, port, interval, timeout, rise, fall
+         send, expect, method, path, host, status, body, grpc_service, server_name, verify, ca_file, \
+         port, source, interval, fast_interval, timeout, rise, fall, flap_window, flap_wait
   10 |     health_check:
      |                 ^",
     ),

@@ -8,7 +8,8 @@ mod modes;
 use super::schema::{ALL, Absent, Field};
 use super::*;
 use crate::control::{
-    HealthCheckKind, IdlePolicy, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice,
+    Exchange, GrpcCheck, HealthCheckKind, HealthCheckSpec, HttpCheck, IdlePolicy, StatusSet,
+    TlsCheck, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice,
 };
 use crate::forwarding::{
     BackendGonePolicy, FlowTimeouts, Mode, NoBackendPolicy, ServiceGonePolicy,
@@ -54,9 +55,7 @@ fn what_is_left_out_is_what_the_types_call_default() {
     let backend = &service.backends[0];
     assert_eq!((backend.port, backend.weight, backend.drain), (80, 1, false));
     let check = service.health_check.as_ref().unwrap();
-    assert_eq!(check.kind, HealthCheckKind::Tcp);
-    assert_eq!((check.interval_ms, check.timeout_ms), (2_000, 1_000));
-    assert_eq!((check.rise, check.fall, check.port), (2, 3, None));
+    assert_eq!(*check, HealthCheckSpec::new(HealthCheckKind::TCP));
     assert_eq!(config.replay, None);
 }
 
@@ -88,10 +87,24 @@ fn each_key_of_the_reference_file_is_read() {
     assert_eq!(web.table_size, Some(65_537));
     assert_eq!(web.drain_time_ms, Some(3_600_000));
     let check = web.health_check.as_ref().unwrap();
-    assert_eq!(check.port, Some(8080));
+    assert_eq!(check.port, Some(8443));
     let host = Some("example.org".to_string());
-    let http = HealthCheckKind::Http { path: "/".to_string(), host, status: 200..=399 };
-    assert_eq!(check.kind, http);
+    let tls = TlsCheck {
+        server_name: Some("www.example.org".to_string()),
+        verify: true,
+        ca_file: Some("/etc/guideway/ca.pem".into()),
+    };
+    let http = HttpCheck {
+        method: "GET".to_string(),
+        path: "/".to_string(),
+        host,
+        status: StatusSet(vec![200..=399, 401..=401]),
+        body: Some("ready".to_string()),
+        tls: Some(tls),
+    };
+    assert_eq!(check.kind, HealthCheckKind::Http(http));
+    assert_eq!(check.source, Some("10.2.0.1".parse().unwrap()));
+    assert_eq!(check.fast_interval_ms, Some(500));
     assert_eq!(config.desired.services[1].protocol, Protocol::Udp);
     assert_eq!(config.desired.services[1].backends[1].port, 53);
     let replay = config.replay.as_ref().unwrap();
@@ -102,6 +115,49 @@ fn each_key_of_the_reference_file_is_read() {
     assert!(topology.is_own("10.1.0.1".parse().unwrap()));
     assert_eq!(topology.routes[1].port, PortId(1));
     assert_eq!(topology.neighbours.len(), 2);
+}
+
+#[test]
+fn health_checks_of_all_types() {
+    let exchange = |send: &[u8], expect: &[u8]| Exchange {
+        send: Some(send.to_vec()),
+        expect: Some(expect.to_vec()),
+    };
+    let of_all = TlsCheck { server_name: None, verify: true, ca_file: None };
+    let web = HttpCheck {
+        method: "HEAD".to_string(),
+        path: "/".to_string(),
+        host: None,
+        status: StatusSet(vec![200..=299, 401..=401]),
+        body: None,
+        tls: Some(TlsCheck { verify: false, ..of_all.clone() }),
+    };
+    let service = "a.B".to_string();
+    let rows = [
+        (
+            "type: tcp, send: \"PING\\r\\n\", expect: +PONG",
+            HealthCheckKind::Tcp(exchange(b"PING\r\n", b"+PONG")),
+        ),
+        (
+            "type: udp, send: \"hex:00 ff\", expect: x",
+            HealthCheckKind::Udp(exchange(&[0, 255], b"x")),
+        ),
+        (
+            "type: https, method: HEAD, status: \"200-299,401\", verify: false",
+            HealthCheckKind::Http(web),
+        ),
+        ("type: grpc, grpc_service: a.B", HealthCheckKind::Grpc(GrpcCheck { service, tls: None })),
+        (
+            "type: grpcs",
+            HealthCheckKind::Grpc(GrpcCheck { service: String::new(), tls: Some(of_all) }),
+        ),
+        ("type: icmp", HealthCheckKind::Icmp),
+    ];
+    for (inside, wanted) in rows {
+        let config = parse("f", &SMALL.replace("type: tcp", inside)).unwrap();
+        let check = config.desired.services[0].health_check.clone().unwrap();
+        assert_eq!(check, HealthCheckSpec::new(wanted), "{inside}");
+    }
 }
 
 /// The comment lines right above a line.
