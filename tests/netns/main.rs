@@ -11,6 +11,7 @@ mod dsr;
 mod errors;
 mod fragments;
 mod gone;
+mod health;
 mod ipv6;
 mod judge;
 mod lab;

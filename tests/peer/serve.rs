@@ -4,12 +4,14 @@
 //! `NAME`, `ECHO text`, `GET bytes seed bytes_per_second` and `PUT bytes seed`, a line each.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
+use crate::grpc;
 use crate::pattern::Pattern;
 
 /// Clients of one listener at a time.
@@ -30,6 +32,15 @@ pub struct Options {
     /// Answer each datagram with the name, a blank and the datagram
     #[arg(long)]
     udp: Vec<SocketAddr>,
+    /// Answer gRPC's health check
+    #[arg(long)]
+    grpc: Vec<SocketAddr>,
+    /// The same over TLS, with `--pair`
+    #[arg(long)]
+    grpc_tls: Vec<SocketAddr>,
+    /// A file with certificate and key
+    #[arg(long)]
+    pair: Option<PathBuf>,
     /// End by itself after this many seconds
     #[arg(long, default_value_t = 600)]
     seconds: u64,
@@ -45,6 +56,10 @@ pub async fn run(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     }
     for address in options.udp {
         tokio::spawn(answer_datagrams(UdpSocket::bind(address).await?, name.clone()));
+    }
+    let tls = options.grpc_tls.into_iter().map(|address| (address, options.pair.clone()));
+    for (address, pair) in options.grpc.into_iter().map(|address| (address, None)).chain(tls) {
+        tokio::spawn(async move { grpc::serve(address, pair).await.expect("a gRPC server") });
     }
     println!("READY");
     tokio::time::sleep(Duration::from_secs(options.seconds)).await;

@@ -4,6 +4,7 @@
 //! and by time, so that a test that dies leaves nothing running for long.
 
 mod fragments;
+mod grpc;
 mod hold;
 mod pattern;
 mod raw;

@@ -113,6 +113,17 @@ pub struct Nginx(Process);
 impl Nginx {
     /// Starts it on `listen` (an address and port, or a port), and waits until it answers.
     pub fn start(lab: &Lab, namespace: &Namespace, name: &str, listen: &str) -> Nginx {
+        Nginx::start_with(lab, namespace, name, listen, "")
+    }
+
+    /// The same with more inside of its `http { … }`.
+    pub fn start_with(
+        lab: &Lab,
+        namespace: &Namespace,
+        name: &str,
+        listen: &str,
+        more: &str,
+    ) -> Nginx {
         let directory = lab.path(&format!("nginx-{name}-{listen}"));
         std::fs::create_dir_all(&directory).unwrap();
         let place = directory.display();
@@ -129,6 +140,7 @@ impl Nginx {
                      location / {{ return 200 '{name}\\n'; }}
                      location /files/ {{ root {place}; }}
                  }}
+                 {more}
              }}"
         );
         let path = directory.join("nginx.conf");
