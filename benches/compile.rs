@@ -19,6 +19,7 @@ fn service(place: u32, backends: u32) -> ServiceSpec {
         address: Ipv4Addr::from_bits(0x0b00_0000 + (place * backends + number) % 200_000).into(),
         port: 80,
         weight: 1,
+        backup: false,
         drain: false,
     };
     ServiceSpec {
@@ -37,6 +38,8 @@ fn service(place: u32, backends: u32) -> ServiceSpec {
         rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
+        min_healthy_percent: 0,
+        slow_start_ms: 0,
         on_service_gone: ServiceGonePolicy::Reset,
         on_backend_gone: BackendGonePolicy::Reset,
         drain_time_ms: None,

@@ -46,6 +46,7 @@ pub fn spec(size: Size, place: u32, version: u32) -> ServiceSpec {
         address: backend_address(place, number, version).into(),
         port: 80,
         weight: 1,
+        backup: false,
         drain: false,
     };
     ServiceSpec {
@@ -63,6 +64,8 @@ pub fn spec(size: Size, place: u32, version: u32) -> ServiceSpec {
         rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
+        min_healthy_percent: 0,
+        slow_start_ms: 0,
         on_service_gone: ServiceGonePolicy::Reset,
         on_backend_gone: BackendGonePolicy::Reset,
         drain_time_ms: None,

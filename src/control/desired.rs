@@ -73,6 +73,10 @@ pub struct ServiceSpec {
     pub mss: MssClamp,
     /// With no usable backend.
     pub no_backend: NoBackendPolicy,
+    /// With a smaller share of healthy backends than this, in percent, health is not believed.
+    pub min_healthy_percent: u8,
+    /// How long a backend that comes to the others takes to its full share, in milliseconds.
+    pub slow_start_ms: u32,
     /// When the service is removed.
     pub on_service_gone: ServiceGonePolicy,
     /// When a backend is dead, or drained for `drain_time_ms`.
@@ -94,6 +98,8 @@ pub struct BackendSpec {
     pub port: u16,
     /// Share of new flows beside the other backends' weights; 0 drains.
     pub weight: u16,
+    /// Used only while none of those is usable that are no backup.
+    pub backup: bool,
     /// No new flow, old ones stay.
     pub drain: bool,
 }

@@ -20,6 +20,7 @@ pub(super) fn backend(number: u8) -> BackendSpec {
         address: [10, 2, 0, 10 + number].into(),
         port: 80,
         weight: 1,
+        backup: false,
         drain: false,
     }
 }
@@ -41,6 +42,8 @@ pub(super) fn service(name: &str, count: u8) -> ServiceSpec {
         rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
+        min_healthy_percent: 0,
+        slow_start_ms: 0,
         on_service_gone: ServiceGonePolicy::Reset,
         on_backend_gone: BackendGonePolicy::Reset,
         drain_time_ms: None,

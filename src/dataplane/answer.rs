@@ -31,6 +31,23 @@ impl Engine {
             Content::Sctp(_) => {
                 self.answer(turn, ReplyKind::Abort, frame, |frame| reply::sctp_abort(frame, ip))
             }
+            _ => self.answer_unreachable(turn, ip, frame),
+        }
+    }
+
+    /// Tells a client that nobody is there for its packet. Not of a reset, whose sender wants nothing
+    /// more, and only of a packet's first fragment (RFC 1122 section 3.2.2).
+    pub(super) fn answer_unreachable(
+        &mut self,
+        turn: &Turn<'_>,
+        ip: &IpPacket,
+        frame: &mut FrameView<'_>,
+    ) -> Verdict {
+        match ip.content {
+            Content::Tcp(flags) if flags.contains(TcpFlags::RST) => {
+                Verdict::Drop(DropReason::ResetNotAnswered)
+            }
+            _ if ip.is_later_fragment() => Verdict::Drop(DropReason::FragmentNoFlow),
             _ => self.answer(turn, ReplyKind::PortUnreachable, frame, |frame| {
                 reply::icmp_error(frame, ip, IcmpError::PortUnreachable)
             }),

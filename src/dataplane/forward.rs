@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     Drop(DropReason),
     /// And its sender is told: TCP by a reset, UDP by ICMP port unreachable.
     Tell,
+    /// And its sender is told by ICMP port unreachable, whatever it is.
+    TellUnreachable,
     /// It cannot leave, and its sender may be told why.
     Stuck(Stuck),
 }
@@ -78,6 +80,7 @@ impl Engine {
         match refusal {
             Refusal::Drop(reason) => Verdict::Drop(reason),
             Refusal::Tell => self.answer_refused(turn, ip, frame),
+            Refusal::TellUnreachable => self.answer_unreachable(turn, ip, frame),
             Refusal::Stuck(stuck) => self.answer_stuck(turn, ip, stuck, frame),
         }
     }
@@ -189,6 +192,7 @@ impl Engine {
         let chosen = self.choose(turn, service, ip, looked.choice);
         let backend = chosen.ok_or(match service.no_backend {
             NoBackendPolicy::Reset => Refusal::Tell,
+            NoBackendPolicy::Unreachable => Refusal::TellUnreachable,
             NoBackendPolicy::Drop => DropReason::NoBackend.into(),
         })?;
         let target = turn.snapshot.target(backend.id).ok_or(DropReason::NoNextHop)?;

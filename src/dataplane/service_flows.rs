@@ -111,6 +111,7 @@ impl Engine {
         match service.no_backend {
             _ if service.mode.is_direct_return() => Ok(true),
             NoBackendPolicy::Reset => Err(Refusal::Tell),
+            NoBackendPolicy::Unreachable => Err(Refusal::TellUnreachable),
             NoBackendPolicy::Drop => Err(DropReason::ServiceFull.into()),
         }
     }

@@ -18,6 +18,12 @@ pub struct Ledger {
     pub draining_since_ms: Vec<(BackendId, u64)>,
     /// When the next of them is gone, its `drain_time` being over.
     pub next_gone_ms: Option<u64>,
+    /// Since when each backend is there that has not its full share yet, in milliseconds, by id.
+    pub warming_since_ms: Vec<(BackendId, u64)>,
+    /// When the next of them gets more.
+    pub next_warmer_ms: Option<u64>,
+    /// Backends that are used though their health checks call them dead, ascending.
+    pub disbelieved: Vec<BackendId>,
 }
 
 /// What a snapshot was compiled from, in words of `compile`'s own, which nobody else understands. The

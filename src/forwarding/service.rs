@@ -13,6 +13,8 @@ pub enum NoBackendPolicy {
     /// TCP: a reset; UDP: ICMP port unreachable.
     #[default]
     Reset,
+    /// ICMP port unreachable, whatever it asked by.
+    Unreachable,
     /// Nothing: the client times out.
     Drop,
 }

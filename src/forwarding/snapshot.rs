@@ -40,6 +40,9 @@ pub enum BackendState {
     Draining,
     /// Its health check fails: gets no new flow, and its old ones get what `on_backend_gone` says.
     Unhealthy,
+    /// A healthy one of those that are not in use now, such as a backup: keeps its flows, gets no new
+    /// one.
+    Standby,
     /// No longer in the configuration: here until its last flow has ended.
     Retired,
 }
@@ -299,9 +302,10 @@ impl Snapshot {
         !self.ledger.cut.is_empty()
     }
 
-    /// When time alone makes a backend gone next, whose drain is then over.
-    pub fn next_gone_ms(&self) -> Option<u64> {
-        self.ledger.next_gone_ms
+    /// When time alone changes something next: a backend's drain is over, or it gets more of its share.
+    pub fn next_change_ms(&self) -> Option<u64> {
+        let next = [self.ledger.next_gone_ms, self.ledger.next_warmer_ms];
+        next.into_iter().flatten().min()
     }
 
     /// How many slots each backend has, by [`BackendId`]: its share of new flows, for status.

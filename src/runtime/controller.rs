@@ -232,7 +232,7 @@ impl<T: SteerTarget> Controller<T> {
         }
         // Backends and services that only wait for their flows to end, ids that rest, and backends
         // whose drain is over.
-        let is_over = previous.next_gone_ms().is_some_and(|gone_ms| now_ms >= gone_ms);
+        let is_over = previous.next_change_ms().is_some_and(|change_ms| now_ms >= change_ms);
         let waits = !previous.is_settled() || previous.has_resting_ids() || is_over;
         if waits && now_ms >= self.look_at_leavers_ms {
             self.look_at_leavers_ms = now_ms + LEAVERS_EVERY_MS;

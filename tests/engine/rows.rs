@@ -249,6 +249,14 @@ fn services_without_a_backend_or_removed() {
         empty(NoBackendPolicy::Drop),
     );
 
+    let unreachable = reply(ReplyKind::PortUnreachable);
+    let by_icmp = vec![
+        ("tcp", tcp.clone(), unreachable),
+        ("udp", udp.clone(), unreachable),
+        ("a reset", to("10.1.0.101:80").tcp(RST), drop(DropReason::ResetNotAnswered)),
+    ];
+    check(by_icmp, empty(NoBackendPolicy::Unreachable));
+
     let gone = |policy| {
         move || {
             World::with(config(), |parts| {

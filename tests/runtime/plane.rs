@@ -225,6 +225,7 @@ pub fn desired(backends: &[&str]) -> DesiredState {
         address: Ipv4Addr::new(10, 1, 0, 10 + name[1..].parse::<u8>().unwrap()).into(),
         port: 80,
         weight: 1,
+        backup: false,
         drain: false,
     };
     let service = ServiceSpec {
@@ -246,6 +247,8 @@ pub fn desired(backends: &[&str]) -> DesiredState {
         rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
+        min_healthy_percent: 0,
+        slow_start_ms: 0,
         on_service_gone: ServiceGonePolicy::Reset,
         on_backend_gone: BackendGonePolicy::Reset,
         drain_time_ms: None,

@@ -47,6 +47,7 @@ pub fn backend(machine: &Machine) -> BackendSpec {
         address: machine.address,
         port: machine.listens_on(),
         weight: 1,
+        backup: false,
         drain: false,
     }
 }
@@ -75,6 +76,8 @@ pub fn service(
         rules: pool_plan.rules.clone(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
+        min_healthy_percent: 0,
+        slow_start_ms: 0,
         on_service_gone: ServiceGonePolicy::Reset,
         on_backend_gone: pool_plan.on_gone,
         drain_time_ms: pool_plan.drain_time_ms,

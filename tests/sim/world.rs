@@ -245,7 +245,7 @@ impl World {
             self.control.found_dead(pool, number);
         }
         let current = self.publisher.current();
-        let is_over = current.next_gone_ms().is_some_and(|gone_ms| gone_ms <= now_ms);
+        let is_over = current.next_change_ms().is_some_and(|gone_ms| gone_ms <= now_ms);
         let waits = !current.is_settled() || current.has_resting_ids() || is_over;
         if !found.is_empty() || (waits && now_ms >= self.next_look_ms) {
             self.next_look_ms = now_ms + LOOK_EVERY_MS;

@@ -156,6 +156,8 @@ fn service(steps: &mut Steps<'_>) -> ServiceSpec {
         health_check: None,
         timeouts: FlowTimeouts::default(),
         no_backend: NoBackendPolicy::Reset,
+        min_healthy_percent: 0,
+        slow_start_ms: 0,
         on_service_gone: ServiceGonePolicy::Reset,
         on_backend_gone: BackendGonePolicy::Reset,
         drain_time_ms: None,
@@ -172,6 +174,7 @@ fn backend(steps: &mut Steps<'_>, port: u16) -> BackendSpec {
         address: some_address(steps),
         port: if how & 8 != 0 { port + 1 } else { port },
         weight: if how & 16 != 0 { steps.word() } else { 1 },
+        backup: how & 64 != 0,
         drain: how & 32 != 0,
     }
 }

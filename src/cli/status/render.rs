@@ -159,6 +159,7 @@ fn backends(report: &StatusReport, coloured: bool) -> String {
                 BackendState::Active => good("active"),
                 BackendState::Draining => doubtful("draining"),
                 BackendState::Unhealthy => bad("unhealthy"),
+                BackendState::Standby => plain("standby"),
                 BackendState::Retired => doubtful("retired"),
             },
             health,

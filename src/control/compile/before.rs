@@ -47,8 +47,9 @@ pub(super) struct Known {
     pub spec: Option<Shared<ServiceSpec>>,
     /// Its configured backends.
     pub members: Vec<BackendId>,
-    /// One of them drains, so that time alone changes something.
-    pub drains: bool,
+    /// It stands in the ledger: one of them drains or has not its full share yet, so that time alone
+    /// changes something, or its health is not believed.
+    pub is_in_ledger: bool,
 }
 
 impl Memory {
@@ -132,7 +133,7 @@ impl<'a> Before<'a> {
         let is_same = known.spec.as_ref().is_some_and(|known| known.is_same(spec) || known == spec);
         let is_health_same =
             || spec.health_check.is_none() || health.is_same_of(&self.memory.health, &spec.name);
-        self.is_comparable && is_same && !known.drains && is_health_same()
+        self.is_comparable && is_same && !known.is_in_ledger && is_health_same()
     }
 
     /// Ids by which a service's backends can be found again, also those that are retired.
@@ -145,6 +146,11 @@ impl<'a> Before<'a> {
 
     pub fn backend(&self, id: BackendId) -> Option<&'a Backend> {
         self.snapshot.backend(id)
+    }
+
+    /// What the service at this place was compiled from.
+    pub fn spec(&self, place: ServiceIndex) -> Option<&ServiceSpec> {
+        self.memory.known.get(place.index())?.spec.as_deref()
     }
 
     /// Ids of a service's backends that were configured.

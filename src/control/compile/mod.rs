@@ -18,10 +18,12 @@ mod ids;
 mod parts;
 mod paths;
 mod plan;
+mod policy;
 mod retire;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -109,6 +111,11 @@ pub enum Note {
         /// Which limit said so.
         limit: &'static str,
     },
+    /// So few of a service's backends are healthy that health is not believed any more.
+    HealthNotBelieved {
+        /// Its name.
+        service: String,
+    },
     /// A service has lost its last usable backend, or began without one.
     NoUsableBackend {
         /// Its name.
@@ -123,6 +130,11 @@ impl fmt::Display for Note {
                 f,
                 "retired backend {backend} of service {service} was cut with {flows} live flows: \
                  {limit}"
+            ),
+            Note::HealthNotBelieved { service } => write!(
+                f,
+                "of service {service} fewer backends are healthy than min_healthy wants: all are \
+                 used, as if they were"
             ),
             Note::NoUsableBackend { service } => {
                 write!(f, "service {service} has no usable backend")
@@ -189,7 +201,8 @@ pub fn compile_next(input: &CompileInput<'_>) -> Result<Next, Vec<Refusal>> {
     plan.give_places(input, &before, &kept);
     plan.give_ids(input, &before, &kept).map_err(|refusal| vec![refusal])?;
 
-    let mut parts = Parts::of(input, &before, &plan, kept.notes.clone());
+    let warming = plan.warm(input, &before);
+    let mut parts = Parts::of(input, &before, &plan, (warming, kept.notes.clone()));
     parts.add_services(&plan)?;
     parts.add_backends(&plan, &mut paths);
     let ledger = parts.add_kept(&plan, &kept, &mut paths);

@@ -8,6 +8,7 @@ use super::gone::Drains;
 use super::paths::Paths;
 use super::plan::{Plan, Planned};
 use super::retire::Kept;
+use super::warm::{FULL, Warming};
 use super::{CompileInput, Note, tables};
 use crate::control::Refusal;
 use crate::forwarding::{
@@ -22,6 +23,8 @@ pub(super) struct Parts<'a, 'b> {
     services_len: usize,
     backends: BTreeMap<BackendId, Option<Backend>>,
     drains: Drains<'a>,
+    warming: Warming,
+    disbelieved: Vec<BackendId>,
     notes: Vec<Note>,
 }
 
@@ -30,11 +33,22 @@ impl<'a, 'b> Parts<'a, 'b> {
         input: &'b CompileInput<'a>,
         before: &'b Before<'a>,
         plan: &Plan<'_>,
-        notes: Vec<Note>,
+        (warming, notes): (Warming, Vec<Note>),
     ) -> Parts<'a, 'b> {
         let (services, backends) = (BTreeMap::new(), BTreeMap::new());
+        let disbelieved = vec![];
         let (drains, services_len) = (Drains::of(input), plan.services_len);
-        Parts { input, before, services, services_len, backends, drains, notes }
+        Parts {
+            input,
+            before,
+            services,
+            services_len,
+            backends,
+            drains,
+            warming,
+            disbelieved,
+            notes,
+        }
     }
 
     /// What is as it was stays out of the patch.
@@ -62,7 +76,8 @@ impl<'a, 'b> Parts<'a, 'b> {
     fn service(&mut self, planned: &Planned<'_>) -> Result<Service, Vec<Refusal>> {
         let spec = planned.spec;
         let old = planned.old.map(|old| &self.before.snapshot.services[old.index()]);
-        let slots = tables::slots(self.input, self.before, planned).map_err(|error| {
+        let around = (self.input, self.before, &self.warming);
+        let slots = tables::slots(around, planned).map_err(|error| {
             let wanted = "a prime that is not below the number of backends";
             vec![Refusal::new(planned.path(), error.to_string(), wanted)]
         })?;
@@ -70,6 +85,13 @@ impl<'a, 'b> Parts<'a, 'b> {
         if slots.is_empty() && (old.is_none_or(|old| old.gone) || had_slots) {
             self.notes.push(Note::NoUsableBackend { service: spec.name.clone() });
         }
+        let known = &self.before.snapshot.ledger().disbelieved;
+        let disbelieved = planned.members.iter().filter(|m| m.is_disbelieved).map(|m| m.id);
+        let mut all_new = disbelieved.clone().peekable();
+        if all_new.peek().is_some() && all_new.all(|id| known.binary_search(&id).is_err()) {
+            self.notes.push(Note::HealthNotBelieved { service: spec.name.clone() });
+        }
+        self.disbelieved.extend(disbelieved);
         let name = old.filter(|old| *old.name == *spec.name).map(|old| old.name.clone());
         Ok(Service {
             name: name.unwrap_or_else(|| spec.name.as_str().into()),
@@ -147,6 +169,9 @@ impl<'a, 'b> Parts<'a, 'b> {
             self.put_backend(id, Some(backend));
         }
         self.drains.write(&mut ledger);
+        self.warming.write(&mut ledger);
+        self.disbelieved.sort_unstable();
+        ledger.disbelieved = std::mem::take(&mut self.disbelieved);
         ledger
     }
 
@@ -162,7 +187,10 @@ impl<'a, 'b> Parts<'a, 'b> {
             known[planned.place.index()] = Arc::new(Known {
                 spec: Some(planned.spec.clone()),
                 members: planned.members.iter().map(|member| member.id).collect(),
-                drains: planned.members.iter().any(|m| m.state == BackendState::Draining),
+                is_in_ledger: planned.members.iter().any(|member| {
+                    let drains = member.state == BackendState::Draining;
+                    drains || member.warmth < FULL || member.is_disbelieved
+                }),
             });
         }
         let mut ids = memory.ids.clone();

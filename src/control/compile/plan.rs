@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use super::before::Before;
+use super::policy::{self, Chosen};
 use super::retire::Kept;
+use super::warm::{self, Warming};
 use super::{CompileInput, Refusal};
 use crate::control::{BackendSpec, HealthView, ServiceSpec, Shared};
 use crate::forwarding::{BackendId, BackendState, ServiceIndex};
@@ -36,6 +38,8 @@ pub(super) struct Planned<'a> {
     pub place: ServiceIndex,
     /// Place in the input, for messages.
     input_place: usize,
+    /// Which of the backends are in use.
+    pub chosen: Chosen,
 }
 
 /// One backend.
@@ -44,8 +48,12 @@ pub(super) struct Member<'a> {
     pub socket: SocketAddr,
     pub id: BackendId,
     pub state: BackendState,
-    /// Its health check says so, whatever its state is.
+    /// Its health check says so, and is believed, whatever its state is.
     pub is_dead: bool,
+    /// Its health check says so, and is not believed.
+    pub is_disbelieved: bool,
+    /// How much of its share it has, up to [`warm::FULL`].
+    pub warmth: u8,
 }
 
 impl<'a> Planned<'a> {
@@ -61,13 +69,21 @@ impl<'a> Planned<'a> {
             let socket = SocketAddr::new(backend.address, backend.port);
             let id = ids.get(&(&*backend.name, socket, spec.mode)).copied();
             let is_dead = is_dead(spec, backend, health);
-            let state = state_of(backend, is_dead);
-            Member { spec: backend, socket, id: id.unwrap_or(NO_ID), state, is_dead }
+            Member {
+                spec: backend,
+                socket,
+                id: id.unwrap_or(NO_ID),
+                state: BackendState::Active,
+                is_dead,
+                is_disbelieved: false,
+                warmth: warm::FULL,
+            }
         };
         let mut members: Vec<Member<'a>> = spec.backends.iter().map(member).collect();
         members.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        let chosen = policy::choose(&mut members, spec.min_healthy_percent);
         let place = old.unwrap_or(ServiceIndex(u32::MAX));
-        Planned { spec, members, old, place, input_place }
+        Planned { spec, members, old, place, input_place, chosen }
     }
 
     pub fn path(&self) -> String {
@@ -78,16 +94,6 @@ impl<'a> Planned<'a> {
 fn is_dead(service: &ServiceSpec, backend: &BackendSpec, health: &HealthView) -> bool {
     let probed = service.health_check.is_some();
     probed && !health.get(&service.name, &backend.name).is_usable()
-}
-
-fn state_of(backend: &BackendSpec, is_dead: bool) -> BackendState {
-    if backend.drain || backend.weight == 0 {
-        BackendState::Draining
-    } else if is_dead {
-        BackendState::Unhealthy
-    } else {
-        BackendState::Active
-    }
 }
 
 impl<'a> Plan<'a> {
@@ -214,6 +220,16 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says how much of its share each backend has; after all have ids.
+    pub fn warm(&mut self, input: &CompileInput<'_>, before: &Before<'_>) -> Warming {
+        let mut warming = Warming::of(input);
+        for planned in &mut self.services {
+            let old = planned.old.and_then(|old| before.snapshot.services.get(old.index()));
+            warming.warm(planned.spec, old, &mut planned.members, before);
+        }
+        warming
     }
 }
 

@@ -4,49 +4,73 @@ use std::sync::Arc;
 
 use super::CompileInput;
 use super::before::Before;
-use super::plan::Planned;
+use super::plan::{Member, Planned};
+use super::warm::{FULL, Warming};
+use crate::control::ServiceSpec;
 use crate::forwarding::{BackendId, BackendState};
 use crate::maglev::{Candidate, TableError, build, size_for, size_needed};
 
 /// Slot -> backend, empty when none is usable.
 ///
-/// The table is over all backends of a weight above 0. A slot of one that is draining by `drain` or
-/// unhealthy goes to the owner of the same slot in a table over the usable ones, so no other slot
-/// moves, and nodes that see health differently differ in those slots alone.
+/// The table is over all backends of a weight above 0 of those in use: the backups, or the others. A
+/// slot of one that is draining by `drain` or unhealthy goes to the owner of the same slot in a table
+/// over the usable ones, so no other slot moves, and nodes that see health differently differ in those
+/// slots alone. So do slots of a backend that has not its full share yet: it keeps one after the other
+/// of its own.
 pub(super) fn slots(
-    input: &CompileInput<'_>,
-    before: &Before<'_>,
+    (input, before, warming): (&CompileInput<'_>, &Before<'_>, &Warming),
     planned: &Planned<'_>,
 ) -> Result<Arc<[BackendId]>, TableError> {
-    let (mut candidates, mut ids, mut usable) = (Vec::new(), Vec::new(), Vec::new());
-    for member in &planned.members {
-        if member.spec.weight > 0 {
-            candidates.push(Candidate { name: &member.spec.name, weight: member.spec.weight });
-            ids.push(member.id);
-            usable.push(member.state == BackendState::Active);
-        }
-    }
-    if !usable.contains(&true) {
+    let is_in = |member: &&Member<'_>| {
+        member.spec.weight > 0 && member.spec.backup == planned.chosen.backups
+    };
+    let members: Vec<&Member<'_>> = planned.members.iter().filter(is_in).collect();
+    let is_usable = |member: &Member<'_>| member.state == BackendState::Active;
+    if !members.iter().any(|member| is_usable(member)) {
         return Ok([].into());
     }
     let size = table_size(planned);
-    if let Some(slots) = unchanged(input, before, planned, size) {
+    let is_as_it_was = !planned.members.iter().any(|m| m.warmth < FULL || warming.knows(m.id));
+    if is_as_it_was && let Some(slots) = unchanged(input, before, planned, size) {
         return Ok(slots);
     }
+    let mut candidates: Vec<Candidate<'_>> = (members.iter())
+        .map(|member| Candidate { name: &member.spec.name, weight: member.spec.weight })
+        .collect();
     let key = &input.cluster_key.0;
     let first = build(key, &candidates, size)?;
-    if !usable.contains(&false) {
-        return Ok(first.into_iter().map(|place| ids[place as usize]).collect());
+    // With nobody at full share each has all of its own.
+    let is_full = |member: &&&Member<'_>| is_usable(member) && member.warmth >= FULL;
+    let some_full = members.iter().any(|member| is_full(&member));
+    let warmth_of = |member: &&Member<'_>| match (is_usable(member), some_full) {
+        (false, _) => 0,
+        (true, false) => FULL,
+        (true, true) => member.warmth,
+    };
+    let warmth: Vec<u8> = members.iter().map(warmth_of).collect();
+    if warmth.iter().all(|&warmth| warmth >= FULL) {
+        return Ok(first.into_iter().map(|place| members[place as usize].id).collect());
     }
     // Weight 0 takes a candidate out and leaves the places of the others as they are.
-    for (candidate, usable) in candidates.iter_mut().zip(&usable) {
-        candidate.weight *= u16::from(*usable);
+    for (candidate, &warmth) in candidates.iter_mut().zip(&warmth) {
+        candidate.weight *= u16::from(warmth >= FULL);
     }
     let second = build(key, &candidates, size)?;
-    let choose = |(&first, &second): (&u32, &u32)| {
-        ids[if usable[first as usize] { first } else { second } as usize]
+    let mut seen = vec![0u32; members.len()];
+    let choose = |(first, second): (u32, u32)| {
+        let number = &mut seen[first as usize];
+        *number += 1;
+        let keeps = is_kept(*number, warmth[first as usize]);
+        members[if keeps { first } else { second } as usize].id
     };
-    Ok(first.iter().zip(&second).map(choose).collect())
+    Ok(first.into_iter().zip(second).map(choose).collect())
+}
+
+/// Has a backend of this warmth its slot of this number? Those of each warmth are spread evenly, and
+/// are among those of the next.
+fn is_kept(number: u32, warmth: u8) -> bool {
+    // 7 and 10 have no common divisor: ten slots in a row have ten different turns.
+    number * 7 % u32::from(FULL) < u32::from(warmth)
 }
 
 fn table_size(planned: &Planned<'_>) -> u32 {
@@ -68,6 +92,10 @@ fn unchanged(
     if before.snapshot.cluster_key() != input.cluster_key || old.slots.len() != size as usize {
         return None;
     }
+    // A table of other backups is another one, also where all are in the same state.
+    if before.spec(index).is_none_or(|old| backups(old) != backups(planned.spec)) {
+        return None;
+    }
     let members = before.members(index).iter().filter_map(|&id| before.backend(id));
     let mut then: Vec<_> = members
         .filter(|backend| backend.weight > 0)
@@ -80,4 +108,12 @@ fn unchanged(
         .collect();
     now.sort_unstable();
     (then == now).then(|| old.slots.clone())
+}
+
+/// Names of a service's backups.
+fn backups(spec: &ServiceSpec) -> Vec<&str> {
+    let backups = spec.backends.iter().filter(|backend| backend.backup);
+    let mut names: Vec<&str> = backups.map(|backend| backend.name.as_str()).collect();
+    names.sort_unstable();
+    names
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::health_check;
 use super::reader::Section;
 use super::scalar::{
-    Scalar, Wrong, address, boolean, choice, duration_ms, interface_name, network, number, range,
-    text,
+    Scalar, Wrong, address, boolean, choice, duration_ms, interface_name, network, number, percent,
+    range, text,
 };
 use super::schema;
 use crate::control::{BackendSpec, DesiredState, ServiceSpec, Shared, SnatSpec, TunnelSourceSpec};
@@ -53,8 +53,11 @@ fn snat(section: &Section<'_>) -> Option<SnatSpec> {
 fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> {
     const PROTOCOLS: &[(&str, Protocol)] =
         &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
-    const NO_BACKEND: &[(&str, NoBackendPolicy)] =
-        &[("reset", NoBackendPolicy::Reset), ("drop", NoBackendPolicy::Drop)];
+    const NO_BACKEND: &[(&str, NoBackendPolicy)] = &[
+        ("reset", NoBackendPolicy::Reset),
+        ("unreachable", NoBackendPolicy::Unreachable),
+        ("drop", NoBackendPolicy::Drop),
+    ];
     const SERVICE_GONE: &[(&str, ServiceGonePolicy)] =
         &[("reset", ServiceGonePolicy::Reset), ("drop", ServiceGonePolicy::Drop)];
     const BACKEND_GONE: &[(&str, BackendGonePolicy)] = &[
@@ -73,6 +76,8 @@ fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> 
     let mss = section.get("mss", mss);
     let table_size = section.optional("table_size", number(0..=u64::from(u32::MAX)));
     let no_backend = section.get("no_backend", choice(NO_BACKEND));
+    let min_healthy_percent = section.get("min_healthy", percent);
+    let slow_start_ms = section.get("slow_start", duration_ms(0, u32::MAX));
     let on_service_gone = section.get("on_service_gone", choice(SERVICE_GONE));
     let on_backend_gone = section.get("on_backend_gone", choice(BACKEND_GONE));
     let drain_time_ms = section.optional("drain_time", duration_ms(0, u32::MAX));
@@ -106,6 +111,8 @@ fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> 
         health_check: health_check?,
         timeouts: timeouts?,
         no_backend: no_backend?,
+        min_healthy_percent: min_healthy_percent?,
+        slow_start_ms: slow_start_ms?,
         on_service_gone: on_service_gone?,
         on_backend_gone: on_backend_gone?,
         drain_time_ms: drain_time_ms?,
@@ -267,12 +274,14 @@ fn backend(section: &Section<'_>, absent_port: u16) -> Option<BackendSpec> {
         section.refuse("port", "0 is not a port", "1 to 65535");
     }
     let weight = section.get("weight", number(0..=65_535));
+    let backup = section.get("backup", boolean);
     let drain = section.get("drain", boolean);
     Some(BackendSpec {
         name: name?,
         address: address?,
         port: port?.unwrap_or(absent_port),
         weight: weight?,
+        backup: backup?,
         drain: drain?,
     })
 }

@@ -188,6 +188,13 @@ pub(super) fn range(scalar: Scalar<'_>) -> Read<RangeInclusive<u16>> {
     }
 }
 
+/// `30`, or `30 %`.
+pub(super) fn percent(scalar: Scalar<'_>) -> Read<u8> {
+    let text = scalar.text.strip_suffix('%').map_or(scalar.text, str::trim_end);
+    let number = number(0..=100)(Scalar { text, plain: scalar.plain });
+    number.map_err(|wrong| Wrong { wanted: "a percentage such as 30 or 30%".to_string(), ..wrong })
+}
+
 /// Statuses of HTTP: `200-299,401`.
 pub(super) fn status_set(scalar: Scalar<'_>) -> Read<StatusSet> {
     const WANTED: &str = "statuses such as 200-299,401";
@@ -421,6 +428,11 @@ mod tests {
         for (text, wanted) in rows {
             let got = status_set(of(text)).ok().map(|set| set.to_string());
             assert_eq!(got.as_deref(), wanted, "{text}");
+        }
+        for (text, wanted) in
+            [("0", Some(0)), ("30%", Some(30)), ("100 %", Some(100)), ("101", None)]
+        {
+            assert_eq!(percent(of(text)).ok(), wanted, "{text}");
         }
         let rows: [(&str, Option<&[u8]>); 5] = [
             ("PING\r\n", Some(b"PING\r\n")),

@@ -150,6 +150,8 @@ pub(super) static SERVICE: Schema = Schema {
         or("mss", "auto"),
         optional("table_size", "a prime chosen from the number of backends"),
         or("no_backend", "reset"),
+        or("min_healthy", "0"),
+        or("slow_start", "0s"),
         or("on_service_gone", "reset"),
         or("on_backend_gone", "reset"),
         optional("drain_time", "as long as they live"),
@@ -228,6 +230,7 @@ pub(super) static BACKEND: Schema = Schema {
         required("address"),
         optional("port", "the service's port; of several, the one that was asked"),
         or("weight", "1"),
+        or("backup", "false"),
         or("drain", "false"),
     ],
 };

@@ -22,10 +22,12 @@ enum Change {
     Neighbour(u8, bool),
     Snat(bool),
     Linger(u32),
+    SlowStart(u8, u32),
 }
 
 fn change() -> impl Strategy<Value = Change> {
     let name = 0u8..8;
+    let slow_start = (name.clone(), 0u32..20_000);
     prop_oneof![
         8 => step().prop_map(Change::Other),
         2 => (name.clone(), 1u8..4).prop_map(|(name, count)| Change::Service(name, count)),
@@ -39,6 +41,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (1u8..7, any::<bool>()).prop_map(|(number, gone)| Change::Neighbour(number, gone)),
         1 => any::<bool>().prop_map(Change::Snat),
         1 => (0u32..2_000).prop_map(Change::Linger),
+        1 => slow_start.prop_map(|(name, ms)| Change::SlowStart(name, ms)),
     ]
 }
 
@@ -69,6 +72,11 @@ fn change_world(world: &mut World, change: Change) {
             if let Some(place) = find(name) {
                 services[place].last_port = Some(last).filter(|last| *last > services[place].port);
                 services[place].health_check = None;
+            }
+        }
+        Change::SlowStart(name, ms) => {
+            if let Some(place) = find(name) {
+                services[place].slow_start_ms = ms;
             }
         }
         Change::Link(port, up) => world.topology.links[usize::from(port)].up = up,

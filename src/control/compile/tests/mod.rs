@@ -3,6 +3,7 @@
 mod gone;
 mod incremental;
 mod lifetimes;
+mod policy;
 mod random;
 
 use std::sync::Arc;

@@ -13,6 +13,8 @@ pub(super) enum Step {
     Remove(u8, u8),
     Weight(u8, u8, u16),
     Drain(u8, u8, bool),
+    Backup(u8, u8, bool),
+    MinHealthy(u8, u8),
     Health(u8, u8, bool),
     Mode(u8),
     Port(u8, u16),
@@ -28,6 +30,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         (service.clone(), backend.clone(), 0u16..4).prop_map(|(s, b, w)| Step::Weight(s, b, w)),
         (service.clone(), backend.clone(), any::<bool>())
             .prop_map(|(s, b, d)| Step::Drain(s, b, d)),
+        (service.clone(), backend.clone(), any::<bool>())
+            .prop_map(|(s, b, backup)| Step::Backup(s, b, backup)),
+        (service.clone(), 0u8..100).prop_map(|(s, percent)| Step::MinHealthy(s, percent)),
         (service.clone(), backend, any::<bool>()).prop_map(|(s, b, up)| Step::Health(s, b, up)),
         service.clone().prop_map(Step::Mode),
         (service, 8_080u16..8_083).prop_map(|(s, port)| Step::Port(s, port)),
@@ -87,6 +92,12 @@ pub(super) fn apply(world: &mut World, step: Step) {
             }
         }
         Step::Weight(s, b, weight) => change(services, s, b, |x| x.weight = weight),
+        Step::Backup(s, b, backup) => change(services, s, b, |x| x.backup = backup),
+        Step::MinHealthy(s, percent) => {
+            if let Some(at) = place(s, services) {
+                services[at].min_healthy_percent = percent;
+            }
+        }
         Step::Drain(s, b, drain) => change(services, s, b, |x| x.drain = drain),
         Step::Health(s, b, up) => {
             let health = if up { Health::Up } else { Health::Down };

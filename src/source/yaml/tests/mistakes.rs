@@ -230,7 +230,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "b1, address",
         "b1, adress",
         "f:12:21: services[0].backends[0].adress: unknown key; wanted `name`, `address`, `port`, \
-         `weight` or `drain`
+         `weight`, `backup` or `drain`
   12 |       - { name: b1, adress: 10.2.0.11 }
      |                     ^^^^^^
      = hint: did you mean `address`?",
@@ -240,7 +240,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "b1, ",
         "b1, colour: red, ",
         "f:12:21: services[0].backends[0].colour: unknown key; wanted `name`, `address`, `port`, \
-         `weight` or `drain`
+         `weight`, `backup` or `drain`
   12 |       - { name: b1, colour: red, address: 10.2.0.11 }
      |                     ^^^^^^",
     ),
@@ -324,7 +324,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "b1, ",
         "b1, <<: {}, ",
         "f:12:21: services[0].backends[0].<<: unknown key; wanted `name`, `address`, `port`, \
-         `weight` or `drain`
+         `weight`, `backup` or `drain`
   12 |       - { name: b1, <<: {}, address: 10.2.0.11 }
      |                     ^^
      = hint: merge keys are not read: use an alias for a whole map, or repeat it",
