@@ -18,7 +18,7 @@ SEED ?=
 export RUST_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench bench-short bench-engine bench-engine-short bench-pure instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
+.PHONY: help setup build demo test lint bench bench-short bench-engine bench-engine-short bench-pure bench-health instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ bench-short: ## the same with fewer rows, under 90 seconds
 bench-pure: ## tables and snapshots in memory: no root, no network
 	@scripts/setup build
 	$(CARGO) bench --locked --no-default-features --bench maglev --bench compile -- --quick
+
+bench-health: ## CPU of a TCP health check beside a bare epoll loop (90 seconds; loopback only)
+	@scripts/setup build
+	$(CARGO) bench --locked --no-default-features --bench health
 
 instructions: ## instructions a packet beside the baseline, counted by valgrind; fails above +3 %
 	@scripts/setup build count

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::support::{Config, Guideway, Lab, Nginx, Service, Site, serve, wait_until};
+use crate::support::{
+    Config, Guideway, Lab, Nginx, Service, Site, get, serve, serve_all, storm, wait_until,
+};
 
 const EACH: &str = "interval: 1s, timeout: 1s, rise: 1, fall: 1";
 
@@ -226,4 +228,31 @@ fn a_backend_that_flaps_is_held_back() {
     });
     assert_eq!(health()["health"], "down");
     wait_for("up");
+}
+
+#[test]
+fn backups_stand_in_and_an_empty_service_is_unreachable() {
+    let Some(lab) = Lab::new("backups") else { return };
+    let site = Site::one_arm(&lab, 2, 1);
+    let mut peers = serve_all(&site, "--greet 0.0.0.0:7000 --seconds 120");
+    let mut service = Service::nat("greet", Site::VIP, 7000, "10.1.0", 2).checked();
+    service = service.line("no_backend: unreachable").line("on_backend_gone: drop");
+    service.backends[1].more = "backup: true".to_owned();
+    let config = Config::new(&["eth1"], "10.1.0.10").with(service);
+    let guideway = Guideway::start(&lab, &site.balancer, &config);
+    let state = |name: &str| guideway.backend("greet", name)["state"].clone();
+    let by = |name: &str| {
+        let report = storm(&site.client, "--to 10.1.0.100:7000 --count 20 --concurrency 2");
+        assert_eq!(report["per_backend"][name], 20, "{report}");
+    };
+    wait_until("b2 to stand by", || [state("b1"), state("b2")] == ["active", "standby"]);
+    by("b1");
+    drop(peers.remove(0));
+    wait_until("b2 to stand in", || [state("b1"), state("b2")] == ["unhealthy", "active"]);
+    by("b2");
+    peers.clear();
+    wait_until("nobody to be left", || guideway.service("greet")["state"] == "no_backend");
+    let refused = get(&site.client, "http://10.1.0.100:7000/").unwrap_err();
+    assert!(refused.contains("refused"), "{refused}");
+    assert!(guideway.counter("icmp_port_unreachable") > 0);
 }

@@ -4,6 +4,8 @@ mod addresses;
 mod after;
 mod health_check;
 #[cfg(test)]
+mod health_check_tests;
+#[cfg(test)]
 mod mode_tests;
 mod service;
 mod sharing;

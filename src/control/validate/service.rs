@@ -145,6 +145,13 @@ fn check_rules(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
             "`entry`, or a mode of direct return (l2dsr, dscp, ipip, gre, gue)",
         ));
     }
+    if service.min_healthy_percent > 100 {
+        refusals.push(Refusal::new(
+            format!("{path}.min_healthy"),
+            format!("{} % of the backends are never healthy", service.min_healthy_percent),
+            "0 to 100",
+        ));
+    }
     if !service.rules.entries && service.rules.affinity_ms > 0 {
         refusals.push(Refusal::new(
             format!("{path}.affinity"),

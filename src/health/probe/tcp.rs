@@ -63,7 +63,8 @@ mod tests {
     #[tokio::test]
     async fn answers_by_row() {
         let long = vec![b'x'; 4 * super::super::ANSWER_BYTES];
-        let rows: [(&str, Option<&str>, &[u8], Result<(), &str>); 5] = [
+        type Row<'a> = (&'a str, Option<&'a str>, &'a [u8], Result<(), &'a str>);
+        let rows: [Row<'_>; 5] = [
             ("as expected", Some("+PONG"), b"+PONG\r\n", Ok(())),
             ("nothing is expected", None, b"", Ok(())),
             (

@@ -30,10 +30,12 @@ pub(super) enum Inside {
 
 /// Who is trusted, and with which file of authorities.
 type Trust = (bool, Option<PathBuf>, Inside);
+/// When the file was written, and what was made of it.
+type Made = (Option<SystemTime>, Arc<ClientConfig>);
 
 /// How connections are made, by whom is trusted. Made once, and again when a file has changed.
 #[derive(Debug, Default)]
-pub struct TlsConfigs(Mutex<HashMap<Trust, (Option<SystemTime>, Arc<ClientConfig>)>>);
+pub struct TlsConfigs(Mutex<HashMap<Trust, Made>>);
 
 impl TlsConfigs {
     fn get(&self, check: &TlsCheck, inside: Inside) -> Result<Arc<ClientConfig>, ProbeError> {
