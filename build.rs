@@ -1,4 +1,5 @@
-//! Compiles the XDP programs with clang (Rust cannot, on stable), only for the `afxdp` feature.
+//! Writes the code of the gRPC interfaces, and compiles the XDP programs with clang (Rust cannot, on
+//! stable), these only for the `afxdp` feature.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -12,7 +13,9 @@ headers). To build without AF_XDP: cargo build --no-default-features";
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=bpf");
+    println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed=CLANG");
+    interfaces();
     if std::env::var_os("CARGO_FEATURE_AFXDP").is_none() {
         return;
     }
@@ -22,6 +25,22 @@ fn main() {
     let out_dir = PathBuf::from(out_dir);
     for name in PROGRAMS {
         compile(&format!("bpf/{name}.bpf.c"), &out_dir.join(format!("{name}.bpf.o")));
+    }
+}
+
+/// Interfaces in `proto/`. Compiled by a crate, so that no `protoc` is needed.
+const INTERFACES: [&str; 1] = ["guideway/admin/v1/admin.proto"];
+
+fn interfaces() {
+    let files = match protox::compile(INTERFACES, ["proto"]) {
+        Ok(files) => files,
+        Err(error) => stop(&format!("proto/: {error}")),
+    };
+    if let Err(error) = tonic_prost_build::configure()
+        .type_attribute(".", "#[derive(serde::Serialize)]")
+        .compile_fds(files)
+    {
+        stop(&format!("proto/: {error}"));
     }
 }
 

@@ -11,7 +11,9 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
 
+use super::proto::admin_client::AdminClient;
 use super::{CHANGE_PATH, ChangeReport, ChangeRequest, STATUS_PATH, StatusReport};
 
 /// More than any report: 65,536 backends take about 30 MB.
@@ -88,17 +90,54 @@ async fn ask<T: DeserializeOwned>(
         .await
         .map_err(|_| FetchError::TimedOut { socket: socket.to_path_buf(), limit })?
         .map_err(|failure| match failure {
-            Failure::Connect(error) => match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                    FetchError::NotRunning(socket.to_path_buf())
-                }
-                ErrorKind::PermissionDenied => FetchError::NoPermission(socket.to_path_buf()),
-                _ => not_understood(error.to_string()),
-            },
+            Failure::Connect(error) => not_connected(socket, &error),
             Failure::Answer(problem) => not_understood(problem),
         })?;
     serde_json::from_slice(&body)
         .map_err(|error| not_understood(format!("{error} (is it a guideway of another version?)")))
+}
+
+/// A client of the whole API.
+pub type Admin = AdminClient<Channel>;
+
+/// The API of the Guideway that listens on `socket`.
+///
+/// # Errors
+/// See [`FetchError`]; each says what to do.
+pub async fn connect(socket: &Path, limit: Duration) -> Result<Admin, FetchError> {
+    // Asked first, since the error of a channel does not say which one it was.
+    let stream = tokio::time::timeout(limit, UnixStream::connect(socket)).await;
+    let first = match stream {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(not_connected(socket, &error)),
+        Err(_) => return Err(FetchError::TimedOut { socket: socket.to_path_buf(), limit }),
+    };
+    let (path, mut first) = (socket.to_path_buf(), Some(first));
+    let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+        let (path, first) = (path.clone(), first.take());
+        async move {
+            let stream = match first {
+                Some(stream) => stream,
+                None => UnixStream::connect(path).await?,
+            };
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
+    });
+    // The address is for the header alone.
+    let endpoint = Endpoint::from_static("http://guideway").connect_timeout(limit);
+    let channel = endpoint.connect_with_connector(connector).await.map_err(|error| {
+        FetchError::NotUnderstood { socket: socket.to_path_buf(), problem: error.to_string() }
+    })?;
+    Ok(AdminClient::new(channel))
+}
+
+fn not_connected(socket: &Path, error: &io::Error) -> FetchError {
+    let socket = socket.to_path_buf();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => FetchError::NotRunning(socket),
+        ErrorKind::PermissionDenied => FetchError::NoPermission(socket),
+        _ => FetchError::NotUnderstood { socket, problem: error.to_string() },
+    }
 }
 
 enum Failure {

@@ -1,7 +1,12 @@
-//! Status and changes over a unix socket: one API, used by the command line. Must never know devices.
+//! Status, changes and questions over a unix socket: one API, used by the command line. Must never
+//! know devices.
 
 mod change;
 mod client;
+mod explain;
+mod flows;
+mod inspect;
+pub mod proto;
 #[cfg(test)]
 mod sample;
 mod server;
@@ -9,7 +14,8 @@ mod services;
 mod status;
 
 pub use change::{Applied, ChangeReport, ChangeRequest, ChangeVerb};
-pub use client::{FetchError, fetch, request_change};
+pub use client::{Admin, FetchError, connect, fetch, request_change};
+pub use inspect::{DataPlane, TakePart};
 #[cfg(test)]
 pub(crate) use sample::sample_report;
 pub use server::{AdminError, AdminSocket, Answers, ChangeSource, StatusSource};

@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt::socket_peercred;
 use tokio::net::unix::UCred;
 
+use super::inspect::{self, DataPlane};
 use super::{CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, StatusReport};
 
 /// Makes a report of this moment.
@@ -36,11 +37,21 @@ pub struct Answers {
     pub status: StatusSource,
     /// Changes of what runs.
     pub change: ChangeSource,
+    /// Questions about packets and flows.
+    pub data_plane: Arc<dyn DataPlane>,
 }
 
 /// Who asks, as the kernel says.
 #[derive(Clone, Copy, Debug)]
-struct Peer(Option<UCred>);
+pub(super) struct Peer(pub(super) Option<UCred>);
+
+impl Peer {
+    /// May it change anything? Root and our own user; whoever else the file's mode lets in may look.
+    pub(super) fn may_change(self) -> bool {
+        let own = rustix::process::geteuid().as_raw();
+        self.0.is_some_and(|peer| peer.uid() == 0 || peer.uid() == own)
+    }
+}
 
 impl Connected<IncomingStream<'_, tokio::net::UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, tokio::net::UnixListener>) -> Peer {
@@ -117,10 +128,13 @@ impl AdminSocket {
     pub async fn serve(self, answers: Answers) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         let limit = DefaultBodyLimit::max(REQUEST_LIMIT_BYTES);
+        let calls = inspect::service(answers.data_plane.clone());
+        let calls = tonic::service::Routes::new(calls).into_axum_router();
         let router = Router::new()
             .route(STATUS_PATH, get(report))
             .route(CHANGE_PATH, post(change).layer(limit))
-            .with_state(answers);
+            .with_state(answers)
+            .merge(calls);
         axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
     }
 }
@@ -162,23 +176,20 @@ async fn report(State(answers): State<Answers>) -> Response {
 /// The socket's group may look; what runs is changed by root, and by whom Guideway runs as.
 async fn change(
     State(answers): State<Answers>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Json(request): Json<ChangeRequest>,
 ) -> Response {
-    let Some(peer) = peer.filter(|peer| may_change(peer.uid(), request.verb)) else {
+    if request.verb != ChangeVerb::Plan && !peer.may_change() {
         let why = "only root and the user Guideway runs as may change what runs";
         return (StatusCode::FORBIDDEN, why).into_response();
-    };
+    }
     if request.verb != ChangeVerb::Plan {
-        let (uid, pid, file) = (peer.uid(), peer.pid(), &request.shown);
+        let (uid, pid) = (peer.0.map(|peer| peer.uid()), peer.0.and_then(|peer| peer.pid()));
+        let file = &request.shown;
         let (verb, confirm) = (request.verb, request.confirm);
         tracing::info!(uid, pid, ?verb, file, confirm, "a change is asked for");
     }
     answer(move || Json((answers.change)(request)).into_response()).await
-}
-
-fn may_change(uid: u32, verb: ChangeVerb) -> bool {
-    verb == ChangeVerb::Plan || uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
 /// It may take locks and, with many backends, a while: not on a thread others wait for.
@@ -191,6 +202,7 @@ async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use super::super::inspect::NoFlows;
     use super::super::{fetch, request_change, sample_report};
     use super::*;
 
@@ -204,7 +216,11 @@ mod tests {
             refused: Some(request.text),
             ..ChangeReport::default()
         };
-        let answers = Answers { status: Arc::new(sample_report), change: Arc::new(change) };
+        let answers = Answers {
+            status: Arc::new(sample_report),
+            change: Arc::new(change),
+            data_plane: Arc::new(NoFlows),
+        };
         let task = tokio::spawn(socket.serve(answers));
         let limit = std::time::Duration::from_secs(30);
         assert_eq!(fetch(&path, limit).await.unwrap(), sample_report());

@@ -155,6 +155,9 @@ fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
 }
 
 #[cfg(test)]
+pub(super) use tests::snapshot as small_snapshot;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::forwarding::{
@@ -181,7 +184,8 @@ mod tests {
         })
     }
 
-    fn snapshot() -> Snapshot {
+    /// Service `web` with the backends b0 and b2, and b3 that is draining.
+    pub(in crate::admin) fn snapshot() -> Snapshot {
         let mut backends = vec![
             backend(0, 3, BackendState::Active, "10.2.0.1:80"),
             None,

@@ -16,8 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::ask::{Output, is_coloured};
 use super::run::init_log;
-use super::status::{CounterChoice, Output, is_coloured};
+use super::status::CounterChoice;
 use crate::io::afxdp::XdpMode;
 use crate::io::afxdp::decap::{AddressPrefix, Decap, DecapOptions};
 use crate::runtime::netlink::{MachineAddress, read_addresses, watch_addresses};

@@ -4,9 +4,12 @@
 //! flows.
 
 pub mod apply;
+mod ask;
 pub mod check;
 #[cfg(feature = "afxdp")]
 pub mod decap;
+pub mod explain;
+pub mod flows;
 pub mod plan;
 pub mod replay;
 #[cfg(feature = "afxdp")]
@@ -37,6 +40,9 @@ enum Command {
     #[cfg(feature = "afxdp")]
     Decap(decap::DecapArgs),
     Status(status::StatusArgs),
+    Flows(flows::FlowsArgs),
+    KillFlows(flows::KillFlowsArgs),
+    Explain(explain::ExplainArgs),
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
     Rollback(apply::RollbackArgs),
@@ -52,6 +58,9 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "afxdp")]
         Command::Decap(args) => decap::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Flows(args) => flows::run(&args),
+        Command::KillFlows(args) => flows::kill(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Rollback(args) => apply::rollback(&args),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use super::status::{CounterChoice, Output};
+use super::ask::Output;
+use super::status::CounterChoice;
 use crate::control::{Health, HealthView, Refusal, check_against};
 use crate::io::pcap::{PcapDevice, PcapOptions, PcapPort};
 use crate::runtime::replay::{Chapter, ReplayError, ReplayReport, World, replay};

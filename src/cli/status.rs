@@ -2,11 +2,12 @@
 
 mod render;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::ask::{Output, is_closed_pipe, is_coloured};
 use crate::admin::{self, StatusReport};
 
 /// Show what a running Guideway does.
@@ -21,16 +22,6 @@ pub struct StatusArgs {
     /// Which counters stand in the tables; JSON always has all.
     #[arg(long, value_enum, default_value_t)]
     pub counters: CounterChoice,
-}
-
-/// How to show it.
-#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Output {
-    /// Aligned tables for people.
-    #[default]
-    Table,
-    /// Everything, for programs.
-    Json,
 }
 
 /// Which counters to show.
@@ -69,19 +60,6 @@ pub fn run(args: &StatusArgs) -> ExitCode {
 fn fetch(args: &StatusArgs) -> anyhow::Result<StatusReport> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(admin::fetch(&args.socket, LIMIT))?)
-}
-
-/// `guideway status | head` has seen enough; that is no failure.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<std::io::Error>();
-    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// Colours only where a person sees them and has not said no (no-color.org).
-pub(super) fn is_coloured() -> bool {
-    let said_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    std::io::stdout().is_terminal() && !said_no && !is_dumb
 }
 
 #[cfg(test)]

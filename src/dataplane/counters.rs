@@ -44,6 +44,8 @@ named_counters! {
         flows_closed,
         /// Entries ended since their backend or service was cut from the snapshot.
         flows_cut,
+        /// Entries ended since an operator asked for it (`guideway kill-flows`).
+        flows_ended_by_hand,
         /// Flows whose backend was gone (dead, or its drain time was over) when they had a packet.
         flows_backend_gone,
         /// First packets of flows forwarded by Maglev alone, without an entry, since the flow table was

@@ -71,6 +71,19 @@ impl FlowState {
         }
     }
 
+    /// The word that people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FlowState::Opening => "opening",
+            FlowState::Established => "established",
+            FlowState::Closing => "closing",
+            FlowState::Closed => "closed",
+            FlowState::Reset => "reset",
+            FlowState::Udp => "udp",
+            FlowState::Affinity => "affinity",
+        }
+    }
+
     /// Idle time after which a flow in this state ends.
     #[inline]
     pub fn timeout_ms(self, timeouts: &FlowTimeouts) -> u32 {

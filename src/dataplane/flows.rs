@@ -29,6 +29,8 @@ pub(super) enum End {
     Replaced,
     /// Its backend, service or SNAT address is no longer in the snapshot.
     Cut,
+    /// An operator wants it.
+    Asked,
 }
 
 /// A packet as its flow sees it.
@@ -267,6 +269,7 @@ impl Flows {
             FlowState::from_number(flow.state).is_some_and(FlowState::gives_way_to_syn);
         match why {
             End::Cut => self.counters.events.flows_cut += 1,
+            End::Asked => self.counters.events.flows_ended_by_hand += 1,
             End::Idle if !had_closed => self.counters.events.flows_expired += 1,
             End::Idle | End::Replaced => self.counters.events.flows_closed += 1,
         }

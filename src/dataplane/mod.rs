@@ -43,6 +43,7 @@ mod traffic;
 mod tunnel_error;
 mod upkeep;
 mod verdict;
+mod walk;
 
 pub use counters::{Counters, EventCounters};
 pub use engine::{Arrival, Engine, EngineConfig, Outcome, Prepared, Ticks};
@@ -53,3 +54,4 @@ pub use fragments::{FragmentLimits, Ports};
 pub use shard::{NicHash, SHARDS, Shard, ShardMap};
 pub use traffic::Traffic;
 pub use verdict::{DropReason, ReplyKind, Verdict};
+pub use walk::{FlowFilter, FlowWalk};

@@ -11,6 +11,7 @@ pub mod replay;
 mod shared;
 mod steering;
 mod supervisor;
+mod walk;
 mod worker;
 
 pub use control_loop::{Event, run_control_loop};
@@ -21,4 +22,5 @@ pub use publish::{Publisher, Reader};
 pub use shared::{Message, Waker, WorkerReport, WorkerShared};
 pub use steering::{SteerTarget, Steering};
 pub use supervisor::Supervisor;
+pub use walk::{WalkError, walk_flows};
 pub use worker::{Idle, Worker};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
 
-use crate::dataplane::{Counters, Traffic};
+use crate::dataplane::{Counters, FlowWalk, Traffic};
 use crate::forwarding::BackendId;
 use crate::io::{DeviceStatistics, FrameCensus};
 use crate::wire::PortId;
@@ -22,6 +23,9 @@ const MESSAGES: usize = 1024;
 pub enum Message {
     /// Send this frame by this port (an announcement).
     Transmit(PortId, Box<[u8]>),
+    /// Go on with this walk over the flows, and give it back when it is done or full. A worker walks
+    /// one at a time: the one before is forgotten.
+    Walk(Box<FlowWalk>, Sender<Box<FlowWalk>>),
 }
 
 /// A worker's state at one moment between two batches, so that its numbers add up.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::Sender;
+
 use super::{HandOver, Message, Publisher, Reader, WorkerShared, clock};
-use crate::dataplane::{Arrival, DropReason, Engine, Outcome, Prepared, Ticks, Verdict};
+use crate::dataplane::{Arrival, DropReason, Engine, FlowWalk, Outcome, Prepared, Ticks, Verdict};
 use crate::forwarding::Snapshot;
 use crate::io::{BATCH, Batch, Device, Frame};
 use crate::wire::PortId;
@@ -60,6 +62,8 @@ struct Bench<D> {
     /// over which there was a panic.
     arrived_before: u64,
     arrival: Arrival,
+    /// A walk over the flows, and where it goes back to.
+    walk: Option<(Box<FlowWalk>, Sender<Box<FlowWalk>>)>,
 }
 
 impl<D: Device> Worker<D> {
@@ -83,6 +87,7 @@ impl<D: Device> Worker<D> {
                 current: None,
                 arrived_before: 0,
                 arrival: Arrival::Received(PortId(0)),
+                walk: None,
             },
             publisher,
             shared,
@@ -113,7 +118,8 @@ impl<D: Device> Worker<D> {
         let worked = bench.receive(snapshot, now)
             + bench.take_over(snapshot, now)
             + bench.send_held(snapshot, now)
-            + bench.messages(shared);
+            + bench.messages(shared)
+            + bench.walk(now);
         bench.hand_over.wake_receivers(|worker| publisher.workers()[worker].wake_if_sleeping());
         bench.engine.tick(snapshot, now);
         bench.device.flush();
@@ -327,6 +333,7 @@ impl<D: Device> Bench<D> {
         for done in 0..BATCH {
             match shared.next_message() {
                 None => return done,
+                Some(Message::Walk(walk, back)) => self.walk = Some((walk, back)),
                 Some(Message::Transmit(port, bytes)) => {
                     let Some(frame) = self.device.acquire(port, bytes.len()) else { continue };
                     self.device.view(&frame).bytes_mut().copy_from_slice(&bytes);
@@ -338,6 +345,18 @@ impl<D: Device> Bench<D> {
             }
         }
         BATCH
+    }
+
+    /// One part of the walk over the flows that is under way.
+    fn walk(&mut self, now: Ticks) -> usize {
+        let Some((mut walk, back)) = self.walk.take() else { return 0 };
+        if self.engine.walk(now, &mut walk) {
+            // Whoever asked may have stopped waiting.
+            let _ = back.try_send(walk);
+        } else {
+            self.walk = Some((walk, back));
+        }
+        1
     }
 }
 

@@ -159,6 +159,9 @@ pub fn event(name: &str) -> &'static str {
             "Connections that were lost: the log names the limit for a retired backend; the others \
              are of removed services."
         }
+        "flows_ended_by_hand" => {
+            "Connections that were ended on purpose: the log tells by whom, and which."
+        }
         "flows_backend_gone" => {
             "Connections that were lost, by `on_backend_gone`: the log tells which backends became \
              unhealthy; the others were drained for as long as `drain_time`."

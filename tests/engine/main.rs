@@ -27,4 +27,5 @@ mod rules;
 mod sctp;
 mod state;
 mod tunnel;
+mod walk;
 mod world;

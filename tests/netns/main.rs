@@ -3,6 +3,7 @@
 //! Tests take turns (each has both cores for itself), need root, and leave nothing behind.
 
 mod announce;
+mod ask;
 mod bridge;
 mod change;
 mod crash;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::status::{Output, is_coloured};
+use super::ask::{Output, is_coloured};
 use crate::admin::{self, ChangeReport, ChangeRequest, ChangeVerb};
 
 /// Show what a changed configuration would do: services and backends, shares of Maglev tables, live

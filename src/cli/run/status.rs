@@ -8,15 +8,15 @@ use crossbeam::channel::{Sender, bounded};
 
 use super::dataplane::SteerPrograms;
 use crate::admin::{
-    ConfigurationStatus, CountersStatus, GenerationStatus, HealthStatus, InterfaceStatus, Measured,
-    SnatStatus, StatusReport, WorkerStatus, services_of,
+    ConfigurationStatus, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
+    InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, services_of,
 };
 use crate::control::{NodeSpec, Topology};
-use crate::dataplane::Counters;
+use crate::dataplane::{Counters, FlowWalk};
 use crate::forwarding::Snapshot;
 use crate::health::HealthEvent;
 use crate::io::QueueStatistics;
-use crate::runtime::{Controller, Event, Publisher, WorkerReport};
+use crate::runtime::{Controller, Event, Publisher, WorkerReport, walk_flows};
 
 /// Longest wait for a worker's or the control thread's answer. Status shows what there is then.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
@@ -176,6 +176,16 @@ impl StatusContext {
             restarts: worker.restarts(),
         });
         status.collect()
+    }
+}
+
+impl DataPlane for StatusContext {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.publisher.current()
+    }
+
+    fn walk_flows(&self, begin: &dyn Fn() -> FlowWalk, take: TakePart<'_>) -> Result<(), String> {
+        walk_flows(self.publisher.workers(), begin, take).map_err(|error| error.to_string())
     }
 }
 

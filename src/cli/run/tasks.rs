@@ -165,7 +165,11 @@ pub fn run_until_signal(
         let answers = {
             let context = context.clone();
             let change = move |request| ask(&asked, request);
-            Answers { status: Arc::new(move || context.report()), change: Arc::new(change) }
+            Answers {
+                data_plane: context.clone(),
+                status: Arc::new(move || context.report()),
+                change: Arc::new(change),
+            }
         };
         tokio::spawn(async move {
             if let Err(error) = admin.serve(answers).await {

@@ -236,19 +236,25 @@ impl Guideway {
 
     /// What `guideway plan FILE` or `apply FILE` answers, and its exit code.
     pub fn change(&self, command: &str, file: &Path, words: &[&str]) -> (Option<i32>, Value) {
-        self.ask(Command::new(BINARY).arg(command).arg(file).args(words))
+        self.answer(Command::new(BINARY).arg(command).arg(file).args(words))
     }
 
     /// What `guideway rollback` answers, and its exit code.
     pub fn rollback(&self, words: &[&str]) -> (Option<i32>, Value) {
-        self.ask(Command::new(BINARY).arg("rollback").args(words))
+        self.answer(Command::new(BINARY).arg("rollback").args(words))
     }
 
-    fn ask(&self, command: &mut Command) -> (Option<i32>, Value) {
+    fn answer(&self, command: &mut Command) -> (Option<i32>, Value) {
         let output =
             process::output(command.args(["--output", "json", "--socket"]).arg(&self.socket));
         let answer = serde_json::from_slice(&output.stdout);
         (output.status.code(), answer.unwrap_or_else(|_| panic!("{}", process::told(&output))))
+    }
+
+    /// What a command says that asks it.
+    pub fn ask(&self, command: &str, more: &[&str]) -> Output {
+        let mut asks = Command::new(BINARY);
+        process::output(asks.arg(command).args(more).arg("--socket").arg(&self.socket))
     }
 
     /// A counter of all workers by its name: a verdict's, a drop reason's or an event's.

@@ -1,0 +1,235 @@
+//! What happens to a packet, and why: `guideway explain`. Pure: a snapshot, and the flow there is.
+
+use super::flows::{AskError, key_of};
+use super::proto::{self, Choice, ExplainRequest, ExplainResponse};
+use crate::forwarding::{Backend, BackendId, BackendState, Mode, Service, Snapshot};
+use crate::maglev::{Candidate, build};
+use crate::wire::FlowKey;
+
+/// Says it of a packet with the key that is asked about; `flow` is what the workers have of it.
+///
+/// # Errors
+/// A request that makes no sense, see [`key_of`], or a backend to leave that the service has not.
+pub fn explain(
+    snapshot: &Snapshot,
+    asked: &ExplainRequest,
+    flow: Option<proto::Flow>,
+) -> Result<ExplainResponse, AskError> {
+    let key = key_of(asked)?;
+    let Some((_, service)) = snapshot.find_service(&key) else {
+        return Ok(of_no_service(snapshot, &key));
+    };
+    let mut lines = vec![format!(
+        "service {}: {} {}, mode {}",
+        service.name,
+        service.protocol,
+        vip_of(service),
+        service.mode
+    )];
+    let is_allowed = service.rules.allows(key.source);
+    if !is_allowed {
+        lines.push("its allow list does not let the client begin flows: the packet is dropped (client_not_allowed)".into());
+    }
+    let slot = snapshot.slot(service, &key);
+    let given = slot.and_then(|slot| snapshot.backend(*service.slots.get(slot)?));
+    let choice = choice_of(service, &key, slot, given);
+    if let Some(flow) = &flow {
+        lines.push(format!(
+            "flow: {} at worker {}, idle for {} ms; its backend {} stays",
+            flow.state,
+            flow.worker,
+            flow.idle_ms,
+            named(&flow.backend)
+        ));
+    } else if !service.rules.entries && !service.mode.is_translated() {
+        lines.push("flow: the service keeps no entries, Maglev chooses for each packet".into());
+    } else {
+        lines.push("flow: there is none, the packet begins one".into());
+    }
+    lines.push(of_choice("Maglev", &choice, given));
+    let decides = match &flow {
+        Some(flow) => backend_named(snapshot, service, &flow.backend),
+        None => given,
+    };
+    if let Some(backend) = decides {
+        lines.extend(way_of(snapshot, service, backend, &key, flow.as_ref()));
+    }
+    let without = match asked.without.as_str() {
+        "" => None,
+        name => Some(choice_without(snapshot, service, &key, name)?),
+    };
+    if let Some(without) = &without {
+        let backend = backend_named(snapshot, service, &without.backend);
+        lines.push(of_choice(&format!("without {}", asked.without), without, backend));
+    }
+    Ok(ExplainResponse {
+        service: service.name.to_string(),
+        mode: service.mode.to_string(),
+        is_allowed,
+        flow,
+        choice: Some(choice),
+        without,
+        lines,
+    })
+}
+
+fn of_no_service(snapshot: &Snapshot, key: &FlowKey) -> ExplainResponse {
+    let is_vip = |service: &&Service| service.vip.ip() == key.destination.ip();
+    let there: Vec<String> = (snapshot.services.iter().filter(is_vip))
+        .map(|service| format!("{} {} ({})", service.protocol, vip_of(service), service.name))
+        .collect();
+    let line = match there.is_empty() {
+        true => format!("{} is no VIP of ours: the kernel has its packets", key.destination.ip()),
+        false => format!("no service is there; {} has: {}", key.destination.ip(), there.join(", ")),
+    };
+    ExplainResponse { lines: vec![line], ..ExplainResponse::default() }
+}
+
+fn vip_of(service: &Service) -> String {
+    match service.last_port {
+        None => service.vip.to_string(),
+        Some(last) => format!("{}-{last}", service.vip),
+    }
+}
+
+fn named(name: &str) -> &str {
+    if name.is_empty() { "(gone)" } else { name }
+}
+
+fn choice_of(
+    service: &Service,
+    key: &FlowKey,
+    slot: Option<usize>,
+    backend: Option<&Backend>,
+) -> Choice {
+    let port =
+        |b: &Backend| if b.socket.port() == 0 { key.destination_port } else { b.socket.port() };
+    Choice {
+        slot: slot.unwrap_or(0) as u32,
+        slots: service.slots.len() as u32,
+        backend: backend.map(|backend| backend.name.to_string()).unwrap_or_default(),
+        backend_address: backend.map(|b| b.socket.ip().to_string()).unwrap_or_default(),
+        backend_port: backend.map_or(0, |b| port(b).into()),
+    }
+}
+
+fn of_choice(who: &str, choice: &Choice, backend: Option<&Backend>) -> String {
+    let Choice { slot, slots, .. } = choice;
+    match backend {
+        None => format!("{who}: no usable backend"),
+        Some(backend) => format!(
+            "{who}: slot {slot} of {slots}, backend {} at {}",
+            backend.name,
+            std::net::SocketAddr::new(backend.socket.ip(), choice.backend_port as u16)
+        ),
+    }
+}
+
+fn backend_named<'a>(snapshot: &'a Snapshot, service: &Service, name: &str) -> Option<&'a Backend> {
+    let is_its = |b: &&Backend| {
+        *b.name == *name && snapshot.service_of(b).is_some_and(|s| s.name == service.name)
+    };
+    snapshot.backends.iter().flatten().find(is_its)
+}
+
+/// How the packet would look when it leaves, and where to.
+fn way_of(
+    snapshot: &Snapshot,
+    service: &Service,
+    backend: &Backend,
+    key: &FlowKey,
+    flow: Option<&proto::Flow>,
+) -> Vec<String> {
+    let from = key.source.socket(key.source_port);
+    let port =
+        if backend.socket.port() == 0 { key.destination_port } else { backend.socket.port() };
+    let to = std::net::SocketAddr::new(backend.socket.ip(), port);
+    let looks = match service.mode {
+        Mode::Nat => match flow.filter(|flow| !flow.snat_address.is_empty()) {
+            Some(flow) => format!("{}:{} to {to}", flow.snat_address, flow.snat_port),
+            None => format!("a free port of {} to {to}", snat_of(snapshot, backend)),
+        },
+        Mode::Dnat => format!("{from} to {to}"),
+        Mode::L2dsr => {
+            format!("unchanged, {from} to {}", key.destination.socket(key.destination_port))
+        }
+        Mode::Dscp(value) => format!("{from} to {}, DSCP {value}", to.ip()),
+        Mode::Tunnel(..) => format!("unchanged in an envelope ({}) to {}", service.mode, to.ip()),
+    };
+    let leaves = match backend.next_hop {
+        None => "it cannot leave: no route to the backend, or no MAC yet (no_next_hop)".to_string(),
+        Some(hop) => {
+            let port = snapshot.port(hop.port).map_or("?", |port| &port.name);
+            format!("by {port} to {}", hop.mac)
+        }
+    };
+    let mut lines = vec![format!("packet: {looks}"), format!("leaves: {leaves}")];
+    if backend.gone {
+        lines.push("the backend is gone: `on_backend_gone` says what its flows get".into());
+    }
+    lines
+}
+
+fn snat_of(snapshot: &Snapshot, backend: &Backend) -> String {
+    let pool = backend.snat.iter().filter_map(|&place| snapshot.snat.get(usize::from(place)));
+    let addresses: Vec<String> = pool.map(|snat| snat.address.to_string()).collect();
+    if addresses.is_empty() { "no SNAT address".into() } else { addresses.join(" or ") }
+}
+
+/// What Maglev would give if a backend were not in the configuration any more.
+fn choice_without(
+    snapshot: &Snapshot,
+    service: &Service,
+    key: &FlowKey,
+    name: &str,
+) -> Result<Choice, AskError> {
+    let of_service = |b: &&Backend| snapshot.service_of(b).is_some_and(|s| s.name == service.name);
+    let members: Vec<&Backend> = (snapshot.backends.iter().flatten().filter(of_service))
+        .filter(|backend| !backend.is_retired())
+        .collect();
+    if !members.iter().any(|backend| *backend.name == *name) {
+        let service = &service.name;
+        return Err(AskError(format!(
+            "service `{service}` has no backend `{name}` that could leave"
+        )));
+    }
+    let slots = slots_without(snapshot, service, &members, name);
+    let stays = Service { slots: slots.into(), ..service.clone() };
+    let slot = snapshot.slot(&stays, key);
+    let given = slot.and_then(|slot| snapshot.backend(*stays.slots.get(slot)?));
+    Ok(choice_of(&stays, key, slot, given))
+}
+
+/// A table of the same size as now: Maglev over those that stay, the unusable ones' slots to a second
+/// choice (`docs/decisions/maglev-tables.md`).
+fn slots_without(
+    snapshot: &Snapshot,
+    service: &Service,
+    members: &[&Backend],
+    name: &str,
+) -> Vec<BackendId> {
+    let key = &snapshot.cluster_key().0;
+    let size = service.slots.len() as u32;
+    let stay: Vec<&&Backend> =
+        members.iter().filter(|b| *b.name != *name && b.weight > 0).collect();
+    let table = |usable_only: bool| {
+        let weight = |b: &Backend| match usable_only && b.state != BackendState::Active {
+            true => 0,
+            false => b.weight,
+        };
+        let candidates: Vec<_> =
+            stay.iter().map(|b| Candidate { name: &b.name, weight: weight(b) }).collect();
+        build(key, &candidates, size).unwrap_or_default()
+    };
+    let (all, usable) = (table(false), table(true));
+    let choose = |(&first, &second): (&u32, &u32)| {
+        let is_usable = stay.get(first as usize).is_some_and(|b| b.state == BackendState::Active);
+        let place = if is_usable { first } else { second };
+        stay.get(place as usize).map(|b| b.id)
+    };
+    all.iter().zip(&usable).filter_map(choose).collect()
+}
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;
