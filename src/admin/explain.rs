@@ -2,8 +2,8 @@
 
 use super::flows::{AskError, key_of};
 use super::proto::{self, Choice, ExplainRequest, ExplainResponse};
-use crate::forwarding::{Backend, BackendId, BackendState, Mode, Service, Snapshot};
-use crate::maglev::{Candidate, build};
+use crate::control::slots_without;
+use crate::forwarding::{Backend, Mode, Service, ServiceIndex, Snapshot};
 use crate::wire::FlowKey;
 
 /// Says it of a packet with the key that is asked about; `flow` is what the workers have of it.
@@ -16,7 +16,7 @@ pub fn explain(
     flow: Option<proto::Flow>,
 ) -> Result<ExplainResponse, AskError> {
     let key = key_of(asked)?;
-    let Some((_, service)) = snapshot.find_service(&key) else {
+    let Some((index, service)) = snapshot.find_service(&key) else {
         return Ok(of_no_service(snapshot, &key));
     };
     let mut lines = vec![format!(
@@ -56,7 +56,7 @@ pub fn explain(
     }
     let without = match asked.without.as_str() {
         "" => None,
-        name => Some(choice_without(snapshot, service, &key, name)?),
+        name => Some(choice_without(snapshot, (index, service), &key, name)?),
     };
     if let Some(without) = &without {
         let backend = backend_named(snapshot, service, &without.backend);
@@ -179,55 +179,18 @@ fn snat_of(snapshot: &Snapshot, backend: &Backend) -> String {
 /// What Maglev would give if a backend were not in the configuration any more.
 fn choice_without(
     snapshot: &Snapshot,
-    service: &Service,
+    (index, service): (ServiceIndex, &Service),
     key: &FlowKey,
     name: &str,
 ) -> Result<Choice, AskError> {
-    let of_service = |b: &&Backend| snapshot.service_of(b).is_some_and(|s| s.name == service.name);
-    let members: Vec<&Backend> = (snapshot.backends.iter().flatten().filter(of_service))
-        .filter(|backend| !backend.is_retired())
-        .collect();
-    if !members.iter().any(|backend| *backend.name == *name) {
+    let slots = slots_without(snapshot, index, name).ok_or_else(|| {
         let service = &service.name;
-        return Err(AskError(format!(
-            "service `{service}` has no backend `{name}` that could leave"
-        )));
-    }
-    let slots = slots_without(snapshot, service, &members, name);
+        AskError(format!("service `{service}` has no backend `{name}` that could leave"))
+    })?;
     let stays = Service { slots: slots.into(), ..service.clone() };
     let slot = snapshot.slot(&stays, key);
     let given = slot.and_then(|slot| snapshot.backend(*stays.slots.get(slot)?));
     Ok(choice_of(&stays, key, slot, given))
-}
-
-/// A table of the same size as now: Maglev over those that stay, the unusable ones' slots to a second
-/// choice (`docs/decisions/maglev-tables.md`).
-fn slots_without(
-    snapshot: &Snapshot,
-    service: &Service,
-    members: &[&Backend],
-    name: &str,
-) -> Vec<BackendId> {
-    let key = &snapshot.cluster_key().0;
-    let size = service.slots.len() as u32;
-    let stay: Vec<&&Backend> =
-        members.iter().filter(|b| *b.name != *name && b.weight > 0).collect();
-    let table = |usable_only: bool| {
-        let weight = |b: &Backend| match usable_only && b.state != BackendState::Active {
-            true => 0,
-            false => b.weight,
-        };
-        let candidates: Vec<_> =
-            stay.iter().map(|b| Candidate { name: &b.name, weight: weight(b) }).collect();
-        build(key, &candidates, size).unwrap_or_default()
-    };
-    let (all, usable) = (table(false), table(true));
-    let choose = |(&first, &second): (&u32, &u32)| {
-        let is_usable = stay.get(first as usize).is_some_and(|b| b.state == BackendState::Active);
-        let place = if is_usable { first } else { second };
-        stay.get(place as usize).map(|b| b.id)
-    };
-    all.iter().zip(&usable).filter_map(choose).collect()
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ mod validate;
 mod warnings;
 
 pub use check::check_against;
-pub use compile::{CompileInput, Compiled, LiveFlows, Next, Note, compile, compile_next};
+pub use compile::{
+    CompileInput, Compiled, LiveFlows, Next, Note, compile, compile_next, slots_without,
+};
 pub use desired::{BackendSpec, DesiredState, ServiceSpec, SnatSpec, TunnelSourceSpec};
 pub use diff::diff;
 pub use health_check::{

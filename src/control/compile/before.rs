@@ -53,6 +53,11 @@ pub(super) struct Known {
 }
 
 impl Memory {
+    /// What the service at this place was compiled from.
+    pub fn spec(&self, place: ServiceIndex) -> Option<&ServiceSpec> {
+        self.known.get(place.index())?.spec.as_deref()
+    }
+
     /// Of a snapshot that nobody remembers, such as the empty one, from what stands in it.
     fn of(snapshot: &Snapshot) -> Memory {
         let mut known = vec![Known::default(); snapshot.services.len()];
@@ -150,7 +155,7 @@ impl<'a> Before<'a> {
 
     /// What the service at this place was compiled from.
     pub fn spec(&self, place: ServiceIndex) -> Option<&ServiceSpec> {
-        self.memory.known.get(place.index())?.spec.as_deref()
+        self.memory.spec(place)
     }
 
     /// Ids of a service's backends that were configured.

@@ -24,6 +24,9 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod warm;
+mod without;
+
+pub use without::slots_without;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -34,11 +34,9 @@ pub(super) fn slots(
     if is_as_it_was && let Some(slots) = unchanged(input, before, planned, size) {
         return Ok(slots);
     }
-    let mut candidates: Vec<Candidate<'_>> = (members.iter())
+    let candidates: Vec<Candidate<'_>> = (members.iter())
         .map(|member| Candidate { name: &member.spec.name, weight: member.spec.weight })
         .collect();
-    let key = &input.cluster_key.0;
-    let first = build(key, &candidates, size)?;
     // With nobody at full share each has all of its own.
     let is_full = |member: &&&Member<'_>| is_usable(member) && member.warmth >= FULL;
     let some_full = members.iter().any(|member| is_full(&member));
@@ -48,22 +46,41 @@ pub(super) fn slots(
         (true, true) => member.warmth,
     };
     let warmth: Vec<u8> = members.iter().map(warmth_of).collect();
+    let places = choose(&input.cluster_key.0, &candidates, &warmth, size)?;
+    Ok(places.into_iter().map(|place| members[place as usize].id).collect())
+}
+
+/// Whose each of `size` slots is, as places in `candidates`, of which `warmth` says how much of its
+/// share each may have, up to [`FULL`]: the owner in a table over all, or the one in a table over those
+/// with all of their share.
+///
+/// # Errors
+/// See [`build`].
+pub fn choose(
+    key: &[u8; 16],
+    candidates: &[Candidate<'_>],
+    warmth: &[u8],
+    size: u32,
+) -> Result<Vec<u32>, TableError> {
+    let mut first = build(key, candidates, size)?;
     if warmth.iter().all(|&warmth| warmth >= FULL) {
-        return Ok(first.into_iter().map(|place| members[place as usize].id).collect());
+        return Ok(first);
     }
     // Weight 0 takes a candidate out and leaves the places of the others as they are.
-    for (candidate, &warmth) in candidates.iter_mut().zip(&warmth) {
+    let mut remaining = candidates.to_vec();
+    for (candidate, &warmth) in remaining.iter_mut().zip(warmth) {
         candidate.weight *= u16::from(warmth >= FULL);
     }
-    let second = build(key, &candidates, size)?;
-    let mut seen = vec![0u32; members.len()];
-    let choose = |(first, second): (u32, u32)| {
-        let number = &mut seen[first as usize];
+    let second = build(key, &remaining, size)?;
+    let mut seen = vec![0u32; candidates.len()];
+    for (place, other) in first.iter_mut().zip(second) {
+        let number = &mut seen[*place as usize];
         *number += 1;
-        let keeps = is_kept(*number, warmth[first as usize]);
-        members[if keeps { first } else { second } as usize].id
-    };
-    Ok(first.into_iter().zip(second).map(choose).collect())
+        if !is_kept(*number, warmth[*place as usize]) {
+            *place = other;
+        }
+    }
+    Ok(first)
 }
 
 /// Has a backend of this warmth its slot of this number? Those of each warmth are spread evenly, and

@@ -5,6 +5,7 @@ mod incremental;
 mod lifetimes;
 mod policy;
 mod random;
+mod without;
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::before::Before;
 use super::*;
 use crate::control::testing::{World, address, desired, service, service_6, snat, topology_6};
 use crate::control::{BackendSpec, Health, ServiceSpec};
-use crate::forwarding::{BackendState, Mode};
+use crate::forwarding::{BackendState, Mode, ServiceIndex};
 use crate::maglev;
 use crate::wire::{PortId, Tags};
 
