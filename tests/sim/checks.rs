@@ -113,6 +113,8 @@ impl World {
         let events = counts.events;
         let ended = events.flows_expired + events.flows_closed + events.flows_cut;
         assert_eq!(events.flows_created, ended, "{events:?}");
+        self.summary.datagrams_cut =
+            self.stations.iter().map(|station| station.host.datagrams_cut()).sum();
         self.summary.too_big = self.network.too_big;
         self.summary.mtu_lowered = events.path_mtu_lowered;
         self.summary.flows = events.flows_created;

@@ -135,6 +135,7 @@ impl Stream {
 /// One UDP flow: each datagram is sent until it is answered.
 pub struct Datagrams {
     id: u64,
+    longest: u64,
     vip: IpEndpoint,
     handle: SocketHandle,
     wanted: u32,
@@ -149,9 +150,9 @@ pub struct Datagrams {
 const RESEND_MS: u64 = 400;
 
 impl Datagrams {
-    /// A flow of `wanted` datagrams and their answers.
+    /// A flow of `wanted` datagrams, at most so long, and their answers.
     pub fn open(
-        (id, wanted): (u64, u32),
+        (id, wanted, longest): (u64, u32, u64),
         (vip, local_port): (IpEndpoint, u16),
         sockets: &mut SocketSet<'static>,
     ) -> Datagrams {
@@ -159,6 +160,7 @@ impl Datagrams {
         socket.bind(local_port).expect("the local port is free");
         Datagrams {
             id,
+            longest,
             vip,
             handle: sockets.add(socket),
             wanted,
@@ -200,7 +202,7 @@ impl Datagrams {
     }
 
     fn payload(&self, number: u32) -> Vec<u8> {
-        let len = scramble(self.id ^ u64::from(number)) % 1200;
+        let len = scramble(self.id ^ u64::from(number)) % self.longest;
         let id = self.id ^ u64::from(number) << 32;
         let bytes = (0..len).map(|place| stream_byte(id, place));
         number.to_be_bytes().into_iter().chain(bytes).collect()

@@ -21,7 +21,7 @@ impl World {
             let (family, pool) = (self.plan.family, plan.pool);
             let key = self.stations[plan.client].begin((family, self.now_ms), plan.clone());
             self.next_flow += 1;
-            if self.plan.is_stateless(pool) {
+            if self.plan.is_stateless(pool) && !self.plan.is_refused(plan) {
                 self.follow_maglev(&[key]);
             }
         }
@@ -41,7 +41,10 @@ impl World {
 
     /// The keys of flows that go on, and may have no entry.
     pub(super) fn stateless_keys(&self) -> Vec<guideway::wire::FlowKey> {
-        let goes_on = |flow: &&Flow| flow.end().is_none() && self.plan.is_stateless(flow.plan.pool);
+        let goes_on = |flow: &&Flow| {
+            let is_stateless = self.plan.is_stateless(flow.plan.pool);
+            flow.end().is_none() && is_stateless && !self.plan.is_refused(&flow.plan)
+        };
         self.flows().filter(goes_on).map(|flow| flow.key).collect()
     }
 
@@ -60,7 +63,9 @@ impl World {
     pub(super) fn give_up_silent(&mut self) {
         let mut stations = std::mem::take(&mut self.stations);
         for station in &mut stations {
-            let may = |flow: &Flow| self.allowed(flow, self.now_ms).silence;
+            let may = |flow: &Flow| {
+                self.plan.is_refused(&flow.plan) || self.allowed(flow, self.now_ms).silence
+            };
             station.give_up(self.now_ms, SILENCE_MS, may);
         }
         self.stations = stations;
@@ -68,9 +73,15 @@ impl World {
 
     /// Every flow has ended as it had to, or as it may.
     pub(super) fn check_ends(&mut self) {
-        let (mut reset, mut silent, mut moved) = (0, 0, 0);
+        let (mut reset, mut silent, mut moved, mut refused) = (0, 0, 0, 0);
         for flow in self.flows() {
             let had = self.history.had(flow.key);
+            // Nobody hears of a client that its service does not allow, and nobody tells it.
+            if self.plan.is_refused(&flow.plan) {
+                assert_eq!((flow.end(), had), (Some(&End::Silent), &[][..]), "{:?}", flow.plan);
+                refused += 1;
+                continue;
+            }
             let allowed = self.allowed(flow, flow.ended_ms.unwrap_or(self.now_ms));
             let is_moved = had.len() > 1;
             let is_kept = self.plan.pool(flow.plan.pool).on_gone == BackendGonePolicy::Keep;
@@ -94,6 +105,7 @@ impl World {
         }
         self.summary.reset = reset;
         self.summary.silent = silent;
+        self.summary.refused = refused;
         self.summary.moved = moved;
     }
 

@@ -13,7 +13,8 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 use super::envelope;
 use super::hidden::{ask_as, asked_for, neighbour_in};
 use super::keep_alive::KeepAlives;
-use super::parts::Parts;
+use super::marked::Mark;
+use super::parts::{Parts, is_datagram};
 use super::path_mtu::{PathMtu, Told};
 use super::sound::is_sound;
 
@@ -29,13 +30,18 @@ pub struct HostPlan {
     pub hidden: Option<IpAddr>,
     /// The envelopes that it opens, and the address they come to.
     pub tunnel: Option<(IpAddr, Tunnel)>,
+    /// What it knows the VIP's packets by.
+    pub mark: Option<Mark>,
     pub seed: u64,
 }
 
 /// One machine.
 pub struct Host {
+    /// Of TCP.
     pub sockets: SocketSet<'static>,
-    /// Frames that came and were no envelope for it.
+    /// Of UDP.
+    pub datagrams: SocketSet<'static>,
+    /// Frames that came and were no envelope for it, or not marked as they have to be.
     pub not_opened: u64,
     /// ICMP errors that came about what it never sent.
     pub strange_errors: u64,
@@ -44,6 +50,10 @@ pub struct Host {
     plan: HostPlan,
     iface: Interface,
     wire: Wire,
+    /// Datagrams go by an interface of their own: smoltcp sends none that is longer than its packets may
+    /// be, and what a path makes of them is done behind it.
+    datagram_iface: Interface,
+    datagram_wire: Wire,
     path: PathMtu,
     keep_alives: KeepAlives,
     /// What it was told of its neighbours last.
@@ -54,13 +64,16 @@ pub struct Host {
 
 impl Host {
     pub fn new(plan: HostPlan, parts: Option<Parts>) -> Host {
-        let mut wire = Wire::new(LINK_MTU);
+        let (mut wire, mut datagram_wire) = (Wire::new(LINK_MTU), Wire::new(LINK_MTU));
         Host {
             sockets: SocketSet::new(vec![]),
+            datagrams: SocketSet::new(vec![]),
             not_opened: 0,
             strange_errors: 0,
             narrowed: 0,
             iface: interface(&plan, &mut wire),
+            datagram_iface: interface(&plan, &mut datagram_wire),
+            datagram_wire,
             plan,
             wire,
             path: PathMtu::new(LINK_MTU),
@@ -74,8 +87,13 @@ impl Host {
         self.plan.address
     }
 
-    /// A frame without its envelope, if it came in one; none when that is not as it has to be.
+    /// A frame without its envelope or mark, if it came with one; none when that is not as it has to be.
     pub fn open(&mut self, frame: Vec<u8>) -> Option<Vec<u8>> {
+        if let Some(mark) = self.plan.mark.filter(|mark| mark.is_on(&frame)) {
+            let restored = mark.restore(frame);
+            self.not_opened += u64::from(restored.is_none());
+            return restored;
+        }
         let to_it = |&(address, _): &(IpAddr, Tunnel)| envelope::is_to(&frame, address);
         let Some((_, tunnel)) = self.plan.tunnel.filter(to_it) else { return Some(frame) };
         let inside = envelope::open(&frame, tunnel);
@@ -91,8 +109,10 @@ impl Host {
             Some(Told::Strange) => return self.strange_errors += 1,
             None => {}
         }
-        if let Some(neighbour) = neighbour_in(&frame).filter(|_| is_sound(&frame)) {
+        let neighbour = neighbour_in(&frame).filter(|_| is_sound(&frame));
+        if let Some(neighbour) = neighbour {
             self.neighbours.insert(neighbour, frame.clone());
+            self.datagram_wire.inbox.push_back(frame.clone());
         }
         let asks_for_hidden = self.plan.hidden.is_some_and(|vip| asked_for(&frame) == Some(vip));
         let whole = match &mut self.parts {
@@ -100,11 +120,12 @@ impl Host {
             None => Some(frame),
         };
         if let Some(frame) = whole.filter(|_| !asks_for_hidden) {
-            self.wire.inbox.push_back(frame);
+            let wire = if is_datagram(&frame) { &mut self.datagram_wire } else { &mut self.wire };
+            wire.inbox.push_back(frame);
         }
     }
 
-    /// Sends no longer packets from now on. A stack asks for its link's MTU when it is made: here it
+    /// Sends no longer segments from now on. A stack asks for its link's MTU when it is made: here it
     /// is made anew, around the same connections, and told its neighbours again.
     fn narrow(&mut self) {
         self.narrowed += 1;
@@ -117,21 +138,34 @@ impl Host {
     /// Lets the stack work; gives the frames it sends.
     pub fn poll(&mut self, now_ms: u64) -> Vec<Vec<u8>> {
         self.iface.poll(instant(now_ms), &mut self.wire, &mut self.sockets);
-        let mut sent: Vec<Vec<u8>> = self.wire.outbox.drain(..).collect();
+        let datagrams = (&mut self.datagram_wire, &mut self.datagrams);
+        self.datagram_iface.poll(instant(now_ms), datagrams.0, datagrams.1);
+        let outboxes = self.wire.outbox.drain(..).chain(self.datagram_wire.outbox.drain(..));
+        let mut sent: Vec<Vec<u8>> = outboxes.collect();
         if let Some(vip) = self.plan.hidden {
             sent.iter_mut().for_each(|frame| ask_as(frame, vip, self.plan.address));
         }
         sent.iter_mut().for_each(|frame| self.keep_alives.mend(frame));
         sent.iter().for_each(|frame| self.path.sends(frame));
-        match &mut self.parts {
-            Some(parts) => sent.into_iter().flat_map(|frame| parts.cut(frame)).collect(),
-            None => sent,
-        }
+        let Host { parts: Some(parts), path, .. } = self else { return sent };
+        let cut = |frame: Vec<u8>| {
+            let is_too_long = path.is_too_long(&frame);
+            parts.cut(frame, is_too_long)
+        };
+        sent.into_iter().flat_map(cut).collect()
+    }
+
+    /// Datagrams that were too long for their path, and left in fragments.
+    pub fn datagrams_cut(&self) -> u64 {
+        self.parts.as_ref().map_or(0, |parts| parts.had_to)
     }
 
     /// When the stack wants to work again.
     pub fn next_poll_ms(&mut self, now_ms: u64) -> Option<u64> {
-        let at = self.iface.poll_at(instant(now_ms), &self.sockets)?;
+        let now = instant(now_ms);
+        let segments = self.iface.poll_at(now, &self.sockets);
+        let datagrams = self.datagram_iface.poll_at(now, &self.datagrams);
+        let at = [segments, datagrams].into_iter().flatten().min()?;
         Some(at.total_millis().max(0) as u64)
     }
 

@@ -26,6 +26,7 @@ mod hidden;
 mod history;
 mod host;
 mod keep_alive;
+mod marked;
 mod model;
 mod network;
 mod parts;
@@ -62,7 +63,8 @@ fn every_seed_keeps_the_promises() {
     if count > 50 {
         let happened = [all.flows, all.handed_over, all.lost, all.restarts, all.held];
         let moved = [all.moved, all.reset, all.silent, all.too_big, all.mtu_lowered];
-        assert!(happened.iter().chain(&moved).all(|&count| count > 0), "{all:?}");
+        let more = [all.refused, all.datagrams_cut];
+        assert!(happened.iter().chain(&moved).chain(&more).all(|&count| count > 0), "{all:?}");
         assert!(all.generations > 2 * count, "{all:?}");
         let whole = all.flows.saturating_sub(all.reset + all.silent);
         assert!(whole * 100 > all.flows * 90, "most flows meet nothing of that: {all:?}");
@@ -95,6 +97,7 @@ fn quiet_plan(family: Family, flows: Vec<FlowPlan>, changes: Vec<(u64, Change)>)
         new_flows_per_second: 100_000_000,
         udp_ms: 120_000,
         fragments: false,
+        long_datagrams: false,
         flows,
         changes,
     }

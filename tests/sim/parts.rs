@@ -15,6 +15,10 @@ const V6_LEN: usize = 62;
 /// One host's.
 pub struct Parts {
     chance: Chance,
+    /// Half of all datagrams leave in fragments; else only those that have to.
+    cuts_half: bool,
+    /// Datagrams that had to.
+    pub had_to: u64,
     next_id: u32,
     /// By addresses, identification and protocol.
     waiting: BTreeMap<Vec<u8>, Waiting>,
@@ -28,19 +32,21 @@ struct Waiting {
 }
 
 impl Parts {
-    pub fn new(mut chance: Chance) -> Parts {
+    pub fn new(cuts_half: bool, mut chance: Chance) -> Parts {
         let next_id = chance.bits() as u32;
-        Parts { chance, next_id, waiting: BTreeMap::new() }
+        Parts { chance, cuts_half, had_to: 0, next_id, waiting: BTreeMap::new() }
     }
 
-    /// A frame as it leaves: half of all datagrams in fragments.
-    pub fn cut(&mut self, frame: Vec<u8>) -> Vec<Vec<u8>> {
-        if !is_datagram(&frame) || self.chance.one_in(2) {
+    /// A frame as it leaves: half of all datagrams in fragments, and each that is too long for its path.
+    pub fn cut(&mut self, frame: Vec<u8>, is_too_long: bool) -> Vec<Vec<u8>> {
+        let wants = is_too_long || (self.cuts_half && self.chance.one_in(2));
+        if !is_datagram(&frame) || !wants {
             return vec![frame];
         }
-        let len = 8 * self.chance.between(1, 60) as usize;
+        self.had_to += u64::from(is_too_long);
+        // So short that each fits into any way, and so few that the engine knows all of one datagram.
+        let len = 8 * self.chance.between(if is_too_long { 24 } else { 1 }, 60) as usize;
         self.next_id = self.next_id.wrapping_add(1);
-        // As many as the engine knows of one datagram.
         match frames::cut(&frame, self.next_id, len) {
             cut if cut.len() <= 64 => cut,
             _ => vec![frame],
@@ -86,7 +92,8 @@ impl Waiting {
     }
 }
 
-fn is_datagram(frame: &[u8]) -> bool {
+/// Is it a whole datagram, or a fragment of IPv4 that says it is of one?
+pub fn is_datagram(frame: &[u8]) -> bool {
     let Ok(ethernet) = EthernetFrame::new_checked(frame) else { return false };
     match ethernet.ethertype() {
         EthernetProtocol::Ipv4 => Ipv4Packet::new_checked(ethernet.payload())

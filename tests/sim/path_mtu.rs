@@ -1,11 +1,13 @@
 //! What a host's stack does about a path that is narrower than its link (RFC 1191, RFC 8201), which
 //! smoltcp leaves out: it believes an error about a packet that it has sent, and sends no longer ones.
+//! Segments become shorter in the stack itself; datagrams leave in fragments (`parts.rs`).
 
 use std::collections::VecDeque;
 
 use smoltcp::wire::{EthernetFrame, IpAddress, IpProtocol};
 
 use super::envelope::{self, Outside};
+use super::router::packet_len;
 use super::sound::is_sound;
 
 /// Packets that are remembered: errors come soon, or not at all.
@@ -43,9 +45,17 @@ impl PathMtu {
         PathMtu { bytes, sent: VecDeque::new() }
     }
 
+    /// Is the packet in a frame too long for the path?
+    pub fn is_too_long(&self, frame: &[u8]) -> bool {
+        packet_len(frame).is_some_and(|len| len > self.bytes)
+    }
+
     /// The host sends this frame.
     pub fn sends(&mut self, frame: &[u8]) {
-        let Some(ip) = ip_of(frame).filter(|ip| ip.protocol == IpProtocol::Tcp) else { return };
+        let Some(ip) = ip_of(frame) else { return };
+        if !matches!(ip.protocol, IpProtocol::Tcp | IpProtocol::Udp) {
+            return;
+        }
         let beginning = ip.payload[..ip.payload.len().min(BEGINNING)].to_vec();
         self.sent.push_back(Sent { source: ip.source, destination: ip.destination, beginning });
         if self.sent.len() > REMEMBERED {

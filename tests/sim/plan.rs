@@ -30,7 +30,12 @@ pub enum Fate {
 #[derive(Clone, Debug)]
 pub enum FlowKind {
     Stream(Request),
-    Datagrams { id: u64, count: u32 },
+    /// So many, none longer than so many bytes.
+    Datagrams {
+        id: u64,
+        count: u32,
+        longest: u64,
+    },
 }
 
 /// Something that happens to the balancer. Which backend it happens to is drawn when it does, so
@@ -88,6 +93,8 @@ pub struct Plan {
     pub udp_ms: u32,
     /// Half of all datagrams are sent in fragments.
     pub fragments: bool,
+    /// Some flows have datagrams that are too long for narrow ways.
+    pub long_datagrams: bool,
     pub flows: Vec<FlowPlan>,
     pub changes: Vec<(u64, Change)>,
 }
@@ -108,6 +115,11 @@ impl Plan {
         pool.mode.is_direct_return() && (!pool.rules.entries || is_short)
     }
 
+    /// Is the flow's client one that its service does not allow?
+    pub fn is_refused(&self, flow: &FlowPlan) -> bool {
+        self.pool(flow.pool).allowed.is_some_and(|clients| !clients.has(flow.client))
+    }
+
     pub fn draw(chance: &mut Chance) -> Plan {
         let clients = chance.between(1, 4) as usize;
         // A third of all links is good, a third is bad, a third damages bits too.
@@ -122,13 +134,14 @@ impl Plan {
         // Room for few flows, or time for few.
         let (is_tight, is_slow) = (chance.one_in(4), chance.one_in(4));
         let family = if chance.one_in(2) { Family::Ipv6 } else { Family::Ipv4 };
+        let long_datagrams = chance.one_in(2) && !has_flips;
         Plan {
             family,
             vlans: (0..2).map(|_| Vlan::draw(chance)).collect(),
             workers: chance.between(1, 3) as usize,
             two_arms: chance.one_in(2),
             clients,
-            pools: POOLS.map(|_| PoolPlan::draw(chance, family, is_tight || is_slow)),
+            pools: POOLS.map(|_| PoolPlan::draw(chance, (family, clients), is_tight || is_slow)),
             receive_faults,
             transmit_faults,
             reorder_span: chance.between(1, 6) as u32,
@@ -139,7 +152,8 @@ impl Plan {
             udp_ms: if is_tight { 3_000 } else { chance.between(3_000, 120_000) as u32 },
             hand_over_ring: if chance.one_in(4) { 2 } else { 64 },
             fragments: chance.one_in(2) && !has_flips,
-            flows: flows(chance, clients),
+            long_datagrams,
+            flows: flows(chance, clients, long_datagrams),
             changes: changes(chance),
         }
     }
@@ -160,17 +174,23 @@ fn faults(chance: &mut Chance, badness: u64) -> FaultRates {
     rates
 }
 
-fn flows(chance: &mut Chance, clients: usize) -> Vec<FlowPlan> {
+fn flows(chance: &mut Chance, clients: usize, are_long: bool) -> Vec<FlowPlan> {
     let count = chance.between(5, 30);
-    let mut flows: Vec<FlowPlan> = (0..count).map(|_| flow(chance, clients)).collect();
+    let mut flows: Vec<FlowPlan> = (0..count).map(|_| flow(chance, clients, are_long)).collect();
     flows.sort_by_key(|flow| flow.at_ms);
     flows
 }
 
-fn flow(chance: &mut Chance, clients: usize) -> FlowPlan {
+/// With the longest datagrams the answers still fit into a link's packets, and what fits into all narrow
+/// ways is the shorter ones.
+const LONG_DATAGRAM: u64 = 1_440;
+const SHORT_DATAGRAM: u64 = 1_200;
+
+fn flow(chance: &mut Chance, clients: usize, are_long: bool) -> FlowPlan {
     let id = chance.bits();
     let kind = if chance.one_in(3) {
-        FlowKind::Datagrams { id, count: chance.between(1, 40) as u32 }
+        let longest = if are_long && chance.one_in(2) { LONG_DATAGRAM } else { SHORT_DATAGRAM };
+        FlowKind::Datagrams { id, count: chance.between(1, 40) as u32, longest }
     } else {
         // Mostly short, some of many windows, some of nothing but their end.
         let largest = [0, 300, 5_000, 60_000][chance.place(4)];

@@ -1,10 +1,13 @@
 //! The two groups of backends of a run: how packets get to each, and what its services are told.
 
-use guideway::forwarding::{BackendGonePolicy, FlowRules, HashBy, Mode};
+use std::sync::Arc;
+
+use guideway::forwarding::{BackendGonePolicy, FlowRules, HashBy, Mode, PrefixSet};
 use guideway::wire::Family;
 use guideway::wire::encap::{Dscp, GueVersion, Tunnel};
 
 use super::chance::Chance;
+use super::site::client_address;
 
 /// A group of backends behind a VIP of its own, with a TCP and a UDP service.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -27,6 +30,28 @@ pub struct PoolPlan {
     pub on_gone: BackendGonePolicy,
     pub drain_time_ms: Option<u32>,
     pub rules: FlowRules,
+    /// The only clients that may use its services: those whose number begins like this one's.
+    pub allowed: Option<Clients>,
+}
+
+/// Clients whose addresses are the same but for so many of the last bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Clients {
+    pub one: usize,
+    pub bits: u8,
+}
+
+impl Clients {
+    fn prefix_set(self, family: Family) -> Arc<PrefixSet> {
+        let address = client_address(family, self.one);
+        let len = if address.is_ipv4() { 32 } else { 128 };
+        Arc::new(PrefixSet::new([(address, len - self.bits)]))
+    }
+
+    /// Client number 0 has an even address, and so on.
+    pub fn has(self, number: usize) -> bool {
+        number >> self.bits == self.one >> self.bits
+    }
 }
 
 impl PoolPlan {
@@ -39,18 +64,28 @@ impl PoolPlan {
             on_gone: BackendGonePolicy::Keep,
             drain_time_ms: None,
             rules: FlowRules::default(),
+            allowed: None,
         }
     }
 
     /// Where there is little room (`is_tight`), nothing is remembered of clients.
-    pub fn draw(chance: &mut Chance, family: Family, is_tight: bool) -> PoolPlan {
+    pub fn draw(
+        chance: &mut Chance,
+        (family, clients): (Family, usize),
+        is_tight: bool,
+    ) -> PoolPlan {
         let mode = mode(chance);
         let is_mixed = mode.tunnel().is_some() && chance.one_in(3);
         let backend_family = if is_mixed { other(family) } else { family };
+        let one = chance.place(clients);
+        let allowed = chance.one_in(8).then(|| Clients { one, bits: chance.between(0, 2) as u8 });
+        let mut rules = rules(chance, mode, is_tight);
+        rules.allow = allowed.map(|clients| clients.prefix_set(family));
         PoolPlan {
             on_gone: on_gone(chance),
             drain_time_ms: chance.one_in(2).then(|| chance.between(500, 8_000) as u32),
-            rules: rules(chance, mode, is_tight),
+            rules,
+            allowed,
             ..PoolPlan::plain(mode, backend_family, chance.between(2, 5) as usize)
         }
     }
@@ -61,10 +96,11 @@ fn other(family: Family) -> Family {
 }
 
 fn mode(chance: &mut Chance) -> Mode {
-    match chance.between(0, 9) {
+    match chance.between(0, 10) {
         0..=3 => Mode::Nat,
         4..=5 => Mode::Dnat,
         6 => Mode::L2dsr,
+        10 => Mode::Dscp(chance.between(1, 63) as u8),
         7 => Mode::Tunnel(Tunnel::Ipip, dscp(chance)),
         8 => {
             let key = chance.one_in(2).then(|| chance.bits() as u32);

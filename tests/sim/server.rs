@@ -89,11 +89,12 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(machine: &Machine, sockets: &mut SocketSet<'static>) -> Server {
+    /// One with its UDP socket among `datagrams`.
+    pub fn new(machine: &Machine, datagrams: &mut SocketSet<'static>) -> Server {
         let port = machine.listens_on();
         let mut udp = udp_socket();
         udp.bind(port).expect("the port is free");
-        let (listening, connections, udp) = (vec![], vec![], sockets.add(udp));
+        let (listening, connections, udp) = (vec![], vec![], datagrams.add(udp));
         Server { number: machine.number, port, listening, connections, udp }
     }
 
@@ -107,7 +108,7 @@ impl Server {
     }
 
     /// Does what can be done with what has arrived.
-    pub fn work(&mut self, sockets: &mut SocketSet<'static>) {
+    pub fn work(&mut self, sockets: &mut SocketSet<'static>, datagrams: &mut SocketSet<'static>) {
         let Server { connections, number, .. } = self;
         self.listening.retain(|&handle| {
             let is_waiting = sockets.get::<tcp::Socket>(handle).is_listening();
@@ -130,7 +131,7 @@ impl Server {
             }
             is_open
         });
-        self.answer_datagrams(sockets.get_mut(self.udp));
+        self.answer_datagrams(datagrams.get_mut(self.udp));
     }
 
     fn answer_datagrams(&self, socket: &mut udp::Socket<'static>) {

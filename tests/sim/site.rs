@@ -50,8 +50,8 @@ pub fn client_address(family: Family, number: usize) -> IpAddr {
     address(family, PortId(0), 200 + number as u8)
 }
 
-/// MTUs of narrow ways: as wide as the longest datagram in the longest envelope, and an IPv6 packet of
-/// 1,280 bytes.
+/// MTUs of narrow ways: as wide as an IPv6 packet of 1,280 bytes in the longest envelope, and with it
+/// the longest datagram where none is long.
 pub const NARROW_BYTES: std::ops::RangeInclusive<u64> = 1_340..=1_480;
 
 pub const SERVICE_PORT: u16 = 80;

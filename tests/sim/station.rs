@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 
+use guideway::forwarding::Mode;
 use guideway::wire::{Family, FlowKey, MacAddress, PortId, Protocol};
 use smoltcp::wire::IpEndpoint;
 
 use super::chance::Chance;
 use super::client::{Datagrams, End, Stream};
 use super::host::{Host, HostPlan};
+use super::marked::Mark;
 use super::network::Network;
 use super::parts::Parts;
 use super::plan::{FlowKind, FlowPlan, Plan};
@@ -72,8 +74,9 @@ impl Station {
                 let stream = Stream::connect(request, ends, self.host.split());
                 (Protocol::Tcp, Kind::Stream(stream))
             }
-            FlowKind::Datagrams { id, count } => {
-                let datagrams = Datagrams::open((id, count), ends, &mut self.host.sockets);
+            FlowKind::Datagrams { id, count, longest } => {
+                let wanted = (id, count, longest);
+                let datagrams = Datagrams::open(wanted, ends, &mut self.host.datagrams);
                 (Protocol::Udp, Kind::Datagrams(datagrams))
             }
         };
@@ -85,14 +88,14 @@ impl Station {
     }
 
     pub fn work(&mut self, now_ms: u64) {
-        let sockets = &mut self.host.sockets;
+        let Host { sockets, datagrams, .. } = &mut self.host;
         if let Some(server) = &mut self.server {
-            server.work(sockets);
+            server.work(sockets, datagrams);
         }
         for flow in &mut self.flows {
             match &mut flow.kind {
                 Kind::Stream(stream) => stream.work(sockets),
-                Kind::Datagrams(datagrams) => datagrams.work(now_ms, sockets),
+                Kind::Datagrams(flow) => flow.work(now_ms, datagrams),
             }
             if flow.end().is_some() {
                 flow.ended_ms.get_or_insert(now_ms);
@@ -143,7 +146,8 @@ pub fn stations(
     let backends = machines.iter().map(|machine| (backend(plan.family, machine), Some(*machine)));
     let all = clients.chain(backends).enumerate();
     let station = |(place, (mut host, machine)): (usize, (HostPlan, Option<Machine>))| {
-        let parts = plan.fragments.then(|| Parts::new(chance.fork()));
+        let has_parts = plan.fragments || plan.long_datagrams;
+        let parts = has_parts.then(|| Parts::new(plan.fragments, chance.fork()));
         host.seed = chance.bits();
         let segment = machine.map_or(PortId(0), |machine| machine.segment());
         network.attach(segment, host.mac, place);
@@ -151,7 +155,7 @@ pub fn stations(
             network.attach(machine.port, host.mac, place);
         }
         let mut host = Host::new(host, parts);
-        let server = machine.map(|machine| Server::new(&machine, &mut host.sockets));
+        let server = machine.map(|machine| Server::new(&machine, &mut host.datagrams));
         // Ports of their own for every client and run.
         let next_port = 30_000 + chance.between(0, 20_000) as u16;
         Station { host, segment, server, flows: vec![], is_dead: false, next_port }
@@ -167,7 +171,17 @@ fn client(family: Family, number: usize) -> HostPlan {
         gateway: None,
         hidden: None,
         tunnel: None,
+        mark: None,
         seed: 0,
+    }
+}
+
+fn mark(family: Family, machine: &Machine) -> Option<Mark> {
+    match machine.mode {
+        Mode::Dscp(dscp) => {
+            Some(Mark { address: machine.address, dscp, vip: vip(family, machine.pool) })
+        }
+        _ => None,
     }
 }
 
@@ -180,6 +194,7 @@ fn backend(family: Family, machine: &Machine) -> HostPlan {
         gateway,
         hidden: machine.mode.is_direct_return().then(|| vip(family, machine.pool)),
         tunnel: machine.mode.tunnel().map(|tunnel| (machine.address, tunnel)),
+        mark: mark(family, machine),
         seed: 0,
     }
 }

@@ -21,6 +21,10 @@ pub struct Summary {
     /// Flows that were reset, and whose clients gave up, as the model allows.
     pub reset: u64,
     pub silent: u64,
+    /// Flows of clients that their services do not allow.
+    pub refused: u64,
+    /// Datagrams that were too long for their way, and left in fragments.
+    pub datagrams_cut: u64,
     /// Packets that were too long for their way, and how often an engine has learned of one.
     pub too_big: u64,
     pub mtu_lowered: u64,
@@ -42,6 +46,8 @@ impl Summary {
             (&mut self.moved, other.moved),
             (&mut self.reset, other.reset),
             (&mut self.silent, other.silent),
+            (&mut self.refused, other.refused),
+            (&mut self.datagrams_cut, other.datagrams_cut),
             (&mut self.too_big, other.too_big),
             (&mut self.mtu_lowered, other.mtu_lowered),
         ];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use guideway::control::LiveFlows;
 use guideway::dataplane::{Engine, Ticks};
+use guideway::forwarding::Mode;
 use guideway::io::memory::FarEnd;
 use guideway::runtime::{HandOver, Idle, Publisher, Worker, WorkerShared};
 use guideway::wire::MacAddress;
@@ -54,6 +55,10 @@ pub struct World {
     pub(super) next_change: usize,
     pub(super) rounds: u64,
     pub(super) summary: Summary,
+}
+
+fn may_be_narrow(mode: Mode) -> bool {
+    mode.is_hop() && !matches!(mode, Mode::Dscp(_))
 }
 
 impl World {
@@ -212,10 +217,11 @@ impl World {
         }
     }
 
-    /// The way to a machine of the pool becomes narrow. Under L2 DSR there is no router on it.
+    /// The way to a machine of the pool becomes narrow. Under L2 DSR there is no router on it; and under
+    /// `dscp` what a router tells is lost, so that its ways must not be narrow (docs/decisions/dscp.md).
     fn make_narrow(&mut self, pool: Pool) {
         let all = self.machines.iter().filter(|machine| machine.pool == pool);
-        let routed: Vec<&Machine> = all.filter(|machine| machine.mode.is_hop()).collect();
+        let routed: Vec<&Machine> = all.filter(|machine| may_be_narrow(machine.mode)).collect();
         if routed.is_empty() {
             return;
         }
