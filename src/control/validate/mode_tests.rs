@@ -218,7 +218,7 @@ fn dscp() {
 }
 
 #[test]
-fn what_goes_with_some_modes_only() {
+fn several_ports() {
     check(&[
         (
             "several ports by a tunnel",
@@ -252,6 +252,26 @@ fn what_goes_with_some_modes_only() {
                 ("services[0].backends[2].port", "0 is not a port"),
             ],
         ),
+        (
+            "several ports, and a check of none of them",
+            |s| tunnel(s).last_port = Some(90),
+            &[("services[0].health_check", "it does not say which")],
+        ),
+        (
+            "several of a shared address",
+            |s| {
+                let service = tunnel(s);
+                (service.last_port, service.health_check) = (Some(90), None);
+                service.shared_address = true;
+            },
+            &[("services[0].port", "shared with the machine")],
+        ),
+    ]);
+}
+
+#[test]
+fn ranges_that_meet() {
+    check(&[
         (
             "ranges that meet at a DNAT backend",
             |s| {
@@ -287,20 +307,6 @@ fn what_goes_with_some_modes_only() {
             &[],
         ),
         (
-            "several ports, and a check of none of them",
-            |s| tunnel(s).last_port = Some(90),
-            &[("services[0].health_check", "it does not say which")],
-        ),
-        (
-            "several of a shared address",
-            |s| {
-                let service = tunnel(s);
-                (service.last_port, service.health_check) = (Some(90), None);
-                service.shared_address = true;
-            },
-            &[("services[0].port", "shared with the machine")],
-        ),
-        (
             "overlapping ranges",
             |s| {
                 tunnel(s);
@@ -314,6 +320,12 @@ fn what_goes_with_some_modes_only() {
             },
             &[("services[1].port", "are those of service web already")],
         ),
+    ]);
+}
+
+#[test]
+fn what_needs_entries() {
+    check(&[
         (
             "no entries under nat",
             |s| s.services[0].rules.entries = false,
