@@ -98,11 +98,20 @@ impl FlowState {
         }
     }
 
-    /// Does a new SYN of the client begin a new flow? Not where it may be the same SYN once more,
-    /// nor on an established connection, where it may be forged: that one's backend is asked.
+    /// Has its connection begun to end?
     #[inline]
-    pub fn gives_way_to_syn(self) -> bool {
+    pub fn has_ended(self) -> bool {
         matches!(self, FlowState::Closing | FlowState::Closed | FlowState::Reset)
+    }
+
+    /// Does a SYN of the client begin a new flow in the place of one in this state, with these
+    /// [`FlowEntry::flags`]? Not where it may be the same SYN once more, nor on a connection that the
+    /// client has not closed, where it may be forged: that one's backend is asked. A backend that
+    /// answers and closes at once is ahead of a SYN that was sent twice and waited in another
+    /// worker's queue: with a new flow the client would lose an answer that is still on its way.
+    #[inline]
+    pub fn gives_way_to_syn(self, flags: u16) -> bool {
+        self.has_ended() && (self != FlowState::Closing || flags & FIN_CLIENT != 0)
     }
 }
 

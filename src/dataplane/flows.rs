@@ -265,8 +265,7 @@ impl Flows {
             self.pool.leave(block);
         }
         self.count_live(&flow, |live| live.saturating_sub(1));
-        let had_closed =
-            FlowState::from_number(flow.state).is_some_and(FlowState::gives_way_to_syn);
+        let had_closed = FlowState::from_number(flow.state).is_some_and(FlowState::has_ended);
         match why {
             End::Cut => self.counters.events.flows_cut += 1,
             End::Asked => self.counters.events.flows_ended_by_hand += 1,

@@ -302,7 +302,7 @@ impl Engine {
     }
 }
 
-/// Does the client's SYN begin a new flow in the place of this one? Once its connection has ended,
+/// Does the client's SYN begin a new flow in the place of this one? Once the client has ended it,
 /// or as long as nobody has answered and its backend is known not to be there: that SYN is a
 /// retransmission, but of no connection yet.
 fn may_begin_anew(turn: &Turn<'_>, flow: &Flow) -> bool {
@@ -312,7 +312,7 @@ fn may_begin_anew(turn: &Turn<'_>, flow: &Flow) -> bool {
     };
     match FlowState::from_number(flow.state) {
         Some(FlowState::Opening) => !flow.has(SEEN_BACKEND) && is_down(),
-        state => state.is_some_and(FlowState::gives_way_to_syn),
+        state => state.is_some_and(|state| state.gives_way_to_syn(flow.flags)),
     }
 }
 

@@ -25,10 +25,15 @@ fn state(world: &World) -> FlowState {
 #[test]
 fn what_a_syn_does_in_each_state() {
     type Reach = fn(&mut World, &Ends);
-    let rows: [(&str, FlowState, bool, Reach); 5] = [
+    let rows: [(&str, FlowState, bool, Reach); 6] = [
         ("a retransmission", FlowState::Opening, false, |_, _| ()),
         ("maybe forged: the backend is asked", FlowState::Established, false, |world, ends| {
             world.expect("data", BACKENDS, &ends.backend.tcp(ACK), TO_CLIENT, &[]);
+        }),
+        ("late: the answer is on its way", FlowState::Closing, false, |world, ends| {
+            world.expect("SYN-ACK", BACKENDS, &ends.backend.tcp(SYN | ACK), TO_CLIENT, &[]);
+            world.expect("ACK", CLIENTS, &ends.client.tcp(ACK), TO_BACKEND, &[]);
+            world.expect("FIN", BACKENDS, &ends.backend.tcp(FIN | ACK), TO_CLIENT, &[]);
         }),
         ("half closed", FlowState::Closing, true, |world, ends| {
             world.expect("FIN", CLIENTS, &ends.client.tcp(FIN | ACK), TO_BACKEND, &[]);
