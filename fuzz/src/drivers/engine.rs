@@ -15,7 +15,7 @@ use super::workers::{Passed, Sent, Workers};
 /// Frames in a batch at most.
 const BATCH: usize = 8;
 /// Forwarded packets that are remembered, to be answered by backends or quoted.
-const REMEMBERED: usize = 8;
+const REMEMBERED: usize = 20;
 /// Steps of an input at most, so that none takes long.
 const STEPS: usize = 200;
 
@@ -119,7 +119,11 @@ impl World {
     /// One frame: by default, TCP or UDP of one of few clients.
     fn frame(&mut self, kind: u8, steps: &mut Steps<'_>) -> Vec<u8> {
         let how = steps.byte();
-        let head = if matches!(kind, 4..=6) { self.backend(how) } else { client(how) };
+        let head = match kind {
+            4..=6 => self.backend(how),
+            15 => client_of_more(how),
+            _ => client(how),
+        };
         let flags = steps.byte();
         let mut frame = match kind {
             7 => return steps.bytes(usize::from(how)).to_vec(),
@@ -141,7 +145,7 @@ impl World {
             Some(key) => Head::new(0xb0, 2, key.destination_socket(), key.source_socket()),
             None => {
                 let snat = SocketAddr::new(network::snat(is_v6), 1024 + u16::from(how));
-                Head::new(0xb0, 2, network::backend(is_v6, number), snat)
+                Head::new(0xb0, 2, network::answers_from(is_v6, number), snat)
             }
         }
     }
@@ -171,8 +175,17 @@ impl World {
 
 /// One of four clients to one of few services.
 pub fn client(how: u8) -> Head {
+    client_of(how, 0)
+}
+
+/// The same to the other services.
+pub fn client_of_more(how: u8) -> Head {
+    client_of(how, network::MORE)
+}
+
+fn client_of(how: u8, first: usize) -> Head {
     let is_v6 = how & 1 != 0;
-    let (number, service) = (how >> 1 & 3, usize::from(how >> 3 & 7));
+    let (number, service) = (how >> 1 & 3, first + usize::from(how >> 3 & 7));
     // Three of them are behind the station of the first.
     let address = network::address(is_v6, 1, if number == 3 { 61 } else { 60 });
     let source = SocketAddr::new(address, 4000 + u16::from(number));

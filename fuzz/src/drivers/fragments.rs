@@ -6,7 +6,7 @@ use guideway::dataplane::Verdict;
 
 use crate::wire::{Body, Content, IpPacket, ParseOutcome, parse};
 
-use super::engine::{World, client};
+use super::engine::{World, client, client_of_more};
 use super::frames::{self, ACK, Head, Part, SYN};
 use super::network::{self, BACKENDS, CLIENTS};
 use super::steps::Steps;
@@ -40,7 +40,11 @@ pub fn run(input: &[u8]) {
 fn in_pieces(world: &mut World, what: u8, number: u16, steps: &mut Steps<'_>) {
     let how = steps.byte();
     let is_from_backend = what & 4 != 0;
-    let head = if is_from_backend { world.backend(how) } else { client(how) };
+    let head = match (is_from_backend, what & 8 != 0) {
+        (true, _) => world.backend(how),
+        (false, false) => client(how),
+        (false, true) => client_of_more(how),
+    };
     let is_tcp = ![head.source, head.destination].iter().any(|end| network::is_udp(end.port()));
     let shape = steps.byte();
     let data = vec![what; usize::from(shape >> 3) * 16];

@@ -1,7 +1,7 @@
 //! What must be true of a frame after its verdict, told from its bytes before and after.
 
 use guideway::dataplane::{ReplyKind, Verdict};
-use guideway::forwarding::Snapshot;
+use guideway::forwarding::{Backend, Mode, Snapshot};
 
 use crate::wire::{
     Body, Content, ERROR_HEADER_LEN, Fragment, IpPacket, Packet, ParseOutcome, PortId, TcpFlags,
@@ -56,6 +56,10 @@ fn forwarded(snapshot: &Snapshot, port: PortId, sent: &[u8], out: &[u8]) {
     assert_eq!(kind(&after), kind(&before));
     let is_translated = after.key != before.key;
     assert_eq!(after.hop_limit + u8::from(is_translated), before.hop_limit);
+    let classes = [(sent, &before), (out, &after)].map(|(frame, ip)| traffic_class(frame, ip));
+    // ECN is the packet's own, and so is the DSCP unless it tells the VIP.
+    let wanted = marked(snapshot, &after).map_or(classes[0], |dscp| dscp << 2 | classes[0] & 3);
+    assert_eq!(classes[1], wanted, "DSCP and ECN");
     match after.content {
         Content::Tcp(_) | Content::Udp => {
             let sums = [(sent, &before), (out, &after)].map(|(f, ip)| sums::of_payload(f, ip));
@@ -68,6 +72,20 @@ fn forwarded(snapshot: &Snapshot, port: PortId, sent: &[u8], out: &[u8]) {
         Content::IcmpError => error_forwarded((sent, &before), (out, &after)),
         _ => {}
     }
+}
+
+/// The DSCP of packets to this one's receiver, if that is how it knows the VIP.
+fn marked(snapshot: &Snapshot, after: &IpPacket) -> Option<u8> {
+    let at = |backend: &&Backend| after.destination() == backend.socket.ip().into();
+    match snapshot.backends.iter().flatten().find(at)?.mode {
+        Mode::Dscp(value) => Some(value),
+        _ => None,
+    }
+}
+
+fn traffic_class(frame: &[u8], ip: &IpPacket) -> u8 {
+    let at = ip.start();
+    if ip.key.source.is_v4() { frame[at + 1] } else { frame[at] << 4 | frame[at + 1] >> 4 }
 }
 
 /// What came out of an envelope is what went into it, but for the hop that it costs.

@@ -37,7 +37,7 @@ const IPIP: Mode = Mode::Tunnel(Tunnel::Ipip, Dscp::Copied);
 
 /// Name, last byte of the VIP, port, protocol, mode, backends. For each family once.
 type Row = (&'static str, u8, u16, Protocol, Mode, std::ops::Range<u32>);
-const SERVICES: [Row; 8] = [
+const SERVICES: [Row; 16] = [
     ("web", 100, 80, Protocol::Tcp, Mode::Nat, 0..2),
     ("dns", 100, 53, Protocol::Udp, Mode::Nat, 2..3),
     ("direct", 101, 80, Protocol::Tcp, Mode::L2dsr, 3..5),
@@ -46,6 +46,14 @@ const SERVICES: [Row; 8] = [
     ("several", 102, 90, Protocol::Tcp, GUE, 7..9),
     ("routed", 103, 80, Protocol::Tcp, Mode::Dnat, 9..10),
     ("stateless-dns", 102, 53, Protocol::Udp, GRE, 10..11),
+    ("marked", 104, 80, Protocol::Tcp, Mode::Dscp(10), 12..14),
+    ("marked-dns", 104, 53, Protocol::Udp, Mode::Dscp(10), 14..15),
+    ("range", 105, 90, Protocol::Tcp, Mode::Nat, 15..17),
+    ("range-routed", 106, 90, Protocol::Tcp, Mode::Dnat, 17..18),
+    ("all", 107, 1, Protocol::Tcp, Mode::Nat, 18..19),
+    ("all-routed", 108, 1, Protocol::Tcp, Mode::Dnat, 19..20),
+    ("few", 109, 80, Protocol::Tcp, Mode::Nat, 20..21),
+    ("few-direct", 109, 53, Protocol::Udp, Mode::L2dsr, 21..22),
 ];
 const WEB: usize = 0;
 const DNS: usize = 1;
@@ -53,13 +61,22 @@ const DIRECT: usize = 2;
 const DIRECT_DNS: usize = 3;
 const SEVERAL: usize = 5;
 const STATELESS: usize = 7;
-/// Of the service of several ports.
+const MARKED: usize = 8;
+const RANGE: usize = 10;
+const RANGE_ROUTED: usize = 11;
+const ALL: usize = 12;
+const ALL_ROUTED: usize = 13;
+const FEW: usize = 14;
+const FEW_DIRECT: usize = 15;
+/// The services before are those that inputs ask for by three bits; the others, by one more.
+pub const MORE: usize = MARKED;
+/// Of services of several ports, but not all.
 const LAST_PORT: u16 = 93;
 /// Backends that stand in no row: of the last one's service, when it has another mode.
 const OF_OTHER_MODE: u32 = 11;
 /// It has an address of the other family.
 const OF_OTHER_FAMILY: u32 = 8;
-const BACKENDS_A_FAMILY: u32 = 12;
+const BACKENDS_A_FAMILY: u32 = 22;
 
 /// Where packets to a service go, to the first of its ports; or, `past` those, to one that is another of
 /// its ports or no service's.
@@ -68,16 +85,26 @@ pub fn vip(is_v6: bool, choice: usize, past: u16) -> SocketAddr {
     SocketAddr::new(address(is_v6, 1, row.1), row.2 + past)
 }
 
-/// Where a backend listens.
-pub fn backend(is_v6: bool, number: usize) -> SocketAddr {
-    let number = number as u32 % BACKENDS_A_FAMILY;
+/// Where a backend listens; port 0: on each port that a client may choose.
+fn backend(is_v6: bool, number: u32) -> SocketAddr {
+    let number = number % BACKENDS_A_FAMILY;
     let is_v6 = is_v6 != (number == OF_OTHER_FAMILY);
-    SocketAddr::new(address(is_v6, 2, 10 + number as u8), 8080 + number as u16)
+    let port = if matches!(number, 15..20) { 0 } else { 8080 + number as u16 };
+    SocketAddr::new(address(is_v6, 2, 10 + number as u8), port)
+}
+
+/// Where it answers from, asked or not.
+pub fn answers_from(is_v6: bool, number: usize) -> SocketAddr {
+    let mut socket = backend(is_v6, number as u32);
+    if socket.port() == 0 {
+        socket.set_port(LAST_PORT);
+    }
+    socket
 }
 
 /// Is it a port of a UDP service, or of one of its backends?
 pub fn is_udp(port: u16) -> bool {
-    matches!(port, 53 | 8082 | 8085 | 8090 | 8091)
+    matches!(port, 53 | 8082 | 8085 | 8090 | 8091 | 8094 | 8101)
 }
 
 /// Outer sources of tunnels.
@@ -155,6 +182,8 @@ fn change(
     if has(1) {
         backends[id(1)].iter_mut().for_each(|b| b.state = BackendState::Draining);
         services[at(WEB)].slots = Arc::from([BackendId(id(0) as u32)]);
+        backends[id(15)].iter_mut().for_each(|b| b.state = BackendState::Draining);
+        services[at(RANGE)].slots = Arc::from([BackendId(id(16) as u32)]);
     }
     if has(2) {
         services[at(WEB)].gone = true;
@@ -162,15 +191,23 @@ fn change(
     }
     if has(3) {
         drop_all(&mut services[at(DIRECT)]);
+        backends[id(17)].iter_mut().for_each(|b| b.state = BackendState::Unhealthy);
+        drop_all(&mut services[at(RANGE_ROUTED)]);
     }
     if has(5) {
         backends[id(2)].iter_mut().for_each(|b| b.next_hop = None);
     }
     if has(7) {
         backends[id(3)] = None;
+        backends[id(13)] = None;
     }
     if has(8) {
         backends[id(1)].iter_mut().for_each(|b| b.socket.set_port(9));
+        // Another value for new flows, and fewer of them.
+        let marked = Mode::Dscp(46);
+        services[at(MARKED)].mode = marked;
+        backends[id(12)].iter_mut().for_each(|b| b.mode = marked);
+        services[at(FEW)].rules.max_flows = 1;
     }
     if has(15) {
         services[at(STATELESS)].mode = IPIP;
@@ -209,14 +246,23 @@ fn services(is_v6: bool, family: u32) -> Vec<Service> {
         rules: FlowRules::default(),
     };
     let mut services: Vec<Service> = SERVICES.iter().map(service).collect();
-    services[SEVERAL].last_port = Some(LAST_PORT);
+    for several in [SEVERAL, RANGE, RANGE_ROUTED] {
+        services[several].last_port = Some(LAST_PORT);
+    }
+    for all in [ALL, ALL_ROUTED] {
+        services[all].last_port = Some(u16::MAX);
+    }
+    // All clients but the one that is not in the network's first half.
+    let half = (address(is_v6, 1, 0), if is_v6 { 122 } else { 26 });
+    services[FEW].rules.allow = Some(Arc::new(PrefixSet::new([half])));
+    (services[FEW].rules.max_flows, services[FEW_DIRECT].rules.max_flows) = (3, 2);
     services[SEVERAL].rules.hash = HashBy::DestinationPort;
     services[STATELESS].rules.hash = HashBy::ClientAndPort;
     services[STATELESS].rules.entries = false;
     // One client of two may use it.
     let allowed = (address(is_v6, 1, 60), if is_v6 { 128 } else { 32 });
     services[DIRECT_DNS].rules.allow = Some(Arc::new(PrefixSet::new([allowed])));
-    for with_affinity in [DNS, DIRECT] {
+    for with_affinity in [DNS, DIRECT, RANGE] {
         let service = &mut services[with_affinity];
         (service.rules.hash, service.rules.affinity_ms) = (HashBy::Client, AFFINITY_MS);
         service.timeouts.affinity_ms = AFFINITY_MS;
@@ -234,7 +280,7 @@ fn backend_of(id: u32, on_vlan: bool) -> Backend {
         id: BackendId(id),
         name: format!("b{id}").into(),
         service: ServiceIndex((service + family as usize * SERVICES.len()) as u32),
-        socket: backend(family == 1, number as usize),
+        socket: backend(family == 1, number),
         mode: if number == OF_OTHER_MODE { IPIP } else { SERVICES[service].4 },
         weight: 1,
         state: BackendState::Active,

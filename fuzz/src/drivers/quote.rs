@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::engine::{World, client};
+use super::engine::{World, client, client_of_more};
 use super::envelope;
 use super::frames::{self, Head, SYN};
 use super::network::{self, BACKENDS, CLIENTS};
@@ -11,14 +11,16 @@ use super::workers::Sent;
 
 /// Flows that errors may be about: TCP and UDP, translated, in envelopes and neither, of both families.
 const FLOWS: [u8; 16] = [0, 1, 8, 9, 16, 17, 24, 25, 40, 41, 42, 43, 48, 49, 56, 57];
+/// The same of the other services: by DSCP, of several ports and of all, of few flows.
+const MORE_FLOWS: [u8; 9] = [0, 1, 8, 16, 17, 25, 32, 41, 48];
 const STEPS: usize = 100;
 
 /// Opens flows, then sends errors.
 pub fn run(input: &[u8]) {
     let mut steps = Steps::new(input);
     let mut world = World::new(1 + steps.below(2));
-    for how in FLOWS {
-        let head = client(how);
+    let more = MORE_FLOWS.map(client_of_more);
+    for head in FLOWS.map(client).into_iter().chain(more) {
         let is_tcp = !network::is_udp(head.destination.port());
         let frame = head.transport(is_tcp, SYN, b"data");
         world.send(0, &[Sent { port: CLIENTS, frame, headroom: 256 }]);
@@ -95,7 +97,7 @@ fn about_envelope(world: &World, how: u8, steps: &mut Steps<'_>) -> Option<Sent>
 
 /// As a client gets it: from the VIP.
 fn to_client(how: u8) -> Head {
-    let asked = client(how & 0x3f);
+    let asked = if how & 0x40 == 0 { client(how & 0x3f) } else { client_of_more(how & 0x3f) };
     Head::new(1, 0xc0, asked.destination, asked.source)
 }
 
