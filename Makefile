@@ -69,7 +69,7 @@ bench-engine-short: ## the same with fewer rows and flows, not for this CPU alon
 		$(CARGO) bench --locked --manifest-path benches/instructions/Cargo.toml --bench engine \
 		-- --short
 
-bench: ## AF_XDP on veth beside a bare forwarder, nft, haproxy, nginx (15 minutes; root; BENCH=... options)
+bench: ## AF_XDP on veth beside a bare forwarder, nft, haproxy, nginx (12 minutes; root; BENCH=... options)
 	@scripts/setup build test bench
 	$(CARGO) bench --locked --bench veth -- $(BENCH)
 

@@ -11,6 +11,10 @@
 #include "bench.h"
 #include "program.h"
 
+static long (*bpf_skb_load_bytes)(const void *buffer, __u32 offset, void *to,
+				  __u32 length) = (void *)BPF_FUNC_skb_load_bytes;
+static long (*bpf_xdp_load_bytes)(void *frame, __u32 offset, void *to,
+				  __u32 length) = (void *)BPF_FUNC_xdp_load_bytes;
 static long (*bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
 
 struct {
@@ -29,6 +33,13 @@ struct {
 	map_type(key, __u32);
 	map_type(value, __u64);
 } bench_counters SEC(".maps");
+
+struct {
+	map_number(type, BPF_MAP_TYPE_ARRAY);
+	map_number(max_entries, BENCH_KEPT);
+	map_type(key, __u32);
+	map_type(value, struct bench_kept);
+} bench_kept SEC(".maps");
 
 struct {
 	map_number(type, BPF_MAP_TYPE_XSKMAP);
@@ -75,26 +86,42 @@ SEC("xdp") int generate(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-static always_inline void arrived(void)
+/* Counts a frame. Every 1,024th is to be kept, in the place that this gives. */
+static always_inline struct bench_kept *arrived(void)
 {
-	__u32 number = ARRIVED;
+	__u32 number = ARRIVED, place;
 	__u64 *count = bpf_map_lookup_elem(&bench_counters, &number);
 
-	if (count)
-		*count += 1;
+	if (!count)
+		return 0;
+	*count += 1;
+	if (*count % 1024)
+		return 0;
+	place = *count / 1024 % BENCH_KEPT;
+	return bpf_map_lookup_elem(&bench_kept, &place);
 }
 
 SEC("xdp") int sink(struct xdp_md *ctx)
 {
-	(void)ctx;
-	arrived();
+	__u64 length = ctx->data_end - ctx->data;
+	struct bench_kept *kept = arrived();
+
+	if (kept && length > 0 && length <= BENCH_KEPT_BYTES) {
+		kept->length = length;
+		bpf_xdp_load_bytes(ctx, 0, kept->bytes, length);
+	}
 	return XDP_DROP;
 }
 
 SEC("classifier") int sink_tc(struct __sk_buff *buffer)
 {
-	(void)buffer;
-	arrived();
+	__u64 length = buffer->len;
+	struct bench_kept *kept = arrived();
+
+	if (kept && length > 0 && length <= BENCH_KEPT_BYTES) {
+		kept->length = length;
+		bpf_skb_load_bytes(buffer, 0, kept->bytes, length);
+	}
 	return TC_ACT_SHOT;
 }
 

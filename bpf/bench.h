@@ -7,6 +7,15 @@
 
 #define BENCH_FRAME 64
 #define BENCH_PORTS 1024
+/* Of the frames that arrive, so many are kept, and so much of each. */
+#define BENCH_KEPT 64
+#define BENCH_KEPT_BYTES 128
+
+struct bench_kept {
+	/* Bytes of the frame in `bytes`; 0 where there is none. */
+	__u32 length;
+	__u8 bytes[BENCH_KEPT_BYTES];
+};
 
 struct bench_config {
 	/* Headers and payload, with source address, source port and checksums 0. */

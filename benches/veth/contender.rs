@@ -9,6 +9,7 @@ use guideway::io::afxdp::{self, InterfaceOptions, OpenOptions, SteerRule, XdpMod
 use guideway::io::{Batch, Device};
 use guideway::wire::PortId;
 
+use super::arrival::Form;
 use super::cpu::Thread;
 use super::guideway::Guideway;
 use super::lab::{BALANCER, Lab, VIP};
@@ -19,17 +20,31 @@ use super::{forwarder, kernel, proxy};
 #[derive(PartialEq, Eq, Debug)]
 pub struct Mode {
     pub name: &'static str,
-    /// Of the service, a line of YAML each.
-    pub lines: &'static [&'static str],
+    /// Of the service, in YAML.
+    pub line: &'static str,
     /// Where backends listen.
     pub port: u16,
+    /// What arrives there.
+    pub form: Form,
+    /// Has it rows of TCP? Backends open no envelopes here, and `dnat` does what `nat` does, and less.
+    pub has_tcp: bool,
 }
 
 pub const MODES: &[Mode] = &[
-    Mode { name: "guideway nat", lines: &["mode: nat"], port: 8080 },
-    Mode { name: "guideway l2dsr", lines: &["mode: l2dsr"], port: 80 },
+    mode("guideway nat", "mode: nat", 8080, Form::Translated),
+    mode("guideway l2dsr", "mode: l2dsr", 80, Form::AsSent),
+    mode("guideway dnat", "mode: dnat", 8080, Form::ToBackend),
+    mode("guideway ipip", "mode: ipip", 80, Form::Ipip),
+    mode("guideway gue", "mode: gue", 80, Form::Gue),
+    mode("guideway gre", "mode: gre", 80, Form::Gre),
 ];
 pub const NAT: Contender = Contender::Guideway(&MODES[0]);
+/// The modes of a short run: each kind of work once.
+pub const FEW_MODES: [&Mode; 3] = [&MODES[0], &MODES[1], &MODES[3]];
+
+const fn mode(name: &'static str, line: &'static str, port: u16, form: Form) -> Mode {
+    Mode { name, line, port, form, has_tcp: matches!(form, Form::Translated | Form::AsSent) }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Contender {
@@ -83,6 +98,20 @@ impl Contender {
             Contender::Haproxy => "haproxy",
             Contender::Nginx => "nginx stream",
         }
+    }
+
+    /// What it makes of the generator's packets.
+    pub fn form(self) -> Form {
+        match self {
+            Contender::Guideway(mode) => mode.form,
+            Contender::Nft => Form::ToBackend,
+            _ => Form::AsSent,
+        }
+    }
+
+    /// Does it remember flows, so that those of a row have to be known to it first?
+    pub fn knows_flows(self) -> bool {
+        matches!(self, Contender::Guideway(_) | Contender::Nft)
     }
 
     /// Does its worker move every packet by AF_XDP?

@@ -4,6 +4,7 @@
 //! (`BPF_PROG_TEST_RUN`): what it returns `XDP_TX` for leaves by the client's interface.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, MapData, PerCpuArray};
@@ -12,8 +13,9 @@ use aya::programs::{
 };
 use aya::{Ebpf, programs::ProgramError};
 
+use super::arrival::{self, Form};
 use super::lab::{BACKENDS, CLIENT, CLIENT_MAC, FRONT_MAC};
-use super::process::{Task, inside};
+use super::process::{Task, inside, nap};
 
 /// The compiled programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
@@ -21,10 +23,12 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 const FRAME: usize = 64;
 const GENERATED: u32 = 0;
 const ARRIVED: u32 = 1;
+const KEPT: u32 = 64;
+const KEPT_BYTES: usize = 128;
 /// First source address of the generated flows: 10.128.0.0.
-const SOURCE: u32 = 0x0a80_0000;
-const VIP: u32 = 0x0a01_0064;
-const PORT: u16 = 80;
+pub const SOURCE: u32 = 0x0a80_0000;
+pub const VIP: u32 = 0x0a01_0064;
+pub const PORT: u16 = 80;
 /// Frames a call: the kernel makes a call ready in a millisecond, so many are wanted.
 const FRAMES_A_CALL: u32 = 1 << 23;
 /// Frames the kernel runs at once.
@@ -42,6 +46,7 @@ pub enum Traffic {
 }
 
 type Config = [u8; FRAME + 32];
+type Kept = [u8; 4 + KEPT_BYTES];
 
 /// Runs until it is dropped, or until `finish`.
 pub struct Generator {
@@ -159,13 +164,16 @@ fn syn() -> Vec<u8> {
     [&[0, 0][..], &PORT.to_be_bytes(), &rest].concat()
 }
 
-fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks_exact(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]]))).sum()
+/// Of all words of 16 bits; what is left at the end is half of one.
+pub fn sum(bytes: &[u8]) -> u32 {
+    let word = |two: &[u8]| u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)]);
+    bytes.chunks(2).map(|two| u32::from(word(two))).sum()
 }
 
-/// Counts and drops what arrives at the backends.
+/// Counts and drops what arrives at the backends, and keeps a few frames of it.
 pub struct Sink {
     counters: PerCpuArray<MapData, u64>,
+    kept: Array<MapData, Kept>,
     // Its link ends with it.
     _ebpf: Ebpf,
 }
@@ -174,6 +182,7 @@ impl Sink {
     pub fn attach(native: bool) -> Result<Sink> {
         let mut ebpf = Ebpf::load(OBJECT)?;
         let counters = PerCpuArray::try_from(map(&mut ebpf, "bench_counters")?)?;
+        let kept = Array::try_from(map(&mut ebpf, "bench_kept")?)?;
         inside(BACKENDS, || {
             if native {
                 let program = xdp(&mut ebpf, "sink")?;
@@ -188,12 +197,28 @@ impl Sink {
             }
             Ok(())
         })?;
-        Ok(Sink { counters, _ebpf: ebpf })
+        Ok(Sink { counters, kept, _ebpf: ebpf })
     }
 
     /// Frames so far.
     pub fn arrived(&self) -> Result<u64> {
         Ok(self.counters.get(&ARRIVED, 0)?.iter().sum())
+    }
+
+    /// Looks at the frames kept, once nothing comes any more.
+    pub fn check(&self, form: Form) -> Result<()> {
+        let mut before = None;
+        while before != Some(self.arrived()?) {
+            before = Some(self.arrived()?);
+            nap(Duration::from_millis(20))?;
+        }
+        let all: Vec<Kept> =
+            (0..KEPT).map(|place| self.kept.get(&place, 0)).collect::<Result<_, _>>()?;
+        let frames = all.iter().filter_map(|kept| {
+            let (length, bytes) = kept.split_first_chunk::<4>()?;
+            bytes.get(..u32::from_ne_bytes(*length) as usize)
+        });
+        arrival::check(frames, form)
     }
 }
 

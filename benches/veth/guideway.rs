@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use super::arrival::OUTER_SOURCES;
 use super::contender::{Mode, Setting};
 use super::cpu::{Thread, threads_named};
 use super::lab::{BACKEND_COUNT, BALANCER, Lab, SNAT, VIP, backend, command};
@@ -98,7 +99,7 @@ fn configuration(lab: &Lab, mode: &Mode, setting: &Setting) -> String {
          workers: {{ count: {}, cores: {:?} }}\n\
          snat: [ {{ address: {SNAT}, interface: eth2 }} ]\n\
          limits: {{ flows_per_worker: {}, snat_blocks_per_worker: 65536 }}\n\
-         admin: {{ socket: {} }}\nstate_dir: {}\nbpf_dir: {}\nservices:\n",
+         admin: {{ socket: {} }}\nstate_dir: {}\nbpf_dir: {}\n",
         setting.cores.len(),
         setting.cores,
         setting.max_flows,
@@ -106,15 +107,16 @@ fn configuration(lab: &Lab, mode: &Mode, setting: &Setting) -> String {
         lab.path("state").display(),
         lab.path("bpf").display(),
     );
+    if mode.form.is_envelope() {
+        let _ = writeln!(text, "tunnel_sources: [ {OUTER_SOURCES} ]");
+    }
+    text += "services:\n";
     for protocol in ["udp", "tcp"] {
         let _ = write!(
             text,
             "  - name: {protocol}\n    address: {VIP}\n    port: 80\n    protocol: {protocol}\n"
         );
-        for line in mode.lines {
-            let _ = writeln!(text, "    {line}");
-        }
-        text += "    backends:\n";
+        let _ = writeln!(text, "    {}\n    backends:", mode.line);
         for number in 1..=BACKEND_COUNT {
             let (address, port) = (backend(number), mode.port);
             let _ =

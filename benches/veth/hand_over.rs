@@ -64,6 +64,7 @@ fn run(
     let window = ends.watch(&running.threads, spans.window)?;
     let after = event(&guideway.status()?, "handed_over");
     ends.generator.finish()?;
+    sink.check(contender.form())?;
     // The two requests for status lie around the window and are short beside it.
     let share = (after - before) as f64 / window.arrived.max(1.0);
     Ok((window, share))

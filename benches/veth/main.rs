@@ -8,10 +8,11 @@
 //! | `plan` | which rows, how long, in which order; the ratios that matter |
 //! | `contender`, `guideway`, `forwarder`, `kernel`, `proxy` | who is measured; a mode is one row |
 //! | `packets`, `tcp`, `hand_over` | one measurement of each kind, and what limited it |
-//! | `generator` | the ends of the packet rows, with bpf/bench.bpf.c |
+//! | `generator`, `arrival` | the ends of the packet rows, with bpf/bench.bpf.c; what has to arrive |
 //! | `results`, `plot` | table, ratios, CSV, SVG |
 //! | `lab`, `process`, `cpu` | namespaces, programs and threads, their time |
 
+mod arrival;
 mod contender;
 mod cpu;
 mod forwarder;

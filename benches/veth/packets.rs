@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::contender::{Contender, Running, Setting};
 use super::cpu::{self, Thread, Times};
@@ -16,7 +16,7 @@ use super::results::{Sample, Unit};
 #[derive(Clone, Copy, Debug)]
 pub struct Spans {
     pub window: Duration,
-    /// Frames that every flow has had on average before the window begins.
+    /// Frames that every flow has had on average before the window begins, where that matters.
     pub frames_a_flow: u64,
 }
 
@@ -167,7 +167,8 @@ pub struct Bench {
 impl Bench {
     /// Known flows.
     pub fn known(&mut self, contender: Contender, flows: u32, round: usize) -> Result<Sample> {
-        let warm_up = u64::from(flows) * self.spans.frames_a_flow;
+        let frames_a_flow = if contender.knows_flows() { self.spans.frames_a_flow } else { 0 };
+        let warm_up = u64::from(flows) * frames_a_flow;
         let (window, note, _) = self.watch(contender, Traffic::Udp { flows }, warm_up)?;
         Ok(Sample { note, ..window.sample(&flows_name(flows), contender, round) })
     }
@@ -195,7 +196,9 @@ impl Bench {
         ends.warm_up(warm_up)?;
         let window = ends.watch(&running.threads, self.spans.window)?;
         ends.generator.finish()?;
-        Ok((window, drops(&running)?, ends.generator.generated()?))
+        let generated = ends.generator.generated()?;
+        sink.check(contender.form()).with_context(|| contender.name())?;
+        Ok((window, drops(&running)?, generated))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::contender::{Contender, MODES, NAT, Setting};
+use super::contender::{Contender, FEW_MODES, MODES, NAT, Setting};
 use super::generator::Sink;
 use super::kernel::ConntrackLimit;
 use super::lab::Lab;
@@ -58,7 +58,7 @@ impl Plan {
             native_sink: options.native_sink,
             rounds: options.rounds.unwrap_or(3),
             spans: Spans {
-                window: Duration::from_millis(if short { 500 } else { 2000 }),
+                window: Duration::from_millis(if short { 500 } else { 1500 }),
                 frames_a_flow: if short { 2 } else { 4 },
             },
             generator_core: 0,
@@ -108,14 +108,17 @@ impl Plan {
 
     /// Known flows: how many, and who.
     fn known(&self) -> Vec<(u32, Vec<Contender>)> {
-        let modes = MODES.iter().map(Contender::Guideway);
-        let afxdp = || [Contender::Bare].into_iter().chain(modes.clone());
-        let all = || afxdp().chain([Contender::OwnDevice, Contender::Nft, Contender::Kernel]);
         if self.short {
-            let some = afxdp().chain([Contender::Nft]).collect();
+            let few = FEW_MODES.into_iter().map(Contender::Guideway);
+            let some = [Contender::Bare].into_iter().chain(few).chain([Contender::Nft]).collect();
             return vec![(1 << 10, some), (1 << 16, vec![Contender::Bare, NAT])];
         }
-        vec![(1 << 10, all().collect()), (1 << 16, all().collect()), (1 << 20, all().collect())]
+        let modes = MODES.iter().map(Contender::Guideway);
+        let kernel = [Contender::Nft, Contender::Kernel];
+        let all = || [Contender::Bare].into_iter().chain(modes.clone()).chain(kernel);
+        // To the device alone all flows are the same.
+        let first = all().chain([Contender::OwnDevice]);
+        vec![(1 << 10, first.collect()), (1 << 16, all().collect()), (1 << 20, all().collect())]
     }
 
     fn new_flows(&self) -> Vec<Contender> {
@@ -174,7 +177,7 @@ impl Plan {
             client_core: self.generator_core,
             time: Duration::from_secs(if self.short { 1 } else { 3 }),
         };
-        let modes = MODES.iter().map(Contender::Guideway);
+        let modes = MODES.iter().filter(|mode| mode.has_tcp).map(Contender::Guideway);
         let rivals = [Contender::Nft, Contender::Haproxy, Contender::Nginx];
         let contenders: Vec<_> = match self.short {
             true => [NAT].into_iter().chain(rivals).collect(),
@@ -209,10 +212,7 @@ pub fn ratios() -> Vec<Ratio> {
         add(row(&large, mode), bare(&large), Some(0.85), Some(0.93));
         add(row(new, mode), bare(&small), Some(0.75), Some(0.90));
     }
-    for flows in [1 << 10, 1 << 16, 1 << 20] {
-        let load = flows_name(flows);
-        add(row(&load, Contender::OwnDevice), row(&load, Contender::Bare), None, None);
-    }
+    add(row(&small, Contender::OwnDevice), row(&small, Contender::Bare), None, None);
     let loads = [small.clone(), flows_name(1 << 16), large, new.to_owned()];
     let tcp = [tcp::Kind::KeepAlive.name().to_owned(), tcp::Kind::Close.name().to_owned()];
     for mode in MODES.iter().map(Contender::Guideway) {
