@@ -46,6 +46,8 @@ enum Direction {
     Busy,
     /// From clients, of known flows, of many services in turn.
     Spread,
+    /// From clients, of known flows, of a service of several ports.
+    Ports,
 }
 
 /// Services of [`Direction::Busy`] and [`Direction::Spread`].
@@ -59,6 +61,7 @@ impl Direction {
             Direction::New => "new",
             Direction::Busy => "busy",
             Direction::Spread => "spread",
+            Direction::Ports => "ports",
         }
     }
 
@@ -69,10 +72,32 @@ impl Direction {
             _ => 1,
         }
     }
+
+    fn last_port(self) -> Option<u16> {
+        (self == Direction::Ports).then_some(world::LAST_PORT)
+    }
+
+    /// What is the same in each mode or family is measured in one of them.
+    fn is_measured(self, mode: Mode, family: Family, effort: &Effort) -> bool {
+        match self {
+            Direction::Forward | Direction::New => true,
+            Direction::Back => mode.is_translated(),
+            Direction::Busy | Direction::Spread => {
+                mode == Mode::L2dsr && family == Family::V4 && effort.many
+            }
+            Direction::Ports => mode == Mode::Nat && family == Family::V4,
+        }
+    }
 }
 
-const DIRECTIONS: [Direction; 5] =
-    [Direction::Forward, Direction::Back, Direction::New, Direction::Busy, Direction::Spread];
+const DIRECTIONS: [Direction; 6] = [
+    Direction::Forward,
+    Direction::Back,
+    Direction::New,
+    Direction::Busy,
+    Direction::Spread,
+    Direction::Ports,
+];
 
 /// One result: nanoseconds a packet.
 pub struct Row {
@@ -99,6 +124,7 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
     let by = |tunnel| Mode::Tunnel(tunnel, Dscp::Copied);
     let modes = [
         ("l2dsr", Mode::L2dsr),
+        ("dscp", Mode::Dscp(10)),
         ("nat", Mode::Nat),
         ("dnat", Mode::Dnat),
         ("ipip", by(Tunnel::Ipip)),
@@ -111,15 +137,11 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
     for family in [Family::V4, Family::V6] {
         for mode in modes {
             for direction in DIRECTIONS {
-                let has_way_back = mode.1.is_translated();
                 let is_asked = only.iter().all(|name| {
                     let names = [mode.0, direction.name(), family.name()];
                     names.contains(&&**name) || name.parse::<u32>().is_ok()
                 });
-                let is_many = direction.services() > 1;
-                let is_left_out = (direction == Direction::Back && !has_way_back)
-                    || (is_many && (mode.1 != Mode::L2dsr || family == Family::V6 || !effort.many));
-                if !is_asked || is_left_out {
+                if !is_asked || !direction.is_measured(mode.1, family, effort) {
                     continue;
                 }
                 let bench = Bench { mode, family, direction };
@@ -140,7 +162,8 @@ pub fn run(effort: &Effort, only: &[String]) -> Vec<Row> {
 impl Bench {
     fn run(&self, effort: &Effort, flows: u32) -> Row {
         let services = self.direction.services();
-        let snapshot = world::snapshot(self.mode.1, self.family, services, 100);
+        let last_port = self.direction.last_port();
+        let snapshot = world::snapshot(self.mode.1, self.family, services, 100, last_port);
         let mut frames = Frames::new(self.family, flows);
         if self.direction == Direction::Spread {
             frames.spread_over(services);
@@ -157,9 +180,9 @@ impl Bench {
             pass_all(&mut engine, &snapshot, &mut frames, (packets, ACK), arrival);
         }
         let (port, flags) = match self.direction {
-            Direction::Forward | Direction::Busy | Direction::Spread => (world::CLIENTS, ACK),
             Direction::Back => (world::BACKENDS, ACK),
             Direction::New => (world::CLIENTS, SYN),
+            _ => (world::CLIENTS, ACK),
         };
         if self.direction != Direction::Back {
             frames.turn_round(None);
@@ -198,7 +221,7 @@ impl Bench {
 
 /// Bytes that flow table, index and SNAT ports hold once so many NAT flows are open.
 pub fn memory(family: Family, flows: u32) -> u64 {
-    let snapshot = world::snapshot(Mode::Nat, family, 1, 100);
+    let snapshot = world::snapshot(Mode::Nat, family, 1, 100, None);
     let mut frames = Frames::new(family, flows);
     // Not all zero, so that it is touched here and not counted.
     let mut sent = vec![FlowKey { protocol: 1, ..FlowKey::default() }; flows as usize];

@@ -27,8 +27,17 @@ fn backend_address(family: Family, number: u32) -> Address {
     }
 }
 
-/// `services` services of `backends` backends each.
-pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Snapshot {
+/// Of a service of several ports, which its backends listen on, too.
+pub const LAST_PORT: u16 = 95;
+
+/// `services` services of `backends` backends each, of one port or of those up to `last_port`.
+pub fn snapshot(
+    mode: Mode,
+    family: Family,
+    services: u32,
+    backends: u32,
+    last_port: Option<u16>,
+) -> Snapshot {
     let names: Vec<String> = (0..backends).map(|number| format!("b{number}")).collect();
     let candidates: Vec<_> =
         names.iter().map(|name| guideway::maglev::Candidate { name, weight: 1 }).collect();
@@ -42,7 +51,7 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
         shared_address: false,
         mode,
         slots: table.iter().map(|&place| BackendId(number * backends + place)).collect(),
-        last_port: None,
+        last_port,
         rules: FlowRules::default(),
         mss: MssClamp::Auto,
         no_backend: NoBackendPolicy::Reset,
@@ -58,7 +67,8 @@ pub fn snapshot(mode: Mode, family: Family, services: u32, backends: u32) -> Sna
             name: names[(id % backends) as usize].as_str().into(),
             service: ServiceIndex(id / backends),
             mode,
-            socket: backend_address(family, id).socket(8080),
+            // Port 0: the one that the client has chosen.
+            socket: backend_address(family, id).socket(last_port.map_or(8080, |_| 0)),
             weight: 1,
             state: BackendState::Active,
             retired_in: 0,

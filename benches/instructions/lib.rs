@@ -20,6 +20,8 @@ use guideway::wire::encap::{Dscp, Tunnel};
 
 /// IP in IP, as most tunnels.
 pub const IPIP: Mode = Mode::Tunnel(Tunnel::Ipip, Dscp::Copied);
+/// The backend by its address, the service by a DSCP.
+pub const DSCP: Mode = Mode::Dscp(10);
 /// Over UDP, the longest of envelopes.
 pub const GUE: Mode = Mode::Tunnel(Tunnel::GUE, Dscp::Copied);
 
@@ -41,6 +43,8 @@ pub enum Direction {
     Back,
     /// From clients, the first of each flow.
     New,
+    /// From clients, of known flows, of a service of several ports.
+    Ports,
 }
 
 /// Frames in memory, and an engine that waits for them.
@@ -54,9 +58,10 @@ pub struct Ready {
 impl Ready {
     /// Everything up to the first packet that is counted.
     pub fn new(mode: Mode, direction: Direction, family: Family) -> Ready {
+        let last_port = (direction == Direction::Ports).then_some(world::LAST_PORT);
         let mut ready = Ready {
             engine: world::engine(PACKETS, 100),
-            snapshot: world::snapshot(mode, family, 1, 100),
+            snapshot: world::snapshot(mode, family, 1, 100, last_port),
             frames: Frames::new(family, PACKETS as u32),
             arrival: Arrival::Received(world::CLIENTS),
         };
@@ -73,7 +78,7 @@ impl Ready {
             ready.frames.make(0, PACKETS, ACK);
             assert_eq!(ready.pass(), PACKETS, "flows to establish");
         }
-        if direction == Direction::Forward {
+        if direction != Direction::Back {
             ready.frames.turn_round(None);
             ready.arrival = Arrival::Received(world::CLIENTS);
         }

@@ -1,9 +1,9 @@
 //! The rows. A new one is a line with its name and what it is of; then `make instructions-accept`.
 
-use guideway_instructions::{Direction, Family, GUE, IPIP, Mode, PACKETS, Ready};
+use guideway_instructions::{DSCP, Direction, Family, GUE, IPIP, Mode, PACKETS, Ready};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 
-use Direction::{Back, Forward, New};
+use Direction::{Back, Forward, New, Ports};
 use Family::{V4, V6};
 use Mode::{Dnat, L2dsr, Nat};
 
@@ -14,10 +14,13 @@ use Mode::{Dnat, L2dsr, Nat};
 #[bench::l2dsr_forward_v6(L2dsr, Forward, V6)]
 #[bench::nat_forward_v4(Nat, Forward, V4)]
 #[bench::nat_forward_v6(Nat, Forward, V6)]
+#[bench::nat_ports_v4(Nat, Ports, V4)]
 #[bench::nat_back_v4(Nat, Back, V4)]
 #[bench::nat_back_v6(Nat, Back, V6)]
 #[bench::dnat_forward_v4(Dnat, Forward, V4)]
 #[bench::dnat_back_v4(Dnat, Back, V4)]
+#[bench::dscp_forward_v4(DSCP, Forward, V4)]
+#[bench::dscp_forward_v6(DSCP, Forward, V6)]
 #[bench::ipip_forward_v4(IPIP, Forward, V4)]
 #[bench::gue_forward_v6(GUE, Forward, V6)]
 #[bench::l2dsr_new_v4(L2dsr, New, V4)]
