@@ -56,7 +56,7 @@ impl Plan {
             parts: if options.only.is_empty() { all.to_vec() } else { options.only.clone() },
             short,
             native_sink: options.native_sink,
-            rounds: options.rounds.unwrap_or(3),
+            rounds: options.rounds.unwrap_or(if short { 2 } else { 3 }),
             spans: Spans {
                 window: Duration::from_millis(if short { 500 } else { 1500 }),
                 frames_a_flow: if short { 2 } else { 4 },
