@@ -54,6 +54,7 @@ fn what_is_left_out_is_what_the_types_call_default() {
     assert_eq!(service.drain_time_ms, None);
     let backend = &service.backends[0];
     assert_eq!((backend.port, backend.weight, backend.drain), (80, 1, false));
+    assert_eq!((service.min_healthy_percent, service.slow_start_ms, backend.backup), (0, 0, false));
     let check = service.health_check.as_ref().unwrap();
     assert_eq!(*check, HealthCheckSpec::new(HealthCheckKind::TCP));
     assert_eq!(config.replay, None);
@@ -86,6 +87,7 @@ fn each_key_of_the_reference_file_is_read() {
     let web = &config.desired.services[0];
     assert_eq!(web.table_size, Some(65_537));
     assert_eq!(web.drain_time_ms, Some(3_600_000));
+    assert_eq!((web.min_healthy_percent, web.slow_start_ms), (30, 30_000));
     let check = web.health_check.as_ref().unwrap();
     assert_eq!(check.port, Some(8443));
     let host = Some("example.org".to_string());
