@@ -30,9 +30,10 @@ impl Judge {
     pub fn listen(lab: &Lab, namespace: &Namespace, interfaces: &[&str]) -> Judge {
         let record = |interface: &&str| {
             let path = lab.path(&format!("{}-{interface}.pcap", namespace.name()));
-            // Buffers that hold what comes while the machine is busy.
+            // Buffers that hold what comes while the machine is busy, and each packet given at once: the
+            // kernel would collect them for up to a second, and lose the last ones with the end.
             let line = format!(
-                "tcpdump -n -U -s 0 -B 16384 -i {interface} -w {} 'ip or ip6'",
+                "tcpdump --immediate-mode -n -U -s 0 -B 16384 -i {interface} -w {} 'ip or ip6'",
                 path.display()
             );
             let mut tcpdump = namespace.start(&line, &format!("tcpdump-{interface}.log"));
@@ -46,6 +47,7 @@ impl Judge {
     /// filters, and nothing wrong in any.
     pub fn decide(self, wanted: &[&str]) {
         let paths = self.records.into_iter().map(|(interface, path, mut tcpdump)| {
+            wait_until_nothing_comes(&path);
             tcpdump.signal("INT");
             tcpdump.wait(Duration::from_secs(10));
             let told = tcpdump.output();
@@ -63,6 +65,20 @@ impl Judge {
                 assert!(*count > 0, "at {interface} there is no {filter}");
             }
         }
+    }
+}
+
+/// Packets that wait in a buffer when tcpdump is told to end are not written.
+fn wait_until_nothing_comes(record: &Path) {
+    let len = || std::fs::metadata(record).map_or(0, |record| record.len());
+    let mut before = len();
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = len();
+        if now == before {
+            return;
+        }
+        before = now;
     }
 }
 
