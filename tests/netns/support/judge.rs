@@ -11,9 +11,11 @@ use super::process::{self, Process};
 
 /// What may not be in a record. Of errors that quote a packet cut short (RFC 1812 section 4.3.2.3, RFC
 /// 4443 section 3.2) their own checksums count, and not the quoted segment's: tshark adds up what is left
-/// of it.
+/// of it. A TCP checksum of all ones is the same as zero to whoever receives it (RFC 1071 section 2); once
+/// in 65,536 segments the kernel writes it so, and tshark remarks on that.
 const WRONG: &str = concat!(
-    "(_ws.expert.group == \"Checksum\" && !((icmp.type == 3 && icmp.code == 4) || icmpv6.type == 2))",
+    "(_ws.expert.group == \"Checksum\" && !(tcp.checksum == 0xffff)",
+    " && !((icmp.type == 3 && icmp.code == 4) || icmpv6.type == 2))",
     " || (((icmp.type == 3 && icmp.code == 4) || icmpv6.type == 2)",
     " && (icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || ip.checksum.status == 0))",
     " || _ws.expert.group == \"Malformed\"",
