@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::Stream;
 use futures::channel::mpsc;
@@ -35,13 +35,11 @@ pub trait DataPlane: Send + Sync + 'static {
 
 /// The service.
 pub(super) fn service(data_plane: Arc<dyn DataPlane>) -> AdminServer<impl Admin> {
-    AdminServer::new(Inspect { data_plane, walks: Arc::new(Mutex::new(())) })
+    AdminServer::new(Inspect { data_plane })
 }
 
 struct Inspect {
     data_plane: Arc<dyn DataPlane>,
-    /// One walk at a time.
-    walks: Arc<Mutex<()>>,
 }
 
 /// Parts of an answer that may wait for a client that reads slowly; then the walk waits too, and not
@@ -60,9 +58,8 @@ impl Admin for Inspect {
         let snapshot = self.data_plane.snapshot();
         let filter = filter_of(&filter.unwrap_or_default(), &snapshot).map_err(refused)?;
         let (parts, answer) = mpsc::channel(PARTS);
-        let (data_plane, walks) = (self.data_plane.clone(), self.walks.clone());
+        let data_plane = self.data_plane.clone();
         tokio::task::spawn_blocking(move || {
-            let _alone = walks.lock().unwrap_or_else(PoisonError::into_inner);
             list(&*data_plane, &snapshot, &filter, limit, parts);
         });
         Ok(Response::new(Box::pin(answer)))
@@ -83,9 +80,8 @@ impl Admin for Inspect {
             )));
         }
         let filter = filter_of(&asked, &self.data_plane.snapshot()).map_err(refused)?;
-        let (data_plane, walks) = (self.data_plane.clone(), self.walks.clone());
+        let data_plane = self.data_plane.clone();
         let ended = blocking(move || {
-            let _alone = walks.lock().unwrap_or_else(PoisonError::into_inner);
             let mut ended = 0;
             data_plane.walk_flows(&|| FlowWalk::to_end(filter.clone()), &mut |_, walk| {
                 ended += if walk.is_done() { walk.ended } else { 0 };
@@ -96,8 +92,8 @@ impl Admin for Inspect {
         .await?;
         tracing::info!(
             ended,
-            uid = peer.0.map(|peer| peer.uid()),
-            pid = peer.0.and_then(|peer| peer.pid()),
+            uid = peer.uid(),
+            pid = peer.pid(),
             client = asked.client,
             service = asked.service,
             backend = asked.backend,
@@ -113,10 +109,9 @@ impl Admin for Inspect {
         let asked = request.into_inner();
         let key = key_of(&asked).map_err(refused)?;
         let snapshot = self.data_plane.snapshot();
-        let (data_plane, walks) = (self.data_plane.clone(), self.walks.clone());
+        let data_plane = self.data_plane.clone();
         let named = snapshot.clone();
         let flow = blocking(move || {
-            let _alone = walks.lock().unwrap_or_else(PoisonError::into_inner);
             let filter = FlowFilter { key: Some(key), ..FlowFilter::default() };
             let mut found = None;
             data_plane.walk_flows(&|| FlowWalk::to_show(filter.clone()), &mut |worker, walk| {

@@ -46,10 +46,20 @@ pub struct Answers {
 pub(super) struct Peer(pub(super) Option<UCred>);
 
 impl Peer {
+    /// Its user; none when the kernel does not say.
+    pub(super) fn uid(self) -> Option<u32> {
+        self.0.map(|peer| peer.uid())
+    }
+
+    /// Its process; none when the kernel does not say.
+    pub(super) fn pid(self) -> Option<i32> {
+        self.0.and_then(|peer| peer.pid())
+    }
+
     /// May it change anything? Root and our own user; whoever else the file's mode lets in may look.
     pub(super) fn may_change(self) -> bool {
         let own = rustix::process::geteuid().as_raw();
-        self.0.is_some_and(|peer| peer.uid() == 0 || peer.uid() == own)
+        self.uid().is_some_and(|uid| uid == 0 || uid == own)
     }
 }
 
@@ -184,8 +194,7 @@ async fn change(
         return (StatusCode::FORBIDDEN, why).into_response();
     }
     if request.verb != ChangeVerb::Plan {
-        let (uid, pid) = (peer.0.map(|peer| peer.uid()), peer.0.and_then(|peer| peer.pid()));
-        let file = &request.shown;
+        let (uid, pid, file) = (peer.uid(), peer.pid(), &request.shown);
         let (verb, confirm) = (request.verb, request.confirm);
         tracing::info!(uid, pid, ?verb, file, confirm, "a change is asked for");
     }

@@ -65,6 +65,8 @@ pub struct WorkerShared {
     restarts: AtomicU64,
     sleeping: AtomicBool,
     messages: ArrayQueue<Message>,
+    /// Held by whoever waits for a part of a walk: a worker has one in hand.
+    walking: Mutex<()>,
     waker: Waker,
 }
 
@@ -86,6 +88,7 @@ impl WorkerShared {
             restarts: AtomicU64::new(0),
             sleeping: AtomicBool::new(false),
             messages: ArrayQueue::new(MESSAGES),
+            walking: Mutex::default(),
             waker,
         }
     }
@@ -116,6 +119,11 @@ impl WorkerShared {
         self.messages.push(message)?;
         self.wake();
         Ok(())
+    }
+
+    /// Waits until no other part of a walk is under way. Never called by the worker.
+    pub(super) fn walk_alone(&self) -> MutexGuard<'_, ()> {
+        self.walking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn next_message(&self) -> Option<Message> {

@@ -26,8 +26,8 @@ pub struct WalkError {
 }
 
 /// Walks over the flows of all workers; `take` is given each part with the worker's number and says
-/// whether to go on. Blocks while they do it. One walk at a time: another one's part is lost, and
-/// looks like a worker that does not answer.
+/// whether to go on. Blocks while they do it. Several walks at once take turns, part by part: one
+/// whose `take` is slow keeps nobody waiting.
 ///
 /// # Errors
 /// When a worker does not answer.
@@ -55,6 +55,7 @@ pub fn walk_flows(
 
 /// Gives the walk to a worker and waits for it to come back.
 fn ask(worker: &WorkerShared, walk: Box<FlowWalk>) -> Option<Box<FlowWalk>> {
+    let _alone = worker.walk_alone();
     let (back, came_back) = bounded(1);
     worker.send(Message::Walk(walk, back)).ok()?;
     let until = Instant::now() + PART_WITHIN;
