@@ -7,42 +7,19 @@ use guideway::control::{
     BackendSpec, CompileInput, DesiredState, Health, HealthCheckKind, HealthCheckSpec, HealthView,
     LimitsSpec, LiveFlows, ServiceSpec, SnatSpec, Topology, compile,
 };
-use guideway::forwarding::{
-    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, NoBackendPolicy,
-    ServiceGonePolicy, Snapshot,
-};
-use guideway::wire::Protocol;
+use guideway::forwarding::{ClusterKey, Snapshot};
 
 fn service(place: u32, backends: u32) -> ServiceSpec {
-    let backend = |number: u32| BackendSpec {
-        name: format!("backend-{number}"),
-        address: Ipv4Addr::from_bits(0x0b00_0000 + (place * backends + number) % 200_000).into(),
-        port: 80,
-        weight: 1,
-        backup: false,
-        drain: false,
+    let backend = |number: u32| {
+        let address = Ipv4Addr::from_bits(0x0b00_0000 + (place * backends + number) % 200_000);
+        BackendSpec::new(format!("backend-{number}"), (address, 80).into())
     };
+    let vip = (Ipv4Addr::from_bits(0x0a00_0001 + place), 80).into();
     ServiceSpec {
-        name: format!("service-{place}"),
-        address: Ipv4Addr::from_bits(0x0a00_0001 + place).into(),
-        port: 80,
-        protocol: Protocol::Tcp,
-        shared_address: false,
-        mode: Mode::Nat,
         // Small, so that what is measured is not Maglev (which has a benchmark of its own).
         table_size: Some(1_021),
-        backends: (0..backends).map(backend).collect(),
         health_check: Some(HealthCheckSpec::new(HealthCheckKind::TCP)),
-        timeouts: FlowTimeouts::default(),
-        last_port: None,
-        rules: FlowRules::default(),
-        mss: MssClamp::Auto,
-        no_backend: NoBackendPolicy::Reset,
-        min_healthy_percent: 0,
-        slow_start_ms: 0,
-        on_service_gone: ServiceGonePolicy::Reset,
-        on_backend_gone: BackendGonePolicy::Reset,
-        drain_time_ms: None,
+        ..ServiceSpec::new(format!("service-{place}"), vip, (0..backends).map(backend).collect())
     }
 }
 

@@ -5,14 +5,11 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use guideway::control::{
-    BackendSpec, Delivery, Form, HealthCheckSpec, LimitsSpec, LinkState, Part, ServiceSpec, Shared,
-    SnatSpec, Topology,
+    BackendSpec, Delivery, Form, LimitsSpec, LinkState, Part, ServiceSpec, Shared, SnatSpec,
+    Topology,
 };
-use guideway::forwarding::{
-    BackendGonePolicy, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour, NoBackendPolicy, Route,
-    ServiceGonePolicy,
-};
-use guideway::wire::{MacAddress, PortId, Protocol, Tags};
+use guideway::forwarding::{Neighbour, Route};
+use guideway::wire::{MacAddress, PortId, Tags};
 
 /// Files of the folder beside the main one.
 pub const FILES: u32 = 100;
@@ -41,34 +38,17 @@ fn backend_address(service: u32, number: u32, version: u32) -> Ipv4Addr {
 }
 
 pub fn spec(size: Size, place: u32, version: u32) -> ServiceSpec {
-    let backend = |number: u32| BackendSpec {
-        name: format!("backend-{number}"),
-        address: backend_address(place, number, version).into(),
-        port: 80,
-        weight: 1,
-        backup: false,
-        drain: false,
+    let backend = |number: u32| {
+        let address = backend_address(place, number, version);
+        BackendSpec::new(format!("backend-{number}"), (address, 80).into())
     };
     ServiceSpec {
-        name: format!("service-{place}"),
-        address: vip(place).into(),
-        port: 80,
-        protocol: Protocol::Tcp,
-        shared_address: false,
-        mode: Mode::Nat,
         table_size: size.table_size,
-        backends: (0..BACKENDS).map(backend).collect(),
-        health_check: None::<HealthCheckSpec>,
-        timeouts: FlowTimeouts::default(),
-        last_port: None,
-        rules: FlowRules::default(),
-        mss: MssClamp::Auto,
-        no_backend: NoBackendPolicy::Reset,
-        min_healthy_percent: 0,
-        slow_start_ms: 0,
-        on_service_gone: ServiceGonePolicy::Reset,
-        on_backend_gone: BackendGonePolicy::Reset,
-        drain_time_ms: None,
+        ..ServiceSpec::new(
+            format!("service-{place}"),
+            (vip(place), 80).into(),
+            (0..BACKENDS).map(backend).collect(),
+        )
     }
 }
 

@@ -102,14 +102,13 @@ fn choice_of(
     slot: Option<usize>,
     backend: Option<&Backend>,
 ) -> Choice {
-    let port =
-        |b: &Backend| if b.socket.port() == 0 { key.destination_port } else { b.socket.port() };
+    let socket = backend.map(|backend| backend.socket_for(key.destination_port));
     Choice {
         slot: slot.unwrap_or(0) as u32,
         slots: service.slots.len() as u32,
         backend: backend.map(|backend| backend.name.to_string()).unwrap_or_default(),
-        backend_address: backend.map(|b| b.socket.ip().to_string()).unwrap_or_default(),
-        backend_port: backend.map_or(0, |b| port(b).into()),
+        backend_address: socket.map(|socket| socket.ip().to_string()).unwrap_or_default(),
+        backend_port: socket.map_or(0, |socket| socket.port().into()),
     }
 }
 
@@ -141,9 +140,7 @@ fn way_of(
     flow: Option<&proto::Flow>,
 ) -> Vec<String> {
     let from = key.source.socket(key.source_port);
-    let port =
-        if backend.socket.port() == 0 { key.destination_port } else { backend.socket.port() };
-    let to = std::net::SocketAddr::new(backend.socket.ip(), port);
+    let to = backend.socket_for(key.destination_port);
     let looks = match service.mode {
         Mode::Nat => match flow.filter(|flow| !flow.snat_address.is_empty()) {
             Some(flow) => format!("{}:{} to {to}", flow.snat_address, flow.snat_port),

@@ -84,14 +84,7 @@ pub fn flow_of(snapshot: &Snapshot, worker: u8, entry: &FlowEntry, now: Ticks) -
     let service = backend.and_then(|backend| snapshot.service_of(backend));
     let to = match (entry.is_nat(), backend) {
         (true, _) => Some(entry.backend_socket()),
-        (false, Some(backend)) => {
-            let port = if backend.socket.port() == 0 {
-                key.destination_port
-            } else {
-                backend.socket.port()
-            };
-            Some((backend.socket.ip(), port).into())
-        }
+        (false, Some(backend)) => Some(backend.socket_for(key.destination_port)),
         (false, None) => None,
     };
     let snat = entry.is_nat().then(|| entry.snat_socket());

@@ -1,7 +1,5 @@
 //! Services and backends of a snapshot, as status shows them.
 
-use std::net::SocketAddr;
-
 use super::{
     BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus, TrafficStatus,
 };
@@ -66,7 +64,8 @@ pub fn services_of(
                 .iter()
                 .map(|&backend| BackendStatus {
                     name: backend.name.to_string(),
-                    socket: first_socket(service, backend),
+                    // Of several ports, the first.
+                    socket: backend.socket_for(service.vip.port()),
                     last_port: last_port(service, backend),
                     weight: backend.weight,
                     state: backend.state,
@@ -102,12 +101,6 @@ pub fn services_of(
         .collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
     services
-}
-
-/// Where a backend listens; of several ports, the first.
-fn first_socket(service: &Service, backend: &Backend) -> SocketAddr {
-    let port = if backend.socket.port() == 0 { service.vip.port() } else { backend.socket.port() };
-    SocketAddr::new(backend.socket.ip(), port)
 }
 
 /// The last of several ports on which a backend listens.

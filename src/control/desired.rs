@@ -86,6 +86,37 @@ pub struct ServiceSpec {
     pub drain_time_ms: Option<u32>,
 }
 
+impl ServiceSpec {
+    /// TCP by NAT, with all else as a file that says nothing of it.
+    pub fn new(
+        name: impl Into<String>,
+        vip: SocketAddr,
+        backends: Vec<BackendSpec>,
+    ) -> ServiceSpec {
+        ServiceSpec {
+            name: name.into(),
+            address: vip.ip(),
+            port: vip.port(),
+            protocol: Protocol::Tcp,
+            shared_address: false,
+            mode: Mode::Nat,
+            table_size: None,
+            backends,
+            health_check: None,
+            timeouts: FlowTimeouts::default(),
+            last_port: None,
+            rules: FlowRules::default(),
+            mss: MssClamp::default(),
+            no_backend: NoBackendPolicy::default(),
+            min_healthy_percent: 0,
+            slow_start_ms: 0,
+            on_service_gone: ServiceGonePolicy::default(),
+            on_backend_gone: BackendGonePolicy::default(),
+            drain_time_ms: None,
+        }
+    }
+}
+
 /// One server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BackendSpec {
@@ -105,6 +136,12 @@ pub struct BackendSpec {
 }
 
 impl BackendSpec {
+    /// Of weight 1, with all else as a file that says nothing of it.
+    pub fn new(name: impl Into<String>, socket: SocketAddr) -> BackendSpec {
+        let (address, port) = (socket.ip(), socket.port());
+        BackendSpec { name: name.into(), address, port, weight: 1, backup: false, drain: false }
+    }
+
     /// Where it listens, as a person reads it.
     pub(super) fn place(&self) -> String {
         match self.port {

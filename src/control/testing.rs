@@ -3,11 +3,8 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::forwarding::{
-    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
-    NoBackendPolicy, Route, ServiceGonePolicy, Snapshot,
-};
-use crate::wire::{MacAddress, PortId, Protocol, Tags};
+use crate::forwarding::{ClusterKey, Neighbour, Route, Snapshot};
+use crate::wire::{MacAddress, PortId, Tags};
 
 pub(super) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -15,38 +12,15 @@ pub(super) fn address(text: &str) -> IpAddr {
 
 /// `b1` at 10.2.0.11, `b2` at 10.2.0.12 and so on.
 pub(super) fn backend(number: u8) -> BackendSpec {
-    BackendSpec {
-        name: format!("b{number}"),
-        address: [10, 2, 0, 10 + number].into(),
-        port: 80,
-        weight: 1,
-        backup: false,
-        drain: false,
-    }
+    BackendSpec::new(format!("b{number}"), ([10, 2, 0, 10 + number], 80).into())
 }
 
 /// NAT, TCP, 10.1.0.100:80, probed, with backends `b1` to `b<count>`.
 pub(super) fn service(name: &str, count: u8) -> ServiceSpec {
     ServiceSpec {
-        name: name.to_string(),
-        address: address("10.1.0.100"),
-        port: 80,
-        protocol: Protocol::Tcp,
-        shared_address: false,
-        mode: Mode::Nat,
         table_size: Some(251),
-        backends: (1..=count).map(backend).collect(),
         health_check: Some(HealthCheckSpec::new(HealthCheckKind::TCP)),
-        timeouts: FlowTimeouts::default(),
-        last_port: None,
-        rules: FlowRules::default(),
-        mss: MssClamp::Auto,
-        no_backend: NoBackendPolicy::Reset,
-        min_healthy_percent: 0,
-        slow_start_ms: 0,
-        on_service_gone: ServiceGonePolicy::Reset,
-        on_backend_gone: BackendGonePolicy::Reset,
-        drain_time_ms: None,
+        ..ServiceSpec::new(name, ([10, 1, 0, 100], 80).into(), (1..=count).map(backend).collect())
     }
 }
 

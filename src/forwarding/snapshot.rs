@@ -75,6 +75,12 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Where it listens for what was sent to this port of the VIP.
+    pub fn socket_for(&self, vip_port: u16) -> SocketAddr {
+        let port = if self.socket.port() == 0 { vip_port } else { self.socket.port() };
+        SocketAddr::new(self.socket.ip(), port)
+    }
+
     /// Is it no longer in the configuration?
     pub fn is_retired(&self) -> bool {
         self.state == BackendState::Retired

@@ -10,16 +10,13 @@ use guideway::control::{
     ServiceSpec, SnatSpec, Topology,
 };
 use guideway::dataplane::{Counters, Engine, EngineConfig, FragmentLimits, ShardMap};
-use guideway::forwarding::{
-    BackendGonePolicy, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
-    NoBackendPolicy, Route, ServiceGonePolicy, SteerEntry, SteerTable,
-};
+use guideway::forwarding::{ClusterKey, FlowTimeouts, Neighbour, Route, SteerEntry, SteerTable};
 use guideway::io::Device;
 use guideway::io::memory::{FarEnd, MemoryDevice, MemoryOptions};
 use guideway::runtime::{
     Controller, HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared,
 };
-use guideway::wire::{MacAddress, PortId, Protocol, Tags};
+use guideway::wire::{MacAddress, PortId, Tags};
 
 pub const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 100), 80);
 pub const SYN: u8 = 2;
@@ -220,38 +217,19 @@ fn limits() -> LimitsSpec {
 
 /// A NAT service `web` on the VIP with these backends; `b1` is at 10.1.0.11 and so on.
 pub fn desired(backends: &[&str]) -> DesiredState {
-    let backend = |name: &&str| BackendSpec {
-        name: name.to_string(),
-        address: Ipv4Addr::new(10, 1, 0, 10 + name[1..].parse::<u8>().unwrap()).into(),
-        port: 80,
-        weight: 1,
-        backup: false,
-        drain: false,
+    let backend = |name: &&str| {
+        let last = 10 + name[1..].parse::<u8>().unwrap();
+        BackendSpec::new(*name, (Ipv4Addr::new(10, 1, 0, last), 80).into())
     };
     let service = ServiceSpec {
-        name: "web".into(),
-        address: (*VIP.ip()).into(),
-        port: VIP.port(),
-        protocol: Protocol::Tcp,
-        shared_address: false,
-        mode: Mode::Nat,
         table_size: Some(251),
-        backends: backends.iter().map(backend).collect(),
         health_check: Some(HealthCheckSpec::new(HealthCheckKind::TCP)),
         timeouts: FlowTimeouts {
             tcp_closing_ms: 100,
             tcp_reset_ms: 100,
             ..FlowTimeouts::default()
         },
-        last_port: None,
-        rules: FlowRules::default(),
-        mss: MssClamp::Auto,
-        no_backend: NoBackendPolicy::Reset,
-        min_healthy_percent: 0,
-        slow_start_ms: 0,
-        on_service_gone: ServiceGonePolicy::Reset,
-        on_backend_gone: BackendGonePolicy::Reset,
-        drain_time_ms: None,
+        ..ServiceSpec::new("web", VIP.into(), backends.iter().map(backend).collect())
     };
     let snat = SnatSpec {
         address: Ipv4Addr::new(10, 1, 0, 10).into(),

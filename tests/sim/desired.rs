@@ -4,9 +4,7 @@ use guideway::control::{
     BackendSpec, HealthCheckKind, HealthCheckSpec, LimitsSpec, LinkState, ServiceSpec, SnatSpec,
     Topology, TunnelSourceSpec,
 };
-use guideway::forwarding::{
-    FlowTimeouts, MssClamp, Neighbour, NoBackendPolicy, Route, ServiceGonePolicy,
-};
+use guideway::forwarding::{FlowTimeouts, Neighbour, Route};
 use guideway::wire::{Family, MacAddress, PortId, Protocol};
 
 use super::plan::Plan;
@@ -42,14 +40,7 @@ pub fn name(pool: Pool, protocol: Protocol) -> String {
 }
 
 pub fn backend(machine: &Machine) -> BackendSpec {
-    BackendSpec {
-        name: machine.name(),
-        address: machine.address,
-        port: machine.listens_on(),
-        weight: 1,
-        backup: false,
-        drain: false,
-    }
+    BackendSpec::new(machine.name(), (machine.address, machine.listens_on()).into())
 }
 
 pub fn service(
@@ -59,28 +50,19 @@ pub fn service(
     backends: &[BackendSpec],
 ) -> ServiceSpec {
     let pool_plan = plan.pool(pool);
+    let vip = (vip(plan.family, pool), SERVICE_PORT).into();
     ServiceSpec {
-        name: name(pool, protocol),
-        address: vip(plan.family, pool),
-        port: SERVICE_PORT,
         protocol,
-        shared_address: false,
         mode: pool_plan.mode,
         // Small, so that compiling costs the simulator little.
         table_size: Some(251),
-        backends: backends.to_vec(),
         // Nothing probes here: the plan says what is found. Without it all would be healthy.
         health_check: Some(HealthCheckSpec::new(HealthCheckKind::TCP)),
         timeouts: timeouts(plan, pool),
-        last_port: None,
         rules: pool_plan.rules.clone(),
-        mss: MssClamp::Auto,
-        no_backend: NoBackendPolicy::Reset,
-        min_healthy_percent: 0,
-        slow_start_ms: 0,
-        on_service_gone: ServiceGonePolicy::Reset,
         on_backend_gone: pool_plan.on_gone,
         drain_time_ms: pool_plan.drain_time_ms,
+        ..ServiceSpec::new(name(pool, protocol), vip, backends.to_vec())
     }
 }
 

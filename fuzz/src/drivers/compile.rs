@@ -1,16 +1,13 @@
 //! Desired states one after the other, each compiled: the same twice over, in another order, and
 //! with no past, gives the same tables.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use guideway::control::{
     BackendSpec, CompileInput, DesiredState, Health, HealthView, LimitsSpec, LinkState, LiveFlows,
     ServiceSpec, SnatSpec, Topology, compile,
 };
-use guideway::forwarding::{
-    BackendGonePolicy, BackendId, ClusterKey, FlowRules, FlowTimeouts, Mode, MssClamp, Neighbour,
-    NoBackendPolicy, Route, ServiceGonePolicy, ServiceIndex, Snapshot,
-};
+use guideway::forwarding::{BackendId, ClusterKey, Mode, Neighbour, Route, ServiceIndex, Snapshot};
 use guideway::source::yaml;
 use guideway::wire::{PortId, Protocol, Tags};
 
@@ -144,26 +141,15 @@ fn service(steps: &mut Steps<'_>) -> ServiceSpec {
     let how = steps.byte();
     let (name, port) = (how & 3, 80 + u16::from(how >> 2 & 3));
     let sizes = [Some(251), Some(13), None, Some(2), Some(12), Some(0), Some(509), Some(251)];
+    // In the order in which the corpus has them.
+    let vip = SocketAddr::new(some_address(steps), port);
+    let table_size = sizes[usize::from(steps.byte() & 7)];
+    let backends = (0..steps.below(7)).map(|_| backend(steps, port)).collect();
     ServiceSpec {
-        name: format!("s{name}"),
-        address: some_address(steps),
-        port,
         protocol: if how & 16 != 0 { Protocol::Udp } else { Protocol::Tcp },
-        shared_address: false,
         mode: if how & 32 != 0 { Mode::L2dsr } else { Mode::Nat },
-        table_size: sizes[usize::from(steps.byte() & 7)],
-        backends: (0..steps.below(7)).map(|_| backend(steps, port)).collect(),
-        health_check: None,
-        timeouts: FlowTimeouts::default(),
-        no_backend: NoBackendPolicy::Reset,
-        min_healthy_percent: 0,
-        slow_start_ms: 0,
-        on_service_gone: ServiceGonePolicy::Reset,
-        on_backend_gone: BackendGonePolicy::Reset,
-        drain_time_ms: None,
-        mss: MssClamp::Auto,
-        last_port: None,
-        rules: FlowRules::default(),
+        table_size,
+        ..ServiceSpec::new(format!("s{name}"), vip, backends)
     }
 }
 
