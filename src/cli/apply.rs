@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::plan::{How, ask, finish, request};
+use super::ask::AskArgs;
+use super::plan::{ask, finish, request};
 use crate::admin::{ChangeReport, ChangeRequest, ChangeVerb};
 
 /// Put a changed configuration in force: validate it, show what it does, replace the configured file
@@ -17,7 +18,7 @@ pub struct ApplyArgs {
     pub confirm: bool,
     /// Whom to ask.
     #[command(flatten)]
-    pub how: How,
+    pub how: AskArgs,
 }
 
 /// Put back the file that the last `guideway apply` has replaced. Once more: forth again.
@@ -30,7 +31,7 @@ pub struct RollbackArgs {
     pub confirm: bool,
     /// Whom to ask.
     #[command(flatten)]
-    pub how: How,
+    pub how: AskArgs,
 }
 
 /// Applies. Exit code 0: it is in force everywhere.

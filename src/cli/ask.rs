@@ -29,6 +29,14 @@ pub enum Output {
     Json,
 }
 
+/// Waits for what a running Guideway says.
+pub fn block_on<T, E: Into<anyhow::Error>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(answer).map_err(Into::into)
+}
+
 /// Longest wait for a connection.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -39,11 +47,7 @@ pub fn ask<F: Future<Output = anyhow::Result<()>>>(
     args: &AskArgs,
     ask: impl FnOnce(Admin) -> F,
 ) -> ExitCode {
-    let asked = || -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { ask(admin::connect(&args.socket, LIMIT).await?).await })
-    };
-    match asked() {
+    match block_on(async { ask(admin::connect(&args.socket, LIMIT).await?).await }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::ask::{Output, is_closed_pipe, is_coloured};
+use super::ask::{Output, block_on, is_closed_pipe, is_coloured};
 use crate::admin::{self, StatusReport};
 
 /// Show what a running Guideway does.
@@ -58,8 +58,7 @@ pub fn run(args: &StatusArgs) -> ExitCode {
 }
 
 fn fetch(args: &StatusArgs) -> anyhow::Result<StatusReport> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(admin::fetch(&args.socket, LIMIT))?)
+    block_on(admin::fetch(&args.socket, LIMIT))
 }
 
 #[cfg(test)]

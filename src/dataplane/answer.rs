@@ -15,14 +15,11 @@ impl Engine {
         frame: &mut FrameView<'_>,
     ) -> Verdict {
         match ip.content {
-            Content::Tcp(flags) if flags.contains(TcpFlags::RST) => {
-                Verdict::Drop(DropReason::ResetNotAnswered)
-            }
             // A reset needs the segment's length, which a fragment does not tell.
-            Content::Fragment(_) if ip.key.is_of_connection() || ip.is_later_fragment() => {
+            Content::Fragment(_) if ip.key.is_of_connection() => {
                 Verdict::Drop(DropReason::FragmentNoFlow)
             }
-            Content::Tcp(_) => {
+            Content::Tcp(flags) if !flags.contains(TcpFlags::RST) => {
                 self.answer(turn, ReplyKind::Reset, frame, |frame| reply::tcp_reset(frame, ip))
             }
             Content::Sctp(_) if !reply::has_abort(frame.bytes(), ip) => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::ask::{Output, is_coloured};
+use super::ask::{AskArgs, Output, block_on, is_coloured};
 use crate::admin::{self, ChangeReport, ChangeRequest, ChangeVerb};
 
 /// Show what a changed configuration would do: services and backends, shares of Maglev tables, live
@@ -23,18 +23,7 @@ pub struct PlanArgs {
     pub against: Option<PathBuf>,
     /// Whom to ask.
     #[command(flatten)]
-    pub how: How,
-}
-
-/// Whom to ask, and how to show the answer.
-#[derive(clap::Args, Debug)]
-pub struct How {
-    /// Its admin socket, as `admin.socket` in its configuration says.
-    #[arg(long, value_name = "PATH", default_value = admin::DEFAULT_SOCKET)]
-    pub socket: PathBuf,
-    /// How to show the answer.
-    #[arg(long, value_enum, default_value_t)]
-    pub output: Output,
+    pub how: AskArgs,
 }
 
 /// Longest wait for an answer: a large configuration is parsed, compiled and published meanwhile.
@@ -74,15 +63,14 @@ pub(super) fn request(
 }
 
 /// What the running Guideway says to it.
-pub(super) fn ask(how: &How, request: &ChangeRequest) -> anyhow::Result<ChangeReport> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(admin::request_change(&how.socket, request, LIMIT))?)
+pub(super) fn ask(how: &AskArgs, request: &ChangeRequest) -> anyhow::Result<ChangeReport> {
+    block_on(admin::request_change(&how.socket, request, LIMIT))
 }
 
 /// Prints the answer; gives 2 when it is no, 1 when there is none, else what `code` says.
 pub(super) fn finish(
     command: &str,
-    how: &How,
+    how: &AskArgs,
     report: anyhow::Result<ChangeReport>,
     code: impl Fn(&ChangeReport) -> u8,
 ) -> ExitCode {

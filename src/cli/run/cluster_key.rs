@@ -1,14 +1,14 @@
 //! The cluster key: read from its file, or made once and kept.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::hash::Hasher;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use siphasher::sip::SipHasher13;
 
+use super::replace_file::write_private;
 use crate::control::NodeSpec;
 use crate::forwarding::ClusterKey;
 
@@ -59,20 +59,13 @@ fn parse(text: &str) -> anyhow::Result<ClusterKey> {
 /// Makes a key and writes it so that a crash or a full disk leaves no half of it.
 fn make(file: &Path) -> anyhow::Result<ClusterKey> {
     let key = ClusterKey(rand::random());
-    let temporary = file.with_extension("key.new");
     let write = || -> io::Result<()> {
         if let Some(directory) = file.parent() {
             fs::create_dir_all(directory)?;
         }
-        let mut options = OpenOptions::new();
-        let mut out =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        writeln!(out, "{:032x}", u128::from_be_bytes(key.0))?;
-        out.sync_all()?;
-        fs::rename(&temporary, file)
+        write_private(file, format!("{:032x}\n", u128::from_be_bytes(key.0)).as_bytes())
     };
     write().map_err(|error| {
-        let _ = fs::remove_file(&temporary);
         let path = file.display();
         let advice = "make room there, set `state_dir`, or set `cluster_key_file`";
         anyhow::Error::new(error).context(format!("no cluster key can be kept in {path}: {advice}"))
