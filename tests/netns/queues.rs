@@ -1,7 +1,8 @@
 //! Two queues, two workers: both directions of a flow meet at its owner, whatever queue they take.
 
 use crate::support::{
-    Config, Guideway, Hold, Lab, Namespace, Service, Site, serve, storm, transfer, udp,
+    Config, Guideway, Hold, Lab, Namespace, SOON, Service, Site, serve, storm, transfer, udp,
+    wait_for,
 };
 
 fn start(lab: &Lab, site: &Site) -> Guideway {
@@ -34,6 +35,16 @@ fn received_by_queue(guideway: &Guideway, interface: usize) -> Vec<u64> {
     queues.iter().map(|queue| queue["received"].as_u64().unwrap()).collect()
 }
 
+/// Waits until each frame that was handed over was taken over, and gives their number. Clients and
+/// backends may still send the last packets of closed connections, and a frame may be under way in
+/// the moment of the look: only both counters of one look, when nothing is under way, must be equal.
+fn all_handed_over_arrive(guideway: &Guideway) -> u64 {
+    wait_for("every frame that was handed over to be taken over", SOON, || {
+        let [handed_over, taken_over] = guideway.counters(["handed_over", "taken_over"]);
+        (handed_over == taken_over).then_some(handed_over)
+    })
+}
+
 #[test]
 fn both_queues_and_both_workers_work() {
     let Some(lab) = Lab::new("queues") else { return };
@@ -50,8 +61,7 @@ fn both_queues_and_both_workers_work() {
         let received = received_by_queue(&guideway, interface);
         assert!(received.iter().all(|frames| *frames > 0), "interface {interface}: {received:?}");
     }
-    assert!(guideway.counter("handed_over") > 0, "some flows arrive at the other worker");
-    assert_eq!(guideway.counter("handed_over"), guideway.counter("taken_over"));
+    assert!(all_handed_over_arrive(&guideway) > 0, "some flows arrive at the other worker");
     assert_eq!(guideway.counter("hand_over_full") + guideway.counter("not_opening"), 0);
 }
 
@@ -107,8 +117,7 @@ fn a_third_of_all_packets_lost() {
     lossy.iter().for_each(|namespace| namespace.lose_nothing());
     let report = hold.close();
     assert_eq!((&report["alive"], &report["moved"]), (&40.into(), &0.into()), "{report}");
-    let handed_over = guideway.counter("handed_over");
+    let handed_over = all_handed_over_arrive(&guideway);
     println!("hand-overs with a third lost: {handed_over}");
     assert!(handed_over > 0);
-    assert_eq!(handed_over, guideway.counter("taken_over"));
 }

@@ -259,11 +259,19 @@ impl Guideway {
 
     /// A counter of all workers by its name: a verdict's, a drop reason's or an event's.
     pub fn counter(&self, name: &str) -> u64 {
+        let [counter] = self.counters([name]);
+        counter
+    }
+
+    /// Several of them in one look.
+    pub fn counters<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
         let counters = &self.status()["counters"];
-        let found = [counters, &counters["replied"], &counters["dropped"], &counters["events"]]
-            .iter()
-            .find_map(|group| group[name].as_u64());
-        found.unwrap_or_else(|| panic!("no counter {name} in {counters}"))
+        names.map(|name| {
+            let found = [counters, &counters["replied"], &counters["dropped"], &counters["events"]]
+                .iter()
+                .find_map(|group| group[name].as_u64());
+            found.unwrap_or_else(|| panic!("no counter {name} in {counters}"))
+        })
     }
 
     /// A counter of the XDP program, summed over interfaces.
