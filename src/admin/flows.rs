@@ -12,7 +12,7 @@ use crate::wire::{Address, FlowKey, Protocol};
 #[error("{0}")]
 pub struct AskError(pub String);
 
-fn no(text: impl Into<String>) -> AskError {
+pub(super) fn no(text: impl Into<String>) -> AskError {
     AskError(text.into())
 }
 
@@ -29,7 +29,7 @@ pub fn filter_of(asked: &proto::FlowFilter, snapshot: &Snapshot) -> Result<FlowF
 }
 
 /// An address, or a network with its length behind a slash.
-fn network(text: &str) -> Result<(Address, u128), AskError> {
+pub(super) fn network(text: &str) -> Result<(Address, u128), AskError> {
     let refused = || {
         no(format!(
             "client `{text}`: expected an address or a network, such as 192.0.2.7 or 192.0.2.0/24"

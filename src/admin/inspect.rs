@@ -8,15 +8,16 @@ use futures::Stream;
 use futures::channel::mpsc;
 use tonic::{Request, Response, Status};
 
+use super::capture::{Copies, send_copies, tap_filter_of};
 use super::explain::explain;
 use super::flows::{AskError, filter_of, flow_of, key_of};
 use super::proto::admin_server::{Admin, AdminServer};
 use super::proto::{
-    EndFlowsRequest, EndFlowsResponse, ExplainRequest, ExplainResponse, ListFlowsRequest,
-    ListFlowsResponse,
+    CaptureRequest, CaptureResponse, EndFlowsRequest, EndFlowsResponse, ExplainRequest,
+    ExplainResponse, ListFlowsRequest, ListFlowsResponse,
 };
 use super::server::Peer;
-use crate::dataplane::{FlowFilter, FlowWalk};
+use crate::dataplane::{FlowFilter, FlowWalk, TapFilter};
 use crate::forwarding::Snapshot;
 
 /// What a part of a walk is given to, with the number of the worker it is from.
@@ -31,6 +32,11 @@ pub trait DataPlane: Send + Sync + 'static {
     /// # Errors
     /// When a worker does not answer, in words.
     fn walk_flows(&self, begin: &dyn Fn() -> FlowWalk, take: TakePart<'_>) -> Result<(), String>;
+    /// Begins to copy frames.
+    ///
+    /// # Errors
+    /// When it cannot, in words.
+    fn capture(&self, filter: &TapFilter) -> Result<Box<dyn Copies>, String>;
 }
 
 /// The service.
@@ -48,6 +54,7 @@ const PARTS: usize = 4;
 
 #[tonic::async_trait]
 impl Admin for Inspect {
+    type CaptureStream = Pin<Box<dyn Stream<Item = Result<CaptureResponse, Status>> + Send>>;
     type ListFlowsStream = Pin<Box<dyn Stream<Item = Result<ListFlowsResponse, Status>> + Send>>;
 
     async fn list_flows(
@@ -124,6 +131,28 @@ impl Admin for Inspect {
         .await?;
         explain(&snapshot, &asked, flow).map(Response::new).map_err(refused)
     }
+
+    async fn capture(
+        &self,
+        request: Request<CaptureRequest>,
+    ) -> Result<Response<Self::CaptureStream>, Status> {
+        let peer = peer_of(&request);
+        if !peer.may_change() {
+            return Err(Status::permission_denied("only root and guideway's own user see packets"));
+        }
+        let asked = request.into_inner();
+        let filter = tap_filter_of(&asked).map_err(refused)?;
+        let data_plane = self.data_plane.clone();
+        let copies = blocking(move || data_plane.capture(&filter)).await?;
+        tracing::info!(uid = peer.uid(), pid = peer.pid(), ?asked, "a capture begins");
+        let (parts, answer) = mpsc::channel(PARTS);
+        let data_plane = self.data_plane.clone();
+        tokio::task::spawn_blocking(move || {
+            send_copies(&*data_plane, copies, parts);
+            tracing::info!(pid = peer.pid(), "the capture is over");
+        });
+        Ok(Response::new(Box::pin(answer)))
+    }
 }
 
 /// Gives the flows part by part, until there is nobody to take them or the limit is reached.
@@ -187,5 +216,9 @@ impl DataPlane for NoFlows {
 
     fn walk_flows(&self, _: &dyn Fn() -> FlowWalk, _: TakePart<'_>) -> Result<(), String> {
         Ok(())
+    }
+
+    fn capture(&self, _: &TapFilter) -> Result<Box<dyn Copies>, String> {
+        Err("there is no worker".into())
     }
 }

@@ -1,6 +1,7 @@
 //! Status, changes and questions over a unix socket: one API, used by the command line. Must never
 //! know devices.
 
+mod capture;
 mod change;
 mod client;
 mod explain;
@@ -13,6 +14,7 @@ mod server;
 mod services;
 mod status;
 
+pub use capture::Copies;
 pub use change::{Applied, ChangeReport, ChangeRequest, ChangeVerb};
 pub use client::{Admin, FetchError, connect, fetch, request_change};
 pub use inspect::{DataPlane, TakePart};

@@ -35,6 +35,8 @@ pub fn sample_report() -> StatusReport {
         idle: IdlePolicy::Auto,
         generation: 7,
         batches: 5000,
+        received: 2000,
+        received_bytes: 200_000,
         flows: 21,
         flows_limit: 1_048_576,
         handed_over: 3,

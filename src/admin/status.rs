@@ -105,6 +105,10 @@ pub struct WorkerStatus {
     pub generation: u64,
     /// Batches so far.
     pub batches: u64,
+    /// Frames that it received itself.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
     /// Live flow entries.
     pub flows: u64,
     /// Most it may have.

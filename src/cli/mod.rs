@@ -5,6 +5,7 @@
 
 pub mod apply;
 mod ask;
+pub mod capture;
 pub mod check;
 #[cfg(feature = "afxdp")]
 pub mod decap;
@@ -15,6 +16,7 @@ pub mod replay;
 #[cfg(feature = "afxdp")]
 pub mod run;
 pub mod status;
+pub mod top;
 
 mod table;
 
@@ -40,9 +42,11 @@ enum Command {
     #[cfg(feature = "afxdp")]
     Decap(decap::DecapArgs),
     Status(status::StatusArgs),
+    Top(top::TopArgs),
     Flows(flows::FlowsArgs),
     KillFlows(flows::KillFlowsArgs),
     Explain(explain::ExplainArgs),
+    Capture(capture::CaptureArgs),
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
     Rollback(apply::RollbackArgs),
@@ -58,9 +62,11 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "afxdp")]
         Command::Decap(args) => decap::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Flows(args) => flows::run(&args),
         Command::KillFlows(args) => flows::kill(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Capture(args) => capture::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Rollback(args) => apply::rollback(&args),

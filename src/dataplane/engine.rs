@@ -183,6 +183,14 @@ impl Prepared {
         self.arrival
     }
 
+    /// The service that a client's packet is for, or a DNAT backend's answer is of.
+    pub fn service(&self) -> Option<ServiceIndex> {
+        match self.class() {
+            Class::Forward(service) | Class::Return(service) => Some(service),
+            _ => None,
+        }
+    }
+
     /// Where the frame came from: a [`Station::word`], and the tags.
     #[inline(always)]
     pub(super) fn station(&self, frame: &[u8]) -> (u64, Tags) {

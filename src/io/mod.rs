@@ -12,6 +12,7 @@ mod device;
 pub mod fault;
 pub mod memory;
 pub mod pcap;
+pub mod pcapng;
 
 pub use capture::{PcapError, RecordError};
 pub use chunks::ChunkOptions;

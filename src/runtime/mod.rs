@@ -11,6 +11,7 @@ pub mod replay;
 mod shared;
 mod steering;
 mod supervisor;
+mod tap;
 mod walk;
 mod worker;
 
@@ -22,5 +23,6 @@ pub use publish::{Publisher, Reader};
 pub use shared::{Message, Waker, WorkerReport, WorkerShared};
 pub use steering::{SteerTarget, Steering};
 pub use supervisor::Supervisor;
+pub use tap::{Capture, CaptureError, Tap};
 pub use walk::{WalkError, walk_flows};
 pub use worker::{Idle, Worker};

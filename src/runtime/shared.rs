@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
 
+use super::tap::Tap;
 use crate::dataplane::{Counters, FlowWalk, Traffic};
 use crate::forwarding::BackendId;
 use crate::io::{DeviceStatistics, FrameCensus};
@@ -26,6 +27,8 @@ pub enum Message {
     /// Go on with this walk over the flows, and give it back when it is done or full. A worker walks
     /// one at a time: the one before is forgotten.
     Walk(Box<FlowWalk>, Sender<Box<FlowWalk>>),
+    /// Copy frames for an operator, until whoever reads the copies is gone.
+    Tap(Box<Tap>),
 }
 
 /// A worker's state at one moment between two batches, so that its numbers add up.
@@ -67,6 +70,8 @@ pub struct WorkerShared {
     messages: ArrayQueue<Message>,
     /// Held by whoever waits for a part of a walk: a worker has one in hand.
     walking: Mutex<()>,
+    /// Is there a capture? A worker has one tap.
+    is_captured: AtomicBool,
     waker: Waker,
 }
 
@@ -89,6 +94,7 @@ impl WorkerShared {
             sleeping: AtomicBool::new(false),
             messages: ArrayQueue::new(MESSAGES),
             walking: Mutex::default(),
+            is_captured: AtomicBool::new(false),
             waker,
         }
     }
@@ -124,6 +130,15 @@ impl WorkerShared {
     /// Waits until no other part of a walk is under way. Never called by the worker.
     pub(super) fn walk_alone(&self) -> MutexGuard<'_, ()> {
         self.walking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the right to capture this worker's frames; `false` when somebody has it.
+    pub(super) fn begin_capture(&self) -> bool {
+        !self.is_captured.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn end_capture(&self) {
+        self.is_captured.store(false, Ordering::Release);
     }
 
     pub(super) fn next_message(&self) -> Option<Message> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
 
-use super::{HandOver, Message, Publisher, Reader, WorkerShared, clock};
+use super::{HandOver, Message, Publisher, Reader, Tap, WorkerShared, clock};
 use crate::dataplane::{Arrival, DropReason, Engine, FlowWalk, Outcome, Prepared, Ticks, Verdict};
 use crate::forwarding::Snapshot;
 use crate::io::{BATCH, Batch, Device, Frame};
@@ -64,6 +64,8 @@ struct Bench<D> {
     arrival: Arrival,
     /// A walk over the flows, and where it goes back to.
     walk: Option<(Box<FlowWalk>, Sender<Box<FlowWalk>>)>,
+    /// Somebody looks at frames.
+    tap: Option<Box<Tap>>,
 }
 
 impl<D: Device> Worker<D> {
@@ -88,6 +90,7 @@ impl<D: Device> Worker<D> {
                 arrived_before: 0,
                 arrival: Arrival::Received(PortId(0)),
                 walk: None,
+                tap: None,
             },
             publisher,
             shared,
@@ -120,6 +123,7 @@ impl<D: Device> Worker<D> {
             + bench.send_held(snapshot, now)
             + bench.messages(shared)
             + bench.walk(now);
+        bench.end_tap();
         bench.hand_over.wake_receivers(|worker| publisher.workers()[worker].wake_if_sleeping());
         bench.engine.tick(snapshot, now);
         bench.device.flush();
@@ -252,15 +256,24 @@ impl<D: Device> Bench<D> {
         self.arrived_before = self.engine.counters().arrived();
         self.arrival = prepared.arrival();
         let mut view = self.device.view(frame);
-        let outcome = self.engine.finish(snapshot, now, prepared, &mut view);
+        if let Some(tap) = &mut self.tap {
+            tap.before(view.bytes());
+        }
+        let mut outcome = self.engine.finish(snapshot, now, prepared, &mut view);
         let (start, len) = (view.start(), view.len());
         if let Outcome::HandOver { worker, arrival } = outcome {
             let sent = self.hand_over.send(worker, arrival, view.bytes());
             let counters = self.engine.counters_mut();
-            match sent {
-                true => counters.events.handed_over += 1,
-                false => counters.count(Verdict::Drop(DropReason::HandOverFull)),
+            if sent {
+                counters.events.handed_over += 1;
+            } else {
+                let full = Verdict::Drop(DropReason::HandOverFull);
+                counters.count(full);
+                outcome = Outcome::Verdict(full);
             }
+        }
+        if let Some(tap) = &mut self.tap {
+            tap.after(prepared, outcome, view.bytes());
         }
         self.device.keep(frame, start, len);
         let Some(frame) = self.current.take() else { return };
@@ -334,6 +347,7 @@ impl<D: Device> Bench<D> {
             match shared.next_message() {
                 None => return done,
                 Some(Message::Walk(walk, back)) => self.walk = Some((walk, back)),
+                Some(Message::Tap(tap)) => self.tap = Some(tap),
                 Some(Message::Transmit(port, bytes)) => {
                     let Some(frame) = self.device.acquire(port, bytes.len()) else { continue };
                     self.device.view(&frame).bytes_mut().copy_from_slice(&bytes);
@@ -345,6 +359,15 @@ impl<D: Device> Bench<D> {
             }
         }
         BATCH
+    }
+
+    /// Gives the tap back once nobody reads what it copies.
+    fn end_tap(&mut self) {
+        if self.tap.as_ref().is_some_and(|tap| tap.is_over())
+            && let Some(tap) = self.tap.take()
+        {
+            tap.give_back();
+        }
     }
 
     /// One part of the walk over the flows that is under way.

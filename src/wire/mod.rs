@@ -6,6 +6,7 @@
 mod address;
 pub mod checksum;
 pub mod encap;
+mod ends;
 mod flow_key;
 mod frame;
 mod header;
@@ -26,6 +27,7 @@ mod tunnel_quote;
 pub(crate) mod samples;
 
 pub use address::{Address, Family};
+pub use ends::ends_of;
 pub use flow_key::{FlowKey, Protocol};
 pub use frame::{FrameView, PortId};
 pub use link::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Link, MOST_TAGS, TAG_LEN, Tags};

@@ -5,6 +5,7 @@
 mod announce;
 mod ask;
 mod bridge;
+mod capture;
 mod change;
 mod crash;
 mod decap;
@@ -26,5 +27,6 @@ mod sctp;
 mod storm;
 mod support;
 mod tools;
+mod top;
 mod uml;
 mod vlan;

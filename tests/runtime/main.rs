@@ -3,6 +3,7 @@
 
 mod panics;
 mod plane;
+mod tap;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

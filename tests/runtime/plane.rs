@@ -118,6 +118,10 @@ impl Plane {
         Plane { publisher, controller, supervisor, shared, far_ends }
     }
 
+    pub fn workers(&self) -> &[Arc<WorkerShared>] {
+        &self.shared
+    }
+
     pub fn push(&self, worker: usize, frame: &[u8]) {
         self.far_ends[worker].push(frame).unwrap();
     }

@@ -8,15 +8,15 @@ use crossbeam::channel::{Sender, bounded};
 
 use super::dataplane::SteerPrograms;
 use crate::admin::{
-    ConfigurationStatus, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
+    ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
     InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, services_of,
 };
 use crate::control::{NodeSpec, Topology};
-use crate::dataplane::{Counters, FlowWalk};
+use crate::dataplane::{Counters, FlowWalk, TapCopy, TapFilter};
 use crate::forwarding::Snapshot;
 use crate::health::HealthEvent;
 use crate::io::QueueStatistics;
-use crate::runtime::{Controller, Event, Publisher, WorkerReport, walk_flows};
+use crate::runtime::{Capture, Controller, Event, Publisher, WorkerReport, walk_flows};
 
 /// Longest wait for a worker's or the control thread's answer. Status shows what there is then.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
@@ -170,6 +170,8 @@ impl StatusContext {
             idle: self.node.workers.idle,
             generation: report.generation,
             batches: report.batches,
+            received: report.counters.received,
+            received_bytes: report.counters.received_bytes,
             flows: report.live_flows.iter().map(|&flows| u64::from(flows)).sum(),
             flows_limit: self.node.limits.flows_per_worker as u64,
             handed_over: report.counters.events.handed_over,
@@ -186,6 +188,24 @@ impl DataPlane for StatusContext {
 
     fn walk_flows(&self, begin: &dyn Fn() -> FlowWalk, take: TakePart<'_>) -> Result<(), String> {
         walk_flows(self.publisher.workers(), begin, take).map_err(|error| error.to_string())
+    }
+
+    fn capture(&self, filter: &TapFilter) -> Result<Box<dyn Copies>, String> {
+        let begun = Capture::begin(self.publisher.workers(), filter);
+        begun.map(|capture| Box::new(Copied(capture)) as _).map_err(|error| error.to_string())
+    }
+}
+
+/// A capture, as the admin API reads it.
+struct Copied(Capture);
+
+impl Copies for Copied {
+    fn take(&mut self, give: &mut dyn FnMut(u8, &TapCopy)) -> usize {
+        self.0.take(give)
+    }
+
+    fn lost(&self) -> u64 {
+        self.0.lost()
     }
 }
 

@@ -263,6 +263,22 @@ impl Guideway {
         counter
     }
 
+    /// A command that asks it and goes on until it is told to end.
+    pub fn start_command(&self, lab: &Lab, log: &str, words: &[&str]) -> Process {
+        let mut command = Command::new(BINARY);
+        command.args(words).arg("--socket").arg(&self.socket);
+        Process::start(command, &lab.path(log))
+    }
+
+    /// The same on a terminal of its own.
+    pub fn start_on_terminal(&self, lab: &Lab, log: &str, words: &str) -> Process {
+        let socket = self.socket.display();
+        let line = format!("stty rows 30 cols 140; {BINARY} {words} --socket {socket}");
+        let mut command = Command::new("script");
+        command.args(["-qfec", &line, "/dev/null"]).env("TERM", "xterm-256color");
+        Process::start(command, &lab.path(log))
+    }
+
     /// Several of them in one look.
     pub fn counters<const N: usize>(&self, names: [&str; N]) -> [u64; N] {
         let counters = &self.status()["counters"];

@@ -96,6 +96,14 @@ fn count(record: &Path, filters: &[&str]) -> Vec<u64> {
     counts
 }
 
+/// These fields of the packets that a display filter lets pass, a row a packet.
+pub fn tshark_fields(record: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
+    let options = fields.iter().flat_map(|field| ["-e", field]);
+    let options = ["-Y", filter, "-T", "fields"].into_iter().chain(options).collect::<Vec<_>>();
+    let rows = tshark(record, &options);
+    rows.lines().map(|row| row.split('\t').map(str::to_owned).collect()).collect()
+}
+
 fn tshark(record: &Path, options: &[&str]) -> String {
     let mut command = Command::new("tshark");
     command.arg("-n").arg("-r").arg(record);
