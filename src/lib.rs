@@ -14,6 +14,7 @@
 //! | [`announce`] | telling the network where VIPs are | packets in flight |
 //! | [`io`] | the `Device` trait; memory, pcap, fault, AF_XDP | services, snapshots |
 //! | [`runtime`] | worker loop, publishing, supervision, the kernel's routes | YAML |
+//! | [`records`] | flows that have ended, as lines of JSON and as IPFIX | files, sockets |
 //! | [`admin`] | status over a unix socket | devices |
 //! | [`cli`] | one file a command | — |
 //!
@@ -32,6 +33,7 @@ pub mod forwarding;
 pub mod health;
 pub mod io;
 pub mod maglev;
+pub mod records;
 pub mod runtime;
 pub mod source;
 pub mod wire;

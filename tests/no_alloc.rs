@@ -51,6 +51,7 @@ fn the_packet_path_asks_for_no_memory() {
         max_flows: 500,
         max_snat_blocks: 64,
         flow_events: 16,
+        flow_meters: true,
         max_replies_per_second: 5,
         max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits { datagrams: 16, held: 8, ..FragmentLimits::default() },

@@ -115,6 +115,7 @@ pub fn engine(flows: usize, backends: usize) -> Engine {
         max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits::default(),
         flow_events: 0,
+        flow_meters: false,
         flow_hash_key: *b"sixteen secrets!",
     })
 }

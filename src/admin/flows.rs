@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::proto;
-use crate::dataplane::{FlowEntry, FlowFilter, FlowState, Ticks};
+use crate::dataplane::{FlowEntry, FlowFilter, FlowMeter, FlowState, Ticks};
 use crate::forwarding::{Backend, BackendId, Snapshot};
 use crate::wire::{Address, FlowKey, Protocol};
 
@@ -78,7 +78,12 @@ fn backends_of(
 }
 
 /// A flow as it is shown, by the names that hold now.
-pub fn flow_of(snapshot: &Snapshot, worker: u8, entry: &FlowEntry, now: Ticks) -> proto::Flow {
+pub fn flow_of(
+    snapshot: &Snapshot,
+    worker: u8,
+    (entry, meter): &(FlowEntry, Option<FlowMeter>),
+    now: Ticks,
+) -> proto::Flow {
     let key = &entry.key;
     let backend = snapshot.backend(BackendId(entry.backend));
     let service = backend.and_then(|backend| snapshot.service_of(backend));
@@ -103,6 +108,17 @@ pub fn flow_of(snapshot: &Snapshot, worker: u8, entry: &FlowEntry, now: Ticks) -
         state: FlowState::of(entry).map_or("unknown", FlowState::name).to_string(),
         idle_ms: entry.age_ms(now.0 as u32).into(),
         worker: worker.into(),
+        moved: meter.map(|meter| moved_of(&meter, now)),
+    }
+}
+
+fn moved_of(FlowMeter { began_ms, traffic }: &FlowMeter, now: Ticks) -> proto::Moved {
+    proto::Moved {
+        age_ms: (now.0 as u32).wrapping_sub(*began_ms).into(),
+        packets_in: traffic.packets_in,
+        bytes_in: traffic.bytes_in,
+        packets_out: traffic.packets_out,
+        bytes_out: traffic.bytes_out,
     }
 }
 

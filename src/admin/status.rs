@@ -40,6 +40,20 @@ pub struct StatusReport {
     pub snat: Vec<SnatStatus>,
     /// What became of the frames of all workers.
     pub counters: CountersStatus,
+    /// Records of flows, where somebody gets them.
+    pub flow_records: Option<FlowRecordsStatus>,
+}
+
+/// Records of flows that have ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FlowRecordsStatus {
+    /// Lines written to the file.
+    pub written: u64,
+    /// Records sent to the collector; whether they arrived, nobody says.
+    pub sent: u64,
+    /// Records that could not be written or sent. Ends of flows that did not get so far are counted as
+    /// `flow_events_lost`.
+    pub lost: u64,
 }
 
 /// The configuration file and its reloads.

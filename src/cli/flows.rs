@@ -87,16 +87,17 @@ fn flows_word(count: u64) -> &'static str {
 }
 
 fn table(flows: &[Flow], is_cut_short: bool, coloured: bool) -> String {
-    let mut table = Aligned::new(
-        coloured,
-        "protocol|client|vip|service|backend|backend's address|by SNAT|state|#idle|#worker",
-    );
+    let header =
+        "protocol|client|vip|service|backend|backend's address|by SNAT|state|#idle|#worker";
+    let is_counted = flows.iter().any(|flow| flow.moved.is_some());
+    let more = if is_counted { "|#age|#packets in|#bytes in|#packets out|#bytes out" } else { "" };
+    let mut table = Aligned::new(coloured, &format!("{header}{more}"));
     for flow in flows {
         let state = match flow.state.as_str() {
             "established" | "udp" => good(&flow.state),
             _ => doubtful(&flow.state),
         };
-        table.row([
+        let mut row = vec![
             plain(&flow.protocol),
             plain(socket(&flow.client, flow.client_port)),
             plain(socket(&flow.vip, flow.vip_port)),
@@ -107,7 +108,17 @@ fn table(flows: &[Flow], is_cut_short: bool, coloured: bool) -> String {
             state,
             plain(idle(flow.idle_ms)),
             plain(flow.worker),
-        ]);
+        ];
+        if let Some(moved) = &flow.moved {
+            row.extend([
+                plain(idle(moved.age_ms)),
+                plain(moved.packets_in),
+                plain(moved.bytes_in),
+                plain(moved.packets_out),
+                plain(moved.bytes_out),
+            ]);
+        }
+        table.row(row);
     }
     let count = flows.len() as u64;
     let more = if is_cut_short { ", and there are more: see --limit" } else { "" };
@@ -138,6 +149,7 @@ fn idle(idle_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::proto::Moved;
 
     #[test]
     fn flows_look_like_this() {
@@ -156,6 +168,7 @@ mod tests {
             state: "established".into(),
             idle_ms: 1250,
             worker: 1,
+            moved: None,
         };
         let gone = Flow {
             client: "2001:db8::7".into(),
@@ -168,7 +181,7 @@ mod tests {
             snat_address: String::new(),
             ..nat.clone()
         };
-        let text = table(&[nat, gone], true, false);
+        let text = table(&[nat.clone(), gone], true, false);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("protocol  client "), "{text}");
         assert_eq!(
@@ -180,5 +193,11 @@ mod tests {
             "tcp [2001:db8::7]:40000 [2001:db8::1]:80 (gone) (gone) - - closing 11 min 1"
         );
         assert_eq!(lines[3], "2 flows, and there are more: see --limit");
+        let moved = Moved { age_ms: 61_000, packets_in: 7, bytes_in: 700, ..Moved::default() };
+        let counted = Flow { moved: Some(moved), ..nat };
+        let text = table(&[counted], false, false);
+        let row = text.lines().nth(1).unwrap_or_default();
+        let cells: Vec<_> = row.split_whitespace().skip(11).collect();
+        assert_eq!(cells.join(" "), "61 s 7 700 0 0", "{text}");
     }
 }

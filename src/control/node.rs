@@ -2,6 +2,7 @@
 //!
 //! A reload that changes any of it is refused with the advice to restart.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// How an interface is taken.
@@ -125,6 +126,17 @@ pub struct LimitsSpec {
     pub hand_over_ring: usize,
 }
 
+/// Records of flows that have ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FlowRecordsSpec {
+    /// File to which a line of JSON is added for each flow.
+    pub file: Option<PathBuf>,
+    /// Collector that gets them by IPFIX over UDP.
+    pub ipfix: Option<SocketAddr>,
+    /// Ends of flows that may wait at each worker.
+    pub waiting_per_worker: usize,
+}
+
 /// Everything fixed at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeSpec {
@@ -142,4 +154,6 @@ pub struct NodeSpec {
     pub bpf_dir: PathBuf,
     /// File with the cluster key: 32 hex digits. None: a random one is made in `state_dir`.
     pub cluster_key_file: Option<PathBuf>,
+    /// Who wants records of flows; none: nobody, and flows are not counted one by one.
+    pub flow_records: Option<FlowRecordsSpec>,
 }

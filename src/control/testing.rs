@@ -241,5 +241,6 @@ pub(super) fn node() -> NodeSpec {
         state_dir: "/var/lib/guideway".into(),
         bpf_dir: "/sys/fs/bpf/guideway".into(),
         cluster_key_file: None,
+        flow_records: None,
     }
 }

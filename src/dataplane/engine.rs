@@ -55,6 +55,8 @@ pub struct EngineConfig {
     pub fragments: FragmentLimits,
     /// Length of the ring of flow events; 0 turns it off.
     pub flow_events: usize,
+    /// Are packets and bytes counted by flow? Costs 40 bytes a flow, and nothing when off.
+    pub flow_meters: bool,
     /// Secret of the hash that gives shards and places in the flow table: the same for all workers,
     /// and part of the exported state.
     pub flow_hash_key: [u8; 16],
@@ -181,14 +183,6 @@ impl Prepared {
     /// How the frame got here.
     pub fn arrival(&self) -> Arrival {
         self.arrival
-    }
-
-    /// The service that a client's packet is for, or a DNAT backend's answer is of.
-    pub fn service(&self) -> Option<ServiceIndex> {
-        match self.class() {
-            Class::Forward(service) | Class::Return(service) => Some(service),
-            _ => None,
-        }
     }
 
     /// Where the frame came from: a [`Station::word`], and the tags.

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::FlowEntry;
+use super::flows::End;
+use super::{FlowEntry, FlowMeter};
 
 /// What happened to a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,10 @@ pub struct FlowEvent {
     pub kind: FlowEventKind,
     /// The entry after it; when it ended, its last state.
     pub entry: FlowEntry,
+    /// Of one that ended: why.
+    pub end: Option<End>,
+    /// Of one that ended: what it moved, where that is counted.
+    pub meter: Option<FlowMeter>,
 }
 
 /// Events that nobody has taken yet: at most so many, and none when that is 0.
@@ -44,13 +49,13 @@ impl FlowEvents {
 
     /// Writes an event; `false` when it is lost for want of room.
     #[inline]
-    pub(super) fn push(&mut self, kind: FlowEventKind, entry: &FlowEntry) -> bool {
+    pub(super) fn push(&mut self, event: FlowEvent) -> bool {
         if self.most == 0 {
             return true;
         }
         let fits = self.waiting.len() < self.most;
         if fits {
-            self.waiting.push_back(FlowEvent { kind, entry: *entry });
+            self.waiting.push_back(event);
         }
         fits
     }
@@ -68,15 +73,20 @@ mod tests {
     #[test]
     fn bounded_in_order_and_off() {
         let mut events = FlowEvents::new(2);
-        let entry = |backend| FlowEntry { backend, ..FlowEntry::FREE };
-        let fits: Vec<bool> =
-            (0..3).map(|n| events.push(FlowEventKind::Created, &entry(n))).collect();
+        let event = |kind, backend| FlowEvent {
+            kind,
+            entry: FlowEntry { backend, ..FlowEntry::FREE },
+            end: None,
+            meter: None,
+        };
+        let created = |number| event(FlowEventKind::Created, number);
+        let fits: Vec<bool> = (0..3).map(|number| events.push(created(number))).collect();
         assert_eq!(fits, [true, true, false]);
         assert_eq!(events.pop().map(|event| event.entry.backend), Some(0));
-        assert!(events.push(FlowEventKind::Ended, &entry(3)));
+        assert!(events.push(event(FlowEventKind::Ended, 3)));
         assert_eq!(events.pop().map(|event| event.entry.backend), Some(1));
         assert_eq!(events.pop().map(|event| event.kind), Some(FlowEventKind::Ended));
         let mut off = FlowEvents::new(0);
-        assert!(off.push(FlowEventKind::Created, &entry(0)) && off.pop().is_none());
+        assert!(off.push(created(0)) && off.pop().is_none());
     }
 }

@@ -7,6 +7,7 @@ use super::entry::{Flow, Station};
 use super::entry_flags::{PORT_RELEASED, WAS_ESTABLISHED};
 use super::flow_events::FlowEvents;
 use super::flow_hash::FlowHash;
+use super::flow_meter::FlowMeters;
 use super::flow_state::{Side, changes_state, step};
 use super::flow_table::{FlowPlace, FlowTable, KeyHashes};
 use super::service_flows::ServiceFlows;
@@ -22,7 +23,7 @@ use crate::wire::{Address, FlowKey, TcpFlags};
 
 /// Why a flow ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum End {
+pub enum End {
     /// No packet for longer than its state allows.
     Idle,
     /// Its client begins a new one by the same addresses and ports, or its port is needed.
@@ -57,6 +58,8 @@ pub(super) struct Flows {
     /// Packets and bytes by backend.
     pub(super) traffic: Box<[Traffic]>,
     pub(super) events: FlowEvents,
+    /// What each flow moved, where somebody wants records.
+    pub(super) meters: FlowMeters,
     /// The engine's: flows begin and end here, and count it.
     pub(super) counters: Counters,
 }
@@ -76,6 +79,7 @@ impl Flows {
             ),
             traffic: arch::vec_in_large_pages(Traffic::default(), config.max_backends),
             events: FlowEvents::new(config.flow_events),
+            meters: FlowMeters::new(config.max_flows, config.flow_meters),
             counters: Counters::default(),
         }
     }
@@ -173,7 +177,8 @@ impl Flows {
         let place = self.table.insert(flow, hashes)?;
         self.count_live(&flow, |live| live.saturating_add(1));
         self.counters.events.flows_created += 1;
-        self.tell(FlowEventKind::Created, &flow);
+        self.meters.begin(place, flow.last_seen_ms);
+        self.tell(FlowEventKind::Created, &flow, None);
         Some(place)
     }
 
@@ -194,11 +199,12 @@ impl Flows {
 
     /// Adds a flow that was made elsewhere, as [`Flows::open`] does, and tells nobody.
     pub(super) fn restore(&mut self, flow: Flow) -> bool {
-        let is_added = self.table.insert(flow, self.hashes_of(&flow)).is_some();
-        if is_added {
+        let place = self.table.insert(flow, self.hashes_of(&flow));
+        if let Some(place) = place {
+            self.meters.begin(place, flow.last_seen_ms);
             self.count_live(&flow, |live| live.saturating_add(1));
         }
-        is_added
+        place.is_some()
     }
 
     /// A packet of the flow went by: time, state, counts, and where the client is.
@@ -212,6 +218,7 @@ impl Flows {
         let goes_on = flow.is_quiet_for(passing.from) && !changes_state(passing.segment);
         let backend = flow.backend;
         self.count_packet(backend, passing.from, passing.frame_len);
+        self.meters.count(place, passing.from, passing.frame_len);
         if !goes_on {
             self.step(place, passing);
         }
@@ -246,7 +253,7 @@ impl Flows {
         }
         let flow = *flow;
         if flow.has(WAS_ESTABLISHED) && flags_before & WAS_ESTABLISHED == 0 {
-            self.tell(FlowEventKind::Established, &flow);
+            self.tell(FlowEventKind::Established, &flow, None);
         }
     }
 
@@ -259,7 +266,7 @@ impl Flows {
         let hashes = self.hashes_of(&flow);
         self.table.remove(place, hashes);
         // Before its block may be made another's.
-        self.tell(FlowEventKind::Ended, &flow);
+        self.tell(FlowEventKind::Ended, &flow, Some((place, why)));
         give_port_back(&mut self.pool, &mut flow, |_| hashes.forward, now_ms);
         if let Some((block, _)) = flow.binding() {
             self.pool.leave(block);
@@ -305,11 +312,19 @@ impl Flows {
         self.of_services.count(flow.backend, change);
     }
 
-    fn tell(&mut self, kind: FlowEventKind, flow: &Flow) {
-        if self.events.is_off() {
-            return;
+    /// Writes an event, if somebody wants events; of an end with the place the flow had, and why.
+    #[inline]
+    fn tell(&mut self, kind: FlowEventKind, flow: &Flow, end: Option<(FlowPlace, End)>) {
+        if !self.events.is_off() {
+            self.write_event(kind, flow, end);
         }
-        if !self.events.push(kind, &self.entry_of(flow)) {
+    }
+
+    #[inline(never)]
+    fn write_event(&mut self, kind: FlowEventKind, flow: &Flow, end: Option<(FlowPlace, End)>) {
+        let meter = end.and_then(|(place, _)| self.meters.get(place));
+        let entry = self.entry_of(flow);
+        if !self.events.push(FlowEvent { kind, entry, end: end.map(|(_, why)| why), meter }) {
             self.counters.events.flow_events_lost += 1;
         }
     }

@@ -211,7 +211,9 @@ impl Engine {
                 true => Some(self.bind(turn, backend, hash, &ip.key, &mut flow)?),
                 false => None,
             };
-            self.flows.open(flow, KeyHashes { forward: hash, back });
+            if let Some(place) = self.flows.open(flow, KeyHashes { forward: hash, back }) {
+                self.flows.meters.count(place, Side::Client, frame.len());
+            }
         }
         self.flows.count_packet(flow.backend, Side::Client, frame.len());
         let binding = flow.binding();

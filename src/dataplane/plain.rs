@@ -129,7 +129,7 @@ impl Engine {
         frame: &mut FrameView<'_>,
     ) -> Option<PortId> {
         let Engine { flows, path_mtus, outer_identification, .. } = self;
-        let Flows { table, pool, traffic, .. } = flows;
+        let Flows { table, pool, traffic, meters, .. } = flows;
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         if !flow.is_of(&ip.key) || prepared.is_changing || !flow.is_quiet_for(Side::Client) {
@@ -161,6 +161,7 @@ impl Engine {
                 }
                 *outer_identification = identification;
                 touch(flow, traffic, now_ms, station, len);
+                meters.count(prepared.guess, Side::Client, len);
                 return Some(way.port);
             }
         };
@@ -168,6 +169,7 @@ impl Engine {
             return None;
         }
         touch(flow, traffic, now_ms, prepared.station(frame.bytes()), frame.len());
+        meters.count(prepared.guess, Side::Client, frame.len());
         let bytes = frame.bytes_mut();
         if let Some((source, destination)) = ends {
             rewrite::route_whole(bytes, ip, source, destination);
@@ -185,7 +187,7 @@ impl Engine {
         prepared: &Prepared,
         frame: &mut FrameView<'_>,
     ) -> Option<PortId> {
-        let Flows { table, pool, traffic, .. } = &mut self.flows;
+        let Flows { table, pool, traffic, meters, .. } = &mut self.flows;
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         let (block, high) = flow.binding()?;
@@ -207,6 +209,7 @@ impl Engine {
         if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
             traffic.count(Side::Backend, frame.len());
         }
+        meters.count(prepared.guess, Side::Backend, frame.len());
         let key = flow.key();
         let (vip, client) =
             ((key.destination, key.destination_port), (key.source, key.source_port));

@@ -66,7 +66,7 @@ impl Engine {
         if prepared.way != PlainWay::Return {
             return None;
         }
-        let Flows { table, traffic, .. } = &mut self.flows;
+        let Flows { table, traffic, meters, .. } = &mut self.flows;
         let ip = &prepared.headers.ip;
         let flow = table.slot_mut(prepared.guess)?;
         let service = snapshot.services.get(prepared.service.index())?;
@@ -91,6 +91,7 @@ impl Engine {
         if let Some(traffic) = traffic.get_mut(flow.backend as usize) {
             traffic.count(Side::Backend, frame.len());
         }
+        meters.count(prepared.guess, Side::Backend, frame.len());
         let bytes = frame.bytes_mut();
         let vip = (sent.destination, sent.destination_port);
         rewrite::route_whole(bytes, ip, vip, (sent.source, sent.source_port));

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::engine::Arrival;
+use super::classify::Class;
+use super::engine::{Arrival, Prepared};
 use super::verdict::{DropReason, ReplyKind, Verdict};
 use crate::forwarding::ServiceIndex;
 use crate::wire::{Address, PortId, ends_of};
@@ -71,6 +72,16 @@ fn has_end((network, host_bits): (Address, u128), frame: &[u8]) -> bool {
     let is_inside =
         |end: Address| end.is_v4() == network.is_v4() && end.bits() & !host_bits == network.bits();
     ends_of(frame).is_some_and(|(source, destination)| is_inside(source) || is_inside(destination))
+}
+
+impl Prepared {
+    /// The service that a client's packet is for, or a DNAT backend's answer is of.
+    pub fn service(&self) -> Option<ServiceIndex> {
+        match self.class() {
+            Class::Forward(service) | Class::Return(service) => Some(service),
+            _ => None,
+        }
+    }
 }
 
 /// Some of the verdicts there are.

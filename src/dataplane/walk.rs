@@ -5,6 +5,7 @@
 
 use super::engine::{Engine, Ticks};
 use super::entry::{Flow, FlowEntry};
+use super::flow_meter::FlowMeter;
 use super::flow_table::FlowPlace;
 use super::flows::End;
 use crate::wire::{Address, FlowKey};
@@ -45,7 +46,7 @@ pub struct FlowWalk {
     at: u32,
     done: bool,
     /// What was found since the walk was given back last.
-    pub found: Vec<FlowEntry>,
+    pub found: Vec<(FlowEntry, Option<FlowMeter>)>,
     /// Flows that were ended.
     pub ended: u64,
     /// When it was looked.
@@ -101,7 +102,7 @@ impl Engine {
             self.flows.end(place, End::Asked, walk.now.0 as u32);
             walk.ended += 1;
         } else if walk.found.len() < walk.found.capacity() {
-            walk.found.push(self.flows.entry_of(flow));
+            walk.found.push((self.flows.entry_of(flow), self.flows.meters.get(place)));
         }
     }
 }

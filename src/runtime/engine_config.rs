@@ -27,6 +27,7 @@ pub fn engine_config(
             hold_ms: limits.fragment_hold_ms,
         },
         flow_events: 0,
+        flow_meters: false,
         flow_hash_key,
     }
 }

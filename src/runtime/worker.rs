@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
+use rtrb::Producer;
 
 use super::{HandOver, Message, Publisher, Reader, Tap, WorkerShared, clock};
-use crate::dataplane::{Arrival, DropReason, Engine, FlowWalk, Outcome, Prepared, Ticks, Verdict};
+use crate::dataplane::{
+    Arrival, DropReason, Engine, FlowEvent, FlowWalk, Outcome, Prepared, Ticks, Verdict,
+};
 use crate::forwarding::Snapshot;
 use crate::io::{BATCH, Batch, Device, Frame};
 use crate::wire::PortId;
@@ -66,6 +69,8 @@ struct Bench<D> {
     walk: Option<(Box<FlowWalk>, Sender<Box<FlowWalk>>)>,
     /// Somebody looks at frames.
     tap: Option<Box<Tap>>,
+    /// Where ends of flows go, for records of them.
+    ended_flows: Option<Producer<FlowEvent>>,
 }
 
 impl<D: Device> Worker<D> {
@@ -91,6 +96,7 @@ impl<D: Device> Worker<D> {
                 arrival: Arrival::Received(PortId(0)),
                 walk: None,
                 tap: None,
+                ended_flows: None,
             },
             publisher,
             shared,
@@ -100,6 +106,14 @@ impl<D: Device> Worker<D> {
             last_work: Instant::now(),
             lost_frames: 0,
         }
+    }
+
+    /// Gives the ends of flows to whoever makes records of them. What does not fit waits in the engine, as
+    /// many as its `flow_events`; beyond, they are lost, and counted.
+    #[must_use]
+    pub fn with_ended_flows(mut self, ring: Producer<FlowEvent>) -> Worker<D> {
+        self.bench.ended_flows = Some(ring);
+        self
     }
 
     /// Runs until `stop`.
@@ -122,7 +136,8 @@ impl<D: Device> Worker<D> {
             + bench.take_over(snapshot, now)
             + bench.send_held(snapshot, now)
             + bench.messages(shared)
-            + bench.walk(now);
+            + bench.walk(now)
+            + bench.give_ended_flows();
         bench.end_tap();
         bench.hand_over.wake_receivers(|worker| publisher.workers()[worker].wake_if_sleeping());
         bench.engine.tick(snapshot, now);
@@ -368,6 +383,24 @@ impl<D: Device> Bench<D> {
         {
             tap.give_back();
         }
+    }
+
+    /// Ends of flows for records of them, at most a batch and more than can end in one.
+    fn give_ended_flows(&mut self) -> usize {
+        let Some(ring) = &mut self.ended_flows else { return 0 };
+        let mut given = 0;
+        for _ in 0..8 * BATCH {
+            if ring.is_full() {
+                break;
+            }
+            let Some(event) = self.engine.take_flow_event() else { break };
+            if event.end.is_some() {
+                // There is room.
+                let _ = ring.push(event);
+                given += 1;
+            }
+        }
+        given
     }
 
     /// One part of the walk over the flows that is under way.

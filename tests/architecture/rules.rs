@@ -14,6 +14,7 @@ pub const HOUSE: &[(&str, &[&str])] = &[
     ("health", &["control"]),
     ("announce", &["wire", "forwarding", "control"]),
     ("io", &["arch", "wire"]),
+    ("records", &["wire", "forwarding", "dataplane"]),
     (
         "runtime",
         &["arch", "wire", "forwarding", "dataplane", "control", "health", "announce", "io"],
@@ -41,7 +42,7 @@ pub const PANIC_FREE: &[&str] = &["wire", "forwarding", "dataplane"];
 pub const PANIC_ALLOWED: &[(&str, &str, &str)] = &[];
 
 /// Modules that are functions of their arguments: time, chance and input come from outside.
-pub const PURE: &[&str] = &["wire", "maglev", "forwarding", "dataplane", "control"];
+pub const PURE: &[&str] = &["wire", "maglev", "forwarding", "dataplane", "control", "records"];
 /// What would bring a clock, chance, threads, locks or input into them.
 const IMPURE_NAMES: &[&str] = &[
     "Instant",

@@ -198,7 +198,10 @@ pub fn event(name: &str) -> &'static str {
             "Raise `limits.fragmented_packets` if senders are honest; else a flood of fragments of \
              which the others never come."
         }
-        "flow_events_lost" => "Nothing: nobody takes flow events yet, the ring is off.",
+        "flow_events_lost" => {
+            "Records of flows are lost (`flow_records`): more flows end at once than are written. Raise \
+             `flow_records.waiting_per_worker`, or look whether the disk keeps up."
+        }
         unknown => panic!("no advice for the event {unknown}: add it to tests/docs/advice.rs"),
     }
 }

@@ -14,7 +14,7 @@ fn walk(world: &mut World, mut walk: FlowWalk) -> (Vec<guideway::dataplane::Flow
     let mut found = Vec::new();
     for _ in 0..1000 {
         if world.engine.walk(Ticks(5000), &mut walk) {
-            found.append(&mut walk.found);
+            found.extend(walk.found.drain(..).map(|(entry, _)| entry));
             if walk.is_done() {
                 return (found, walk.ended);
             }

@@ -147,6 +147,7 @@ pub fn config() -> EngineConfig {
         max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits::default(),
         flow_events: 0,
+        flow_meters: false,
         flow_hash_key: [1; 16],
     }
 }

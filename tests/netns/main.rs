@@ -22,6 +22,7 @@ mod mtu;
 mod nat;
 mod neighbours;
 mod queues;
+mod records;
 mod reload;
 mod sctp;
 mod storm;

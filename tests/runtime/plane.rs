@@ -196,6 +196,7 @@ fn engine_config(worker: u8, workers: usize) -> EngineConfig {
         max_new_flows_per_second: 100_000_000,
         fragments: FragmentLimits::default(),
         flow_events: 0,
+        flow_meters: false,
         flow_hash_key: [3; 16],
     }
 }

@@ -48,6 +48,7 @@ pub fn engine_config(plan: &Plan, worker: u8) -> EngineConfig {
         max_new_flows_per_second: plan.new_flows_per_second,
         fragments: FragmentLimits::default(),
         flow_events: 4 * 4096,
+        flow_meters: true,
         flow_hash_key: *b"a key of the sim",
     }
 }

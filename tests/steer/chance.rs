@@ -112,6 +112,7 @@ fn engine() -> Engine {
         max_snat_blocks: 1,
         max_replies_per_second: 1_000_000,
         flow_events: 0,
+        flow_meters: false,
         fragments: FragmentLimits::default(),
         max_new_flows_per_second: 100_000_000,
         flow_hash_key: [1; 16],

@@ -340,6 +340,7 @@ pub fn config(worker: u8, workers: usize) -> EngineConfig {
         max_snat_blocks: 16,
         max_replies_per_second: 20,
         flow_events: 4,
+        flow_meters: true,
         fragments: FragmentLimits::default(),
         max_new_flows_per_second: 100_000_000,
         flow_hash_key: [1; 16],

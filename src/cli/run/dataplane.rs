@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
+use rtrb::Producer;
 
 use crate::control::{
     IdlePolicy, NodeSpec, Spread, WorkerGonePolicy, XdpModeChoice, ZeroCopyChoice,
 };
-use crate::dataplane::{Engine, NicHash, ShardMap};
+use crate::dataplane::{Engine, EngineConfig, FlowEvent, NicHash, ShardMap};
 use crate::forwarding::SteerEntry;
 use crate::io::afxdp::ethtool::{HashedFields, Rss};
 use crate::io::afxdp::{
@@ -31,11 +32,12 @@ pub struct DataPlane {
     pub steer: SteerPrograms,
 }
 
-/// Takes the interfaces and starts the workers. They do nothing before a snapshot is published.
+/// Takes the interfaces and starts the workers. They do nothing before a snapshot is published. Ends of
+/// flows go into these rings, a worker's each, if there are any.
 ///
 /// # Errors
 /// What cannot be had, with advice.
-pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
+pub fn start(node: &NodeSpec, ended_flows: Vec<Producer<FlowEvent>>) -> anyhow::Result<DataPlane> {
     let workers = worker_count(node)?;
     let opened = afxdp::open(&open_options(node, workers))?;
     let Opened { devices, wakers, steer, notes, warnings, rss } = opened;
@@ -55,12 +57,19 @@ pub fn start(node: &NodeSpec) -> anyhow::Result<DataPlane> {
     let flow_hash_key = rand::random();
     let shards = shard_map(node, &rss, workers);
     let made = devices.into_iter().zip(rings).zip(shared);
+    let mut ended_flows = ended_flows.into_iter();
     let made = made.map(|((device, rings), shared)| {
         let (number, shards) = (shared.number, shards.clone());
-        let engine = Engine::new(engine_config(&node.limits, number, shards, flow_hash_key));
+        let config = engine_config(&node.limits, number, shards, flow_hash_key);
+        let waiting = node.flow_records.as_ref().map_or(0, |spec| spec.waiting_per_worker);
+        let config = EngineConfig { flow_events: waiting, flow_meters: waiting > 0, ..config };
+        let engine = Engine::new(config);
         let core = core_of(node, shared.number);
         let ends = (publisher.clone(), shared.clone());
-        let worker = Worker::new(device, engine, rings, ends, idle_of(node, core), core);
+        let mut worker = Worker::new(device, engine, rings, ends, idle_of(node, core), core);
+        if let Some(ring) = ended_flows.next() {
+            worker = worker.with_ended_flows(ring);
+        }
         (worker, shared, core)
     });
     match Supervisor::start(made.collect()) {
@@ -80,8 +89,11 @@ fn tell_modes(device: &AfxdpDevice, worker: u8) {
     }
 }
 
-/// As configured, or as many as the interface with the most queues has.
-fn worker_count(node: &NodeSpec) -> anyhow::Result<usize> {
+/// How many workers there are: as configured, or as many as the interface with the most queues has.
+///
+/// # Errors
+/// When an interface does not tell its queues.
+pub fn worker_count(node: &NodeSpec) -> anyhow::Result<usize> {
     if let Some(count) = node.workers.count {
         return Ok(usize::from(count));
     }

@@ -5,6 +5,7 @@ mod cluster_key;
 mod dataplane;
 mod last_good;
 mod probes;
+mod records;
 mod reload;
 mod replace_file;
 mod sources;
@@ -25,6 +26,7 @@ use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
 use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
 use crate::source::yaml::{ConfigError, DEFAULT_STATE_DIR, LoadedConfig};
 use dataplane::{DataPlane, SteerPrograms};
+use records::Recording;
 use reload::{Reloader, tell_warnings, told};
 use sources::Sources;
 use status::{StatusContext, now_unix_ms};
@@ -112,11 +114,13 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let (cluster_key, key_file) = cluster_key::load(&config.node)?;
     let fingerprint = cluster_key::fingerprint(&cluster_key);
     tracing::info!(file = %key_file.display(), fingerprint, "cluster key");
-    let data_plane = dataplane::start(&config.node)?;
+    let (given, taken) = records::rings(&config.node)?;
+    let data_plane = dataplane::start(&config.node, given)?;
     let limits = config.node.limits.clone();
     let DataPlane { publisher, supervisor, steer } = data_plane;
     let controller =
         Controller::new(publisher.clone(), steer, limits, cluster_key, topology.clone());
+    let recording = Recording::begin(&config.node, taken, publisher.clone())?;
     let (events, inbox) = unbounded();
     let context = Arc::new(StatusContext {
         node: config.node.clone(),
@@ -125,6 +129,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         configuration: Mutex::new(configuration_status(&sources)),
         health: Mutex::default(),
         cluster_key_fingerprint: fingerprint,
+        record_counts: recording.counts(),
         started_unix_ms: now_unix_ms(),
     });
     let (outside, mut hooks) = tasks::channels(&topology, context.clone());
@@ -157,6 +162,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let controller = control.join().map_err(|_| anyhow!("the control thread panicked"))?;
     // Traffic goes back to the kernel before the workers end, so that none of it is lost in between.
     controller.into_steer_target().0.detach();
+    recording.end();
     supervisor.stop();
     bridges.remove();
     result

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Sender, bounded};
 
 use super::dataplane::SteerPrograms;
+use super::records::RecordCounts;
 use crate::admin::{
     ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
     InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, services_of,
@@ -42,6 +43,8 @@ pub struct StatusContext {
     pub configuration: Mutex<ConfigurationStatus>,
     pub health: Mutex<HealthByName>,
     pub cluster_key_fingerprint: String,
+    /// Of records of flows, where somebody gets them.
+    pub record_counts: Option<Arc<RecordCounts>>,
     pub started_unix_ms: u64,
 }
 
@@ -98,6 +101,7 @@ impl StatusContext {
             services: services_of(&snapshot, &measured, health_of),
             snat: snat_of(&snapshot),
             counters: counters_of(&reports, told.retired_cut),
+            flow_records: self.record_counts.as_ref().map(|counts| counts.status()),
         }
     }
 

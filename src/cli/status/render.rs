@@ -8,7 +8,8 @@ use comfy_table::Cell;
 
 use super::CounterChoice;
 use crate::admin::{
-    BackendStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus, StatusReport,
+    BackendStatus, FlowRecordsStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus,
+    StatusReport,
 };
 use crate::cli::table::{Aligned, bad, doubtful, good, plain};
 use crate::control::Health;
@@ -54,6 +55,10 @@ fn head(report: &StatusReport) -> String {
     };
     line("generation", format!("{}, {behind}", generation.published));
     line("cluster key", format!("fingerprint {}", report.cluster_key_fingerprint));
+    if let Some(records) = &report.flow_records {
+        let FlowRecordsStatus { written, sent, lost } = records;
+        line("flow records", format!("{written} written, {sent} sent, {lost} LOST"));
+    }
     text
 }
 

@@ -92,6 +92,7 @@ impl LoadedConfig {
             ("state_dir", new.state_dir == old.state_dir),
             ("bpf_dir", new.bpf_dir == old.bpf_dir),
             ("cluster_key_file", new.cluster_key_file == old.cluster_key_file),
+            ("flow_records", new.flow_records == old.flow_records),
         ];
         let changed = same.into_iter().filter(|(_, same)| !same).map(|(path, _)| Refusal {
             path: path.to_string(),

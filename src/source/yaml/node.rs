@@ -2,12 +2,12 @@
 
 use super::reader::Section;
 use super::scalar::{
-    Scalar, Wrong, choice, duration_ms, interface_name, number, path, socket_path,
+    Scalar, Wrong, choice, duration_ms, interface_name, number, path, socket_address, socket_path,
 };
 use super::schema;
 use crate::control::{
-    IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec,
-    XdpModeChoice, ZeroCopyChoice,
+    FlowRecordsSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy,
+    WorkersSpec, XdpModeChoice, ZeroCopyChoice,
 };
 
 /// Ports are numbered by a byte, and a machine with more NICs is not known.
@@ -30,6 +30,13 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
     let state_dir = root.get("state_dir", path);
     let bpf_dir = root.get("bpf_dir", path);
     let cluster_key_file = root.optional("cluster_key_file", path);
+    let flow_records = match root.has("flow_records") {
+        true => {
+            let section = root.section("flow_records", &schema::FLOW_RECORDS);
+            section.and_then(|section| flow_records(&section)).map(Some)
+        }
+        false => Some(None),
+    };
     Some(NodeSpec {
         interfaces: interfaces?,
         workers: workers?,
@@ -38,6 +45,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
         state_dir: state_dir?,
         bpf_dir: bpf_dir?,
         cluster_key_file: cluster_key_file?,
+        flow_records: flow_records?,
     })
 }
 
@@ -71,6 +79,16 @@ fn interface(section: &Section<'_>) -> Option<InterfaceSpec> {
         zero_copy: zero_copy?,
         on_worker_gone: on_worker_gone?,
     })
+}
+
+fn flow_records(section: &Section<'_>) -> Option<FlowRecordsSpec> {
+    let file = section.optional("file", path);
+    let ipfix = section.optional("ipfix", socket_address);
+    let waiting_per_worker = section.get("waiting_per_worker", number(64..=1 << 20));
+    if !section.has("file") && !section.has("ipfix") {
+        section.refuse("file", "nobody gets the records", "`file`, `ipfix`, or both");
+    }
+    Some(FlowRecordsSpec { file: file?, ipfix: ipfix?, waiting_per_worker: waiting_per_worker? })
 }
 
 fn check_interfaces(root: &Section<'_>, interfaces: &[InterfaceSpec]) {

@@ -128,6 +128,14 @@ pub(super) fn address(scalar: Scalar<'_>) -> Read<IpAddr> {
     }
 }
 
+/// An address with a port: `192.0.2.9:4739`, `[2001:db8::9]:4739`.
+pub(super) fn socket_address(scalar: Scalar<'_>) -> Read<SocketAddr> {
+    const WANTED: &str = "an address and a port, such as 192.0.2.9:4739 or \"[2001:db8::9]:4739\"";
+    let text = present(scalar, WANTED)?;
+    let socket = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0);
+    socket.ok_or_else(|| Wrong::new(quoted(text), WANTED))
+}
+
 fn not_mapped(address: Ipv6Addr, text: &str, wanted: &str) -> Read<Ipv6Addr> {
     let Some(mapped) = address.to_ipv4_mapped() else { return Ok(address) };
     let wrong = Wrong::new(format!("{} is an IPv4-mapped address", quoted(text)), wanted);

@@ -59,6 +59,7 @@ pub(super) static ROOT: Schema = Schema {
         or("state_dir", super::DEFAULT_STATE_DIR),
         or("bpf_dir", "/sys/fs/bpf/guideway"),
         optional("cluster_key_file", "a random key, made once and kept in state_dir"),
+        optional("flow_records", "no records, and flows are not counted one by one"),
         optional("timeouts", "the defaults of its keys"),
         required("services"),
         optional("replay", "nothing is known of the world"),
@@ -130,6 +131,15 @@ pub(super) static LIMITS: Schema = Schema {
 
 pub(super) static ADMIN: Schema =
     Schema { path: "admin", fields: &[or("socket", "/run/guideway/admin.sock")] };
+
+pub(super) static FLOW_RECORDS: Schema = Schema {
+    path: "flow_records",
+    fields: &[
+        optional("file", "no file"),
+        optional("ipfix", "no collector"),
+        or("waiting_per_worker", "8192"),
+    ],
+};
 
 pub(super) static SERVICE: Schema = Schema {
     path: "services[]",
@@ -272,13 +282,14 @@ pub(super) static REPLAY_NEIGHBOUR: Schema = Schema {
 
 /// All of them, in the order of the reference file.
 #[cfg(test)]
-pub(super) static ALL: [&Schema; 17] = [
+pub(super) static ALL: [&Schema; 18] = [
     &ROOT,
     &INTERFACE,
     &WORKERS,
     &SNAT,
     &LIMITS,
     &ADMIN,
+    &FLOW_RECORDS,
     &TIMEOUTS,
     &SERVICE,
     &TUNNEL,

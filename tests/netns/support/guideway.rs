@@ -26,6 +26,8 @@ pub struct Config {
     pub tunnel_sources: Vec<String>,
     /// The inside of `limits: { … }`.
     pub limits: String,
+    /// Other keys of the root, a line each.
+    pub lines: Vec<String>,
     pub services: Vec<Service>,
 }
 
@@ -38,6 +40,7 @@ impl Config {
             snat: vec![format!("{{ address: {snat}, ports: 1024-65535 }}")],
             tunnel_sources: Vec::new(),
             limits: "flows_per_worker: 65536, frames_per_queue: 2048".to_owned(),
+            lines: Vec::new(),
             services: Vec::new(),
         }
     }
@@ -69,6 +72,7 @@ impl Config {
         if !self.tunnel_sources.is_empty() {
             text += &format!("tunnel_sources: [{}]\n", self.tunnel_sources.join(", "));
         }
+        self.lines.iter().for_each(|line| text += &format!("{line}\n"));
         if !services.is_empty() {
             text += &format!("services:\n{services}");
         }

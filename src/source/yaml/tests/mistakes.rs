@@ -342,7 +342,7 @@ fn each_mistake_is_shown_at_its_place() {
 fn whole_files_that_are_none() {
     let empty = "f: the file is empty; wanted a map that begins with `version: 1`";
     let map = "wanted a map with the keys version, interfaces, workers, snat, tunnel_sources, limits, admin, \
-               state_dir, bpf_dir, cluster_key_file, timeouts, services, replay";
+               state_dir, bpf_dir, cluster_key_file, flow_records, timeouts, services, replay";
     let rows = [
         ("nothing", "", empty.to_string()),
         ("a comment", "# nothing\n", empty.to_string()),
