@@ -7,6 +7,7 @@ mod ask;
 mod bridge;
 mod capture;
 mod change;
+mod chaos;
 mod crash;
 mod decap;
 mod dsr;

@@ -14,10 +14,11 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Quiet time after which a change is taken as whole: editors write in several steps.
-pub const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Quiet time after which a change is taken as whole: editors write in several steps. One that takes longer
+/// between two steps has its first half refused, which changes nothing, and its second one taken.
+pub const DEBOUNCE: Duration = Duration::from_millis(50);
 /// A file that changes all the time is told of after this many debounce times all the same.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 20;
 /// How often the file is looked at without an event: network file systems send none, and a watched
 /// directory can itself be replaced.
 const LOOK: Duration = Duration::from_secs(5);
