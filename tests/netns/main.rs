@@ -11,6 +11,7 @@ mod crash;
 mod decap;
 mod dsr;
 mod errors;
+mod feed;
 mod fragments;
 mod gone;
 mod health;
