@@ -29,17 +29,22 @@ fn main() {
 }
 
 /// Interfaces in `proto/`. Compiled by a crate, so that no `protoc` is needed.
-const INTERFACES: [&str; 1] = ["guideway/admin/v1/admin.proto"];
+const INTERFACES: [&str; 2] = ["guideway/admin/v1/admin.proto", "guideway/v1/feed.proto"];
+/// What a service consists of: it is also made out of the values of a file.
+const READ: [&str; 5] = ["Service", "Tunnel", "Timeouts", "HealthCheck", "Backend"];
 
 fn interfaces() {
     let files = match protox::compile(INTERFACES, ["proto"]) {
         Ok(files) => files,
         Err(error) => stop(&format!("proto/: {error}")),
     };
-    if let Err(error) = tonic_prost_build::configure()
-        .type_attribute(".", "#[derive(serde::Serialize)]")
-        .compile_fds(files)
-    {
+    let mut config =
+        tonic_prost_build::configure().type_attribute(".", "#[derive(serde::Serialize)]");
+    for name in READ {
+        let read = "#[derive(serde::Deserialize)] #[serde(default, deny_unknown_fields)]";
+        config = config.message_attribute(format!(".guideway.v1.{name}"), read);
+    }
+    if let Err(error) = config.compile_fds(files) {
         stop(&format!("proto/: {error}"));
     }
 }

@@ -23,9 +23,9 @@ pub(crate) use sample::sample_report;
 pub use server::{AdminError, AdminSocket, Answers, ChangeSource, StatusSource};
 pub use services::{Measured, services_of};
 pub use status::{
-    BackendStatus, ConfigurationStatus, CountersStatus, FlowRecordsStatus, GenerationStatus,
-    HealthStatus, InterfaceStatus, NextHopStatus, RefusedReload, ServiceState, ServiceStatus,
-    SnatStatus, StatusReport, TrafficStatus, WorkerStatus,
+    BackendStatus, ConfigurationStatus, CountersStatus, FeedStatus, FlowRecordsStatus,
+    GenerationStatus, HealthStatus, InterfaceStatus, NextHopStatus, RefusedReload, ServiceState,
+    ServiceStatus, SnatStatus, StatusReport, TrafficStatus, WorkerStatus,
 };
 
 /// Where the admin socket is when nothing else is said.

@@ -30,6 +30,9 @@ pub struct StatusReport {
     pub generation: GenerationStatus,
     /// First digits of a hash of the cluster key: nodes of one group show the same.
     pub cluster_key_fingerprint: String,
+    /// Feeds of services, in the configuration's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feeds: Vec<FeedStatus>,
     /// In the configuration's order.
     pub interfaces: Vec<InterfaceStatus>,
     /// By number.
@@ -54,6 +57,27 @@ pub struct FlowRecordsStatus {
     /// Records that could not be written or sent. Ends of flows that did not get so far are counted as
     /// `flow_events_lost`.
     pub lost: u64,
+}
+
+/// A feed of services.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct FeedStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// Since when there is a connection; none: there is none, and its last state stays.
+    pub connected_unix_ms: Option<u64>,
+    /// When the last update was taken; none: never.
+    pub taken_unix_ms: Option<u64>,
+    /// The revision of that.
+    pub revision: u64,
+    /// Services that were taken and not refused.
+    pub services: usize,
+    /// What is not in force of it, a line each.
+    pub refused: Vec<String>,
+    /// Why there is no connection, or why the last update was refused.
+    pub problem: Option<String>,
 }
 
 /// The configuration file and its reloads.

@@ -10,6 +10,8 @@ pub mod check;
 #[cfg(feature = "afxdp")]
 pub mod decap;
 pub mod explain;
+#[cfg(feature = "afxdp")]
+pub mod feed;
 pub mod flows;
 pub mod plan;
 pub mod replay;
@@ -47,6 +49,8 @@ enum Command {
     KillFlows(flows::KillFlowsArgs),
     Explain(explain::ExplainArgs),
     Capture(capture::CaptureArgs),
+    #[cfg(feature = "afxdp")]
+    Feed(feed::FeedArgs),
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
     Rollback(apply::RollbackArgs),
@@ -67,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::KillFlows(args) => flows::kill(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Capture(args) => capture::run(&args),
+        #[cfg(feature = "afxdp")]
+        Command::Feed(args) => feed::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Rollback(args) => apply::rollback(&args),

@@ -42,6 +42,17 @@ impl DesiredState {
     }
 }
 
+/// Who decides which backends of a service are healthy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HealthFrom {
+    /// This balancer's own checks.
+    #[default]
+    Local,
+    /// Where the service comes from: all balancers that share a feed agree. Own checks still run, and
+    /// what they find is shown and told to the feed, but moves nothing here.
+    Feed,
+}
+
 /// One VIP, protocol and port, and who serves it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServiceSpec {
@@ -63,6 +74,8 @@ pub struct ServiceSpec {
     pub backends: Vec<BackendSpec>,
     /// How backends are probed; none: they are always healthy.
     pub health_check: Option<HealthCheckSpec>,
+    /// Whose word on a backend's health counts.
+    pub health: HealthFrom,
     /// Idle times of its flows.
     pub timeouts: FlowTimeouts,
     /// The last of several ports; `port` is the first.
@@ -103,6 +116,7 @@ impl ServiceSpec {
             table_size: None,
             backends,
             health_check: None,
+            health: HealthFrom::Local,
             timeouts: FlowTimeouts::default(),
             last_port: None,
             rules: FlowRules::default(),
@@ -133,13 +147,16 @@ pub struct BackendSpec {
     pub backup: bool,
     /// No new flow, old ones stay.
     pub drain: bool,
+    /// What whoever made the service knows of its health; none: nothing.
+    pub healthy: Option<bool>,
 }
 
 impl BackendSpec {
     /// Of weight 1, with all else as a file that says nothing of it.
     pub fn new(name: impl Into<String>, socket: SocketAddr) -> BackendSpec {
         let (address, port) = (socket.ip(), socket.port());
-        BackendSpec { name: name.into(), address, port, weight: 1, backup: false, drain: false }
+        let (name, healthy) = (name.into(), None);
+        BackendSpec { name, address, port, weight: 1, backup: false, drain: false, healthy }
     }
 
     /// Where it listens, as a person reads it.

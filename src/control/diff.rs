@@ -93,6 +93,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
             ("drain_time", time(old.drain_time_ms), time(new.drain_time_ms)),
             ("timeouts", words(&old.timeouts), words(&new.timeouts)),
             ("health_check", words(&old.health_check), words(&new.health_check)),
+            ("health", words(&old.health), words(&new.health)),
         ],
     ));
     if old.rules.allow != new.rules.allow {
@@ -117,6 +118,7 @@ fn service_changes(what: &str, old: &ServiceSpec, new: &ServiceSpec, lines: &mut
                     ("weight", old.weight.to_string(), new.weight.to_string()),
                     ("backup", words(&old.backup), words(&new.backup)),
                     ("drain", words(&old.drain), words(&new.drain)),
+                    ("healthy", words(&old.healthy), words(&new.healthy)),
                 ],
             )),
             (None, None) => {}

@@ -25,7 +25,7 @@ pub use check::check_against;
 pub use compile::{
     CompileInput, Compiled, LiveFlows, Next, Note, compile, compile_next, slots_without,
 };
-pub use desired::{BackendSpec, DesiredState, ServiceSpec, SnatSpec, TunnelSourceSpec};
+pub use desired::{BackendSpec, DesiredState, HealthFrom, ServiceSpec, SnatSpec, TunnelSourceSpec};
 pub use diff::diff;
 pub use health_check::{
     Exchange, GrpcCheck, HealthCheckKind, HealthCheckSpec, HttpCheck, StatusSet, TlsCheck,
@@ -37,8 +37,8 @@ pub use merge::{
 };
 pub use neighbours::{NeighbourList, WantedNeighbour, retired_neighbours, wanted_neighbours};
 pub use node::{
-    FlowRecordsSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy,
-    WorkersSpec, XdpModeChoice, ZeroCopyChoice,
+    FeedSpec, FlowRecordsSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread,
+    WorkerGonePolicy, WorkersSpec, XdpModeChoice, ZeroCopyChoice,
 };
 pub use plan::{FlowFates, Moved, Plan, PlanInput, ServiceChange, ServicePlan, plan};
 pub use refusal::Refusal;

@@ -137,6 +137,23 @@ pub struct FlowRecordsSpec {
     pub waiting_per_worker: usize,
 }
 
+/// A gRPC feed of services.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FeedSpec {
+    /// What it is called in status and log; also the name of the file its last good state is kept in.
+    pub name: String,
+    /// `https://HOST:PORT`, or `http://` where it is plain.
+    pub url: String,
+    /// What this node says it is; none: the machine's host name.
+    pub node: Option<String>,
+    /// The authorities whose certificates count, in PEM; none: the machine's.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key, in PEM.
+    pub cert_files: Option<(PathBuf, PathBuf)>,
+    /// A bearer token.
+    pub token_file: Option<PathBuf>,
+}
+
 /// Everything fixed at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeSpec {
@@ -156,4 +173,6 @@ pub struct NodeSpec {
     pub cluster_key_file: Option<PathBuf>,
     /// Who wants records of flows; none: nobody, and flows are not counted one by one.
     pub flow_records: Option<FlowRecordsSpec>,
+    /// Feeds of services, in the order in which they have what two of them want.
+    pub feeds: Vec<FeedSpec>,
 }

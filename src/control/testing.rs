@@ -242,5 +242,6 @@ pub(super) fn node() -> NodeSpec {
         bpf_dir: "/sys/fs/bpf/guideway".into(),
         cluster_key_file: None,
         flow_records: None,
+        feeds: vec![],
     }
 }

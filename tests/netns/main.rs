@@ -12,6 +12,7 @@ mod crash;
 mod decap;
 mod dsr;
 mod errors;
+mod feed;
 mod fragments;
 mod gone;
 mod health;

@@ -162,6 +162,7 @@ fn backend(steps: &mut Steps<'_>, port: u16) -> BackendSpec {
         weight: if how & 16 != 0 { steps.word() } else { 1 },
         backup: how & 64 != 0,
         drain: how & 32 != 0,
+        healthy: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod change;
 mod cluster_key;
 mod dataplane;
+mod feeds;
 mod last_good;
 mod probes;
 mod records;
@@ -26,8 +27,9 @@ use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
 use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
 use crate::source::yaml::{ConfigError, DEFAULT_STATE_DIR, LoadedConfig};
 use dataplane::{DataPlane, SteerPrograms};
+use feeds::Feeds;
 use records::Recording;
-use reload::{Reloader, tell_warnings, told};
+use reload::{Reloader, tell_warnings};
 use sources::Sources;
 use status::{StatusContext, now_unix_ms};
 use tasks::{Parts, Tasks};
@@ -110,6 +112,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let topology = netlink::read_topology(&config.node.interfaces)
         .context("the kernel does not tell about links, routes and neighbours")?;
     sources.take_first(read, &topology)?;
+    let feeds = Feeds::open(&config.node, &mut sources, &topology);
     let desired = sources.merged().desired.clone();
     let (cluster_key, key_file) = cluster_key::load(&config.node)?;
     let fingerprint = cluster_key::fingerprint(&cluster_key);
@@ -128,6 +131,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         events: events.clone(),
         configuration: Mutex::new(configuration_status(&sources)),
         health: Mutex::default(),
+        feeds: feeds.states(),
         cluster_key_fingerprint: fingerprint,
         record_counts: recording.counts(),
         started_unix_ms: now_unix_ms(),
@@ -142,7 +146,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         sources.keep_good();
         let (node, context_too) = (config.node.clone(), context.clone());
         let reloader = Reloader { sources, node, context: context_too, desired };
-        let parts = Parts { outside, admin, reloader, changes, context, topology };
+        let parts = Parts { outside, admin, reloader, changes, feeds, context, topology };
         let check = || {
             ensure!(supervisor.is_running(), "a worker thread has ended, see the panic above");
             ensure!(!control.is_finished(), "the control thread has ended, see the panic above");
@@ -169,7 +173,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
 }
 
 fn configuration_status(sources: &Sources) -> ConfigurationStatus {
-    let refused = told(sources.merged());
+    let refused = sources.told();
     if let Some(refused) = &refused {
         tracing::error!("not all of the configuration is in force:\n{refused}");
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crossbeam::channel::bounded;
 
-use super::sources::{Read, Sources};
+use super::sources::{MOST_LINES, Read, Sources};
 use super::status::{StatusContext, now_unix_ms};
 use crate::admin::RefusedReload;
-use crate::control::{DesiredState, Merged, NodeSpec, Refusal, Topology, diff, warnings};
+use crate::control::{DesiredState, NodeSpec, Refusal, Topology, diff, warnings};
 use crate::runtime::Event;
 use crate::source::yaml::ConfigError;
 
@@ -45,7 +45,7 @@ impl Reloader {
         let result = read.and_then(|read| self.take_over(read, topology, why));
         self.sources.keep_good();
         let file = self.sources.path().display();
-        let refused = told(self.sources.merged());
+        let refused = self.sources.told();
         let mut status = self.context.configuration.lock().unwrap_or_else(PoisonError::into_inner);
         let error = match result {
             Ok(Did::TookOver) => {
@@ -98,7 +98,7 @@ impl Reloader {
         Ok(if outcome.is_some() { Did::Held } else { Did::TookOver })
     }
 
-    fn publish(&mut self, desired: DesiredState) -> Result<(), ConfigError> {
+    pub(super) fn publish(&mut self, desired: DesiredState) -> Result<(), ConfigError> {
         if desired == self.desired {
             return Ok(());
         }
@@ -121,17 +121,6 @@ impl Reloader {
         }
     }
 }
-
-/// What is not in force of a configuration, a line each.
-pub fn told(merged: &Merged) -> Option<String> {
-    let refused = merged.refused.iter().map(ToString::to_string);
-    let held = merged.held.iter().map(|held| format!("{held}: by SIGHUP, once it is read"));
-    let lines: Vec<String> = refused.chain(held).take(MOST_LINES).collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
-}
-
-/// Lines of one kind that are told at once.
-const MOST_LINES: usize = 50;
 
 /// What changed, and what can hardly be meant, a line each; a large change is not worth reading.
 fn tell(old: &DesiredState, new: &DesiredState) {

@@ -15,8 +15,11 @@ use crate::source::yaml::{self, ConfigError, LoadedConfig};
 use super::last_good::{LastGood, ago};
 use super::status::now_unix_ms;
 
-/// The one source there is.
+/// File or folder; feeds come behind it.
 const YAML: usize = 0;
+
+/// Lines of one kind that are told at once.
+pub const MOST_LINES: usize = 50;
 
 /// The configuration as it was read last, and what is in force of it.
 pub struct Sources {
@@ -92,7 +95,10 @@ impl Sources {
                 read.earlier.push((name.clone(), form, kept.taken_unix_ms));
             }
         }
-        let merger = Merger::new(vec![Source::new(&name, Unit::File)]);
+        let feeds = main.node.feeds.iter();
+        let feeds = feeds.map(|feed| Source::new(&feed_name(&feed.name), Unit::Service));
+        let sources = std::iter::once(Source::new(&name, Unit::File)).chain(feeds);
+        let merger = Merger::new(sources.collect());
         let (path, to_keep) = (path.to_path_buf(), BTreeMap::new());
         Ok((Sources { path, folder, main, merger, good, to_keep }, read))
     }
@@ -268,14 +274,59 @@ impl Sources {
         Err(format!("`{name}` is no file of {folder}: wanted is a name such as `web.yaml`"))
     }
 
-    /// Does a change wait to be confirmed?
+    /// Does a change of file or folder wait to be confirmed?
     pub fn is_held(&self) -> bool {
-        !self.merged().held.is_empty()
+        self.merger.sources()[YAML].held().is_some()
     }
 
-    /// The change that waits is meant. Was there one?
+    /// The changes that wait are meant. Was there one?
     pub fn confirm(&mut self) -> bool {
-        self.merger.confirm(YAML)
+        let sources = 0..self.merger.sources().len();
+        sources.filter(|&source| self.merger.confirm(source)).count() > 0
+    }
+
+    /// Takes over what came from a feed; what is refused of it is in [`Merged::refused`].
+    pub fn take_feed(
+        &mut self,
+        feed: usize,
+        deliveries: Vec<Delivery>,
+        running: &NodeSpec,
+        topology: &Topology,
+    ) -> Outcome {
+        let checked = deliveries.into_iter().flat_map(|delivery| match delivery {
+            Delivery::Some(forms, removed) => {
+                let (forms, unfit) = check_forms(forms, running, topology);
+                vec![Delivery::Some(forms, removed), Delivery::Unfit(unfit)]
+            }
+            other => vec![other],
+        });
+        let deliveries = checked.map(|delivery| ("".into(), delivery)).collect();
+        self.merger.take(YAML + 1 + feed, deliveries)
+    }
+
+    /// What is refused of a feed's services, by name, a line for each problem.
+    pub fn refused_of(&self, feed: usize) -> BTreeMap<String, Vec<String>> {
+        let Some(source) = self.merger.sources().get(YAML + 1 + feed) else {
+            return BTreeMap::new();
+        };
+        let of = self.merged().refused.iter().filter(|one| one.owner.source == *source.name());
+        of.filter_map(|refused| {
+            let name = refused.owner.what.strip_prefix("service ")?;
+            let lines = refused.refusals.iter().map(ToString::to_string).collect();
+            Some((name.to_string(), lines))
+        })
+        .collect()
+    }
+
+    /// What is not in force of file or folder, a line each.
+    pub fn told(&self) -> Option<String> {
+        let name = self.merger.sources()[YAML].name();
+        let refused = self.merged().refused.iter().filter(|one| one.owner.source == *name);
+        let held = self.merged().held.iter().filter(|held| held.source == *name);
+        let held = held.map(|held| format!("{held}: by SIGHUP, once it is read"));
+        let lines = refused.map(ToString::to_string).chain(held).take(MOST_LINES);
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
     /// As it is now, to come back to it.
@@ -353,6 +404,40 @@ fn check_part(
 ) -> Result<LoadedPart, ConfigError> {
     let refusals = check_against(&part.desired, running, topology);
     if refusals.is_empty() { Ok(part) } else { Err(part.refuse(refusals)) }
+}
+
+/// What a feed is called beside the other sources.
+fn feed_name(name: &str) -> String {
+    format!("feed {name}")
+}
+
+/// Those that can work on this machine, and why the others cannot.
+fn check_forms(
+    forms: Vec<Form>,
+    running: &NodeSpec,
+    topology: &Topology,
+) -> (Vec<Form>, Vec<(String, Vec<Refusal>)>) {
+    let services = forms.iter().map(|form| form.spec.clone()).collect();
+    let desired = DesiredState { services, ..DesiredState::default() };
+    let mut unfit: BTreeMap<usize, Vec<Refusal>> = BTreeMap::new();
+    for mut refusal in check_against(&desired, running, topology) {
+        let inside = refusal.path.strip_prefix("services[").and_then(|path| path.split_once(']'));
+        let Some((place, field)) = inside else { continue };
+        let Some(form) = place.parse().ok().and_then(|place: usize| forms.get(place)) else {
+            continue;
+        };
+        let at = place.parse().unwrap_or_default();
+        refusal.path = format!("services[{}]{field}", form.spec.name);
+        unfit.entry(at).or_default().push(refusal);
+    }
+    let (mut good, mut bad) = (vec![], vec![]);
+    for (place, form) in forms.into_iter().enumerate() {
+        match unfit.remove(&place) {
+            Some(refusals) => bad.push((form.spec.name.clone(), refusals)),
+            None => good.push(form),
+        }
+    }
+    (good, bad)
 }
 
 fn whole(desired: &DesiredState) -> Delivery {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Sender, bounded};
 
 use super::dataplane::SteerPrograms;
+use super::feeds::FeedView;
 use super::records::RecordCounts;
 use crate::admin::{
     ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
@@ -42,6 +43,8 @@ pub struct StatusContext {
     pub events: Sender<Event<SteerPrograms>>,
     pub configuration: Mutex<ConfigurationStatus>,
     pub health: Mutex<HealthByName>,
+    /// In the order of the configuration.
+    pub feeds: Vec<FeedView>,
     pub cluster_key_fingerprint: String,
     /// Of records of flows, where somebody gets them.
     pub record_counts: Option<Arc<RecordCounts>>,
@@ -96,6 +99,7 @@ impl StatusContext {
                 acknowledged: self.publisher.acknowledged(),
             },
             cluster_key_fingerprint: self.cluster_key_fingerprint.clone(),
+            feeds: self.feeds.iter().map(FeedView::status).collect(),
             interfaces: self.interfaces(&told.topology, &reports, &told.steer),
             workers: self.workers(&reports),
             services: services_of(&snapshot, &measured, health_of),

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
+use super::feeds::Feeds;
 use super::probes::{Targets, run_probes, targets_of};
 use super::reload::{HANG_UP, Reloader};
 use super::status::StatusContext;
@@ -20,6 +21,7 @@ use crate::control::{
 };
 use crate::forwarding::Snapshot;
 use crate::runtime::{Event, netlink};
+use crate::source::grpc;
 use crate::source::yaml::watch::FileWatch;
 
 type Wanted = BTreeSet<WantedNeighbour>;
@@ -139,6 +141,7 @@ pub struct Parts {
     pub admin: AdminSocket,
     pub reloader: Reloader,
     pub changes: FileWatch,
+    pub feeds: Feeds,
     pub context: Arc<StatusContext>,
     pub topology: Topology,
 }
@@ -153,7 +156,7 @@ pub fn run_until_signal(
     check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Tasks { runtime, signals } = tasks;
-    let Parts { outside, admin, reloader, changes, context, topology } = parts;
+    let Parts { outside, admin, reloader, changes, feeds, context, topology } = parts;
     runtime.block_on(async {
         let (topologies, topologies_seen) = watch::channel(topology);
         let interfaces = context.node.interfaces.clone();
@@ -161,6 +164,7 @@ pub fn run_until_signal(
         tokio::spawn(keep_groups(outside.groups, topologies_seen.clone()));
         tokio::spawn(forward_topologies(topologies_seen.clone(), context.clone()));
         tokio::spawn(run_probes(outside.targets, context.clone()));
+        let delivered = feeds.follow(&context);
         let (asked, asks) = mpsc::channel(8);
         let answers = {
             let context = context.clone();
@@ -184,7 +188,7 @@ pub fn run_until_signal(
             }
         };
         tokio::select! {
-            ended = watch_and_wait(signals, reloader, changes, asks, topologies_seen) => ended,
+            ended = watch_and_wait(signals, reloader, changes, (asks, delivered), topologies_seen) => ended,
             failed = threads => failed,
         }
     })
@@ -223,7 +227,7 @@ async fn watch_and_wait(
     signals: Signals,
     mut reloader: Reloader,
     mut changes: FileWatch,
-    mut asks: mpsc::Receiver<Ask>,
+    (mut asks, mut delivered): (mpsc::Receiver<Ask>, mpsc::Receiver<grpc::Ask>),
     topologies: watch::Receiver<Topology>,
 ) -> anyhow::Result<()> {
     let Signals { mut terminate, mut interrupt, mut hang_up } = signals;
@@ -234,12 +238,14 @@ async fn watch_and_wait(
             _ = hang_up.recv() => Cause::Reload(HANG_UP),
             () = changes.changed() => Cause::Reload("the file changed"),
             Some(ask) = asks.recv() => Cause::Ask(ask),
+            Some(ask) = delivered.recv() => Cause::Feed(ask),
         };
         let topology = topologies.borrow().clone();
         // Reading and compiling takes its time; signals wait for it, packets do not.
         let task = tokio::task::spawn_blocking(move || {
             match cause {
                 Cause::Reload(why) => reloader.reload(&topology, why),
+                Cause::Feed(ask) => reloader.take_feed(ask, &topology),
                 Cause::Ask((request, answer)) => {
                     // Whoever asked may have stopped waiting.
                     let _ = answer.send(reloader.change(request, &topology));
@@ -255,6 +261,7 @@ async fn watch_and_wait(
 enum Cause {
     Reload(&'static str),
     Ask(Ask),
+    Feed(grpc::Ask),
 }
 
 async fn forward_topologies(mut seen: watch::Receiver<Topology>, context: Arc<StatusContext>) {

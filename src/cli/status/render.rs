@@ -8,8 +8,8 @@ use comfy_table::Cell;
 
 use super::CounterChoice;
 use crate::admin::{
-    BackendStatus, FlowRecordsStatus, HealthStatus, NextHopStatus, ServiceState, ServiceStatus,
-    StatusReport,
+    BackendStatus, FeedStatus, FlowRecordsStatus, HealthStatus, NextHopStatus, ServiceState,
+    ServiceStatus, StatusReport,
 };
 use crate::cli::table::{Aligned, bad, doubtful, good, plain};
 use crate::control::Health;
@@ -59,7 +59,26 @@ fn head(report: &StatusReport) -> String {
         let FlowRecordsStatus { written, sent, lost } = records;
         line("flow records", format!("{written} written, {sent} sent, {lost} LOST"));
     }
+    report.feeds.iter().for_each(|feed| feed_lines(feed, &mut line, ago));
     text
+}
+
+/// A feed: whether there is a connection, how old its state is, and what is wrong.
+fn feed_lines(feed: &FeedStatus, line: &mut impl FnMut(&str, String), ago: impl Fn(u64) -> String) {
+    let state = match feed.connected_unix_ms {
+        Some(since) => format!("connected for {}", ago(since)),
+        None => "NOT CONNECTED".to_string(),
+    };
+    let taken = match feed.taken_unix_ms {
+        Some(then) => {
+            format!("{} services of revision {}, {} old", feed.services, feed.revision, ago(then))
+        }
+        None => "nothing was ever taken".to_string(),
+    };
+    line("feed", format!("{} ({}), {state}, {taken}", feed.name, feed.url));
+    let problem = feed.problem.iter().map(|why| format!("  {why}"));
+    let refused = feed.refused.iter().map(|why| format!("  refused: {why}"));
+    problem.chain(refused).for_each(|text| line("", text));
 }
 
 fn interfaces(report: &StatusReport, coloured: bool) -> String {

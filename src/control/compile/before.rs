@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::CompileInput;
 use super::ids::Ids;
-use crate::control::{DesiredState, HealthView, ServiceSpec, Shared, Topology};
+use crate::control::{DesiredState, HealthFrom, HealthView, ServiceSpec, Shared, Topology};
 use crate::forwarding::{Backend, BackendId, BackendState, Mode, Service, ServiceIndex, Snapshot};
 use crate::wire::Protocol;
 
@@ -136,8 +136,10 @@ impl<'a> Before<'a> {
     ) -> bool {
         let Some(known) = self.memory.known.get(place.index()) else { return false };
         let is_same = known.spec.as_ref().is_some_and(|known| known.is_same(spec) || known == spec);
-        let is_health_same =
-            || spec.health_check.is_none() || health.is_same_of(&self.memory.health, &spec.name);
+        let is_health_same = || {
+            let is_local = spec.health == HealthFrom::Local && spec.health_check.is_some();
+            !is_local || health.is_same_of(&self.memory.health, &spec.name)
+        };
         self.is_comparable && is_same && !known.is_in_ledger && is_health_same()
     }
 

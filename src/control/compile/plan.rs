@@ -8,7 +8,7 @@ use super::policy::{self, Chosen};
 use super::retire::Kept;
 use super::warm::{self, Warming};
 use super::{CompileInput, Refusal};
-use crate::control::{BackendSpec, HealthView, ServiceSpec, Shared};
+use crate::control::{BackendSpec, HealthFrom, HealthView, ServiceSpec, Shared};
 use crate::forwarding::{BackendId, BackendState, ServiceIndex};
 
 /// Stands for "no id yet" while the plan is made.
@@ -92,8 +92,13 @@ impl<'a> Planned<'a> {
 }
 
 fn is_dead(service: &ServiceSpec, backend: &BackendSpec, health: &HealthView) -> bool {
-    let probed = service.health_check.is_some();
-    probed && !health.get(&service.name, &backend.name).is_usable()
+    match service.health {
+        HealthFrom::Feed => backend.healthy == Some(false),
+        HealthFrom::Local => {
+            let probed = service.health_check.is_some();
+            probed && !health.get(&service.name, &backend.name).is_usable()
+        }
+    }
 }
 
 impl<'a> Plan<'a> {

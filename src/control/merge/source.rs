@@ -64,6 +64,8 @@ pub enum Delivery {
     Gone,
     /// It could not be read at all: it stays as it was.
     Refused(Vec<Refusal>),
+    /// Services, by name, that could not be read or cannot work here: each stays as it was.
+    Unfit(Vec<(String, Vec<Refusal>)>),
 }
 
 /// A change that removes most of what a source had, and waits for somebody to confirm it.
@@ -192,6 +194,11 @@ impl Source {
                     self.refused.insert((part, String::new()), refusals);
                     continue;
                 }
+                Delivery::Unfit(unfit) => {
+                    let refused = unfit.into_iter().map(|(name, why)| ((part.clone(), name), why));
+                    self.refused.extend(refused);
+                    continue;
+                }
                 Delivery::Gone => {
                     self.refused.retain(|(of, _), _| *of != part);
                     Delivery::Gone
@@ -273,7 +280,7 @@ fn removals(parts: &Parts, deliveries: &[(Arc<str>, Delivery)]) -> usize {
                 added.extend(forms.iter().map(|form| form.spec.name.as_str()));
             }
             Delivery::Gone => removed.extend(old),
-            Delivery::Refused(_) => {}
+            Delivery::Refused(_) | Delivery::Unfit(_) => {}
         }
     }
     removed.difference(&added).count()
@@ -296,7 +303,7 @@ fn apply(parts: &mut Parts, deliveries: Vec<(Arc<str>, Delivery)>) -> Taken {
                 forms.into_iter().for_each(|form| put(part, &name, form, &mut taken));
             }
             Delivery::Gone => taken.is_more |= parts.remove(&name).is_some(),
-            Delivery::Refused(_) => {}
+            Delivery::Refused(_) | Delivery::Unfit(_) => {}
         }
     }
     taken

@@ -10,7 +10,9 @@ use super::scalar::{
     range, text,
 };
 use super::schema;
-use crate::control::{BackendSpec, DesiredState, ServiceSpec, Shared, SnatSpec, TunnelSourceSpec};
+use crate::control::{
+    BackendSpec, DesiredState, HealthFrom, ServiceSpec, Shared, SnatSpec, TunnelSourceSpec,
+};
 use crate::forwarding::{
     BackendGonePolicy, FlowRules, FlowTimeouts, HashBy, Mode, MssClamp, NoBackendPolicy, PrefixSet,
     ServiceGonePolicy,
@@ -50,7 +52,7 @@ fn snat(section: &Section<'_>) -> Option<SnatSpec> {
     })
 }
 
-fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> {
+pub(super) fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> {
     const PROTOCOLS: &[(&str, Protocol)] =
         &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
     const NO_BACKEND: &[(&str, NoBackendPolicy)] = &[
@@ -91,6 +93,7 @@ fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> 
     } else {
         Some(None)
     };
+    let health = section.get("health", choice(HEALTH_FROM));
     let last_port = ports.map(|ports| *ports.end()).filter(|&last| port != Some(last));
     let on_all = last_port.is_some() && mode.is_some_and(|mode| mode.is_translated());
     // A port that was refused already must not be refused again for each backend.
@@ -109,6 +112,7 @@ fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> 
         table_size: table_size?,
         backends: backends?,
         health_check: health_check?,
+        health: health?,
         timeouts: timeouts?,
         no_backend: no_backend?,
         min_healthy_percent: min_healthy_percent?,
@@ -228,6 +232,9 @@ fn mss(scalar: Scalar<'_>) -> Result<MssClamp, Wrong> {
     })
 }
 
+const HEALTH_FROM: &[(&str, HealthFrom)] =
+    &[("local", HealthFrom::Local), ("feed", HealthFrom::Feed)];
+
 const GUE_VERSIONS: &[(&str, GueVersion)] = &[("0", GueVersion::V0), ("1", GueVersion::V1)];
 
 fn tunnel_source(scalar: Scalar<'_>) -> Result<TunnelSourceSpec, Wrong> {
@@ -276,6 +283,7 @@ fn backend(section: &Section<'_>, absent_port: u16) -> Option<BackendSpec> {
     let weight = section.get("weight", number(0..=65_535));
     let backup = section.get("backup", boolean);
     let drain = section.get("drain", boolean);
+    let healthy = section.optional("healthy", boolean);
     Some(BackendSpec {
         name: name?,
         address: address?,
@@ -283,5 +291,6 @@ fn backend(section: &Section<'_>, absent_port: u16) -> Option<BackendSpec> {
         weight: weight?,
         backup: backup?,
         drain: drain?,
+        healthy: healthy?,
     })
 }

@@ -183,7 +183,7 @@ impl Folder {
 }
 
 /// Files that count, sorted: no hidden ones, among which are those that editors leave.
-pub(super) fn names(folder: &Path) -> std::io::Result<Vec<String>> {
+pub fn names(folder: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let Ok(name) = entry?.file_name().into_string() else { continue };

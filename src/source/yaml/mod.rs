@@ -5,6 +5,7 @@
 
 mod desired;
 mod error;
+mod feeds;
 pub mod folder;
 mod health_check;
 mod node;
@@ -13,6 +14,7 @@ mod replay;
 mod scalar;
 mod schema;
 mod tree;
+pub mod values;
 pub mod watch;
 
 use std::fmt;
@@ -93,6 +95,7 @@ impl LoadedConfig {
             ("bpf_dir", new.bpf_dir == old.bpf_dir),
             ("cluster_key_file", new.cluster_key_file == old.cluster_key_file),
             ("flow_records", new.flow_records == old.flow_records),
+            ("feeds", new.feeds == old.feeds),
         ];
         let changed = same.into_iter().filter(|(_, same)| !same).map(|(path, _)| Refusal {
             path: path.to_string(),
@@ -122,8 +125,16 @@ pub fn refuse_file(path: &Path, problem: &str, wanted: &str) -> ConfigError {
 /// # Errors
 /// All problems that were found; nothing of a refused file may be used.
 pub fn load(path: &Path) -> Result<LoadedConfig, ConfigError> {
+    parse(&path.display().to_string(), &read_text(path)?)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// That it cannot be read, is too large, or is no text.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     let name = path.display().to_string();
-    text_of(&name, read(&name, path)?).and_then(|text| parse(&name, &text))
+    text_of(&name, read(&name, path)?)
 }
 
 /// The bytes of a file.

@@ -1,5 +1,6 @@
 //! The part of a file that is fixed at start -> [`NodeSpec`].
 
+use super::feeds;
 use super::reader::Section;
 use super::scalar::{
     Scalar, Wrong, choice, duration_ms, interface_name, number, path, socket_address, socket_path,
@@ -37,6 +38,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
         }
         false => Some(None),
     };
+    let feeds = feeds::read(root);
     Some(NodeSpec {
         interfaces: interfaces?,
         workers: workers?,
@@ -46,6 +48,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
         bpf_dir: bpf_dir?,
         cluster_key_file: cluster_key_file?,
         flow_records: flow_records?,
+        feeds: feeds?,
     })
 }
 

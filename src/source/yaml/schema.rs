@@ -22,8 +22,6 @@ pub(super) struct Field {
 /// A map: its keys, and where it stands, with `[]` for "each of a list".
 #[derive(Debug)]
 pub(super) struct Schema {
-    // The tests that hold the documents against this table read it.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub path: &'static str,
     pub fields: &'static [Field],
 }
@@ -60,6 +58,7 @@ pub(super) static ROOT: Schema = Schema {
         or("bpf_dir", "/sys/fs/bpf/guideway"),
         optional("cluster_key_file", "a random key, made once and kept in state_dir"),
         optional("flow_records", "no records, and flows are not counted one by one"),
+        optional("feeds", "none"),
         optional("timeouts", "the defaults of its keys"),
         required("services"),
         optional("replay", "nothing is known of the world"),
@@ -167,6 +166,7 @@ pub(super) static SERVICE: Schema = Schema {
         optional("drain_time", "as long as they live"),
         optional("timeouts", "those of all services"),
         optional("health_check", "backends are always healthy"),
+        or("health", "local"),
         required("backends"),
     ],
 };
@@ -179,6 +179,30 @@ pub(super) static TUNNEL: Schema = Schema {
         or("gue_port", "6080"),
         or("gue_version", "0"),
         or("gue_checksum", "true"),
+    ],
+};
+
+pub(super) static FEED: Schema = Schema {
+    path: "feeds[]",
+    fields: &[
+        required("name"),
+        required("url"),
+        or("plaintext", "false"),
+        optional("node", "the machine's host name"),
+        optional("ca_file", "the authorities that the machine trusts"),
+        optional("cert_file", "no certificate is shown"),
+        optional("key_file", "that of `cert_file` must be said"),
+        optional("token_file", "no token is sent"),
+    ],
+};
+
+/// The file that `guideway feed serve` gives out.
+pub(super) static SERVED: Schema = Schema {
+    path: "",
+    fields: &[
+        required("version"),
+        optional("revision", "the time at which the file was changed, in Unix ms"),
+        required("services"),
     ],
 };
 
@@ -242,6 +266,7 @@ pub(super) static BACKEND: Schema = Schema {
         or("weight", "1"),
         or("backup", "false"),
         or("drain", "false"),
+        optional("healthy", "it is"),
     ],
 };
 
@@ -282,7 +307,7 @@ pub(super) static REPLAY_NEIGHBOUR: Schema = Schema {
 
 /// All of them, in the order of the reference file.
 #[cfg(test)]
-pub(super) static ALL: [&Schema; 18] = [
+pub(super) static ALL: [&Schema; 19] = [
     &ROOT,
     &INTERFACE,
     &WORKERS,
@@ -290,6 +315,7 @@ pub(super) static ALL: [&Schema; 18] = [
     &LIMITS,
     &ADMIN,
     &FLOW_RECORDS,
+    &FEED,
     &TIMEOUTS,
     &SERVICE,
     &TUNNEL,

@@ -45,6 +45,11 @@ pub(super) struct Key {
 }
 
 impl Node {
+    /// A node that is in no file, of any size: whoever makes it knows its limits.
+    pub fn without_place(place: Place, kind: Kind) -> Node {
+        Node { place, kind, size: 0, depth: 0 }
+    }
+
     /// What it is, in words.
     pub fn noun(&self) -> String {
         match &self.kind {

@@ -28,6 +28,8 @@ pub struct Config {
     pub limits: String,
     /// Other keys of the root, a line each.
     pub lines: Vec<String>,
+    /// `feeds:` entries.
+    pub feeds: Vec<String>,
     pub services: Vec<Service>,
 }
 
@@ -41,6 +43,7 @@ impl Config {
             tunnel_sources: Vec::new(),
             limits: "flows_per_worker: 65536, frames_per_queue: 2048".to_owned(),
             lines: Vec::new(),
+            feeds: Vec::new(),
             services: Vec::new(),
         }
     }
@@ -73,8 +76,13 @@ impl Config {
             text += &format!("tunnel_sources: [{}]\n", self.tunnel_sources.join(", "));
         }
         self.lines.iter().for_each(|line| text += &format!("{line}\n"));
+        if !self.feeds.is_empty() {
+            text += &format!("feeds:\n{}", list(&self.feeds));
+        }
         if !services.is_empty() {
             text += &format!("services:\n{services}");
+        } else if !self.feeds.is_empty() {
+            text += "services: []\n";
         }
         text
     }

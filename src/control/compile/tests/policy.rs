@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::BackendSpec;
+use crate::control::{BackendSpec, HealthFrom};
 
 /// Each backend's state and its part of the slots in percent.
 fn shares(world: &World) -> Vec<String> {
@@ -51,6 +51,33 @@ fn backups_are_used_while_the_others_are_gone() {
     set(&mut world, "b2", Health::Up);
     world.step();
     assert_eq!(shares(&world)[1..3], ["b2 Active 100", "b3 Standby 0"]);
+}
+
+#[test]
+fn with_health_of_the_feed_own_checks_move_nothing() {
+    let mut web = service("web", 2);
+    web.health = HealthFrom::Feed;
+    web.backends[1].healthy = Some(false);
+    let mut world = World::new(vec![web]);
+    world.step();
+    assert_eq!(shares(&world), ["b1 Active 100", "b2 Unhealthy 0"]);
+    set(&mut world, "b1", Health::Down);
+    let before = world.snapshot.clone();
+    world.step();
+    assert!(world.snapshot.same_as(&before));
+    world.desired.services[0].backends[1].healthy = Some(true);
+    world.step();
+    assert_eq!(shares(&world), ["b1 Active 50", "b2 Active 50"]);
+    // Once checks decide, what they found in the meantime counts at once.
+    world.desired.services[0].health = HealthFrom::Local;
+    world.step();
+    assert_eq!(shares(&world), ["b1 Unhealthy 0", "b2 Active 100"]);
+    // Without checks, too.
+    world.desired.services[0].health = HealthFrom::Feed;
+    world.desired.services[0].health_check = None;
+    world.desired.services[0].backends[0].healthy = Some(false);
+    world.step();
+    assert_eq!(shares(&world), ["b1 Unhealthy 0", "b2 Active 100"]);
 }
 
 #[test]

@@ -196,6 +196,16 @@ fn a_refused_service_keeps_its_last_good_form_and_a_refused_file_all_of_its() {
     merger.take(1, some(vec![form("b", 101, 82)], &["d"]));
     assert_eq!(served(merger.merged()), ["a:80", "b:82"]);
     assert_eq!(refused(merger.merged()), [""; 0]);
+    // What could not even be read is named, too, until it is good or gone.
+    let problem = Refusal::new("services[b].port", "`x` is not a number", "a number");
+    let unfit = |name: &str| Delivery::Unfit(vec![(name.to_string(), vec![problem.clone()])]);
+    merger.take(1, vec![("".into(), unfit("b")), ("".into(), unfit("e"))]);
+    assert_eq!(served(merger.merged()), ["a:80", "b:82"]);
+    let told = "services[b].port: `x` is not a number; wanted: a number";
+    let kept = format!("service b of feed (its last good form stays): {told}");
+    assert_eq!(refused(merger.merged()), [kept, format!("service e of feed: {told}")]);
+    merger.take(1, some(vec![form("b", 101, 82)], &["e"]));
+    assert_eq!(refused(merger.merged()), [""; 0]);
     let problem = Refusal::new("services[0].port", "0 is not a port", "1 to 65535");
     merger.take(0, vec![("".into(), Delivery::Refused(vec![problem]))]);
     assert_eq!(served(merger.merged()), ["a:80", "b:82"]);

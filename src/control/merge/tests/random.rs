@@ -47,6 +47,7 @@ fn delivery() -> impl Strategy<Value = Delivery> {
         (forms(), removed).prop_map(|(forms, removed)| Delivery::Some(forms, removed)),
         Just(Delivery::Gone),
         Just(Delivery::Refused(vec![Refusal::new("", "not YAML", "YAML")])),
+        Just(Delivery::Unfit(vec![("s1".to_string(), vec![Refusal::new("", "lacks", "more")])])),
     ]
 }
 

@@ -230,7 +230,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "b1, address",
         "b1, adress",
         "f:12:21: services[0].backends[0].adress: unknown key; wanted `name`, `address`, `port`, \
-         `weight`, `backup` or `drain`
+         `weight`, `backup`, `drain` or `healthy`
   12 |       - { name: b1, adress: 10.2.0.11 }
      |                     ^^^^^^
      = hint: did you mean `address`?",
@@ -240,7 +240,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "b1, ",
         "b1, colour: red, ",
         "f:12:21: services[0].backends[0].colour: unknown key; wanted `name`, `address`, `port`, \
-         `weight`, `backup` or `drain`
+         `weight`, `backup`, `drain` or `healthy`
   12 |       - { name: b1, colour: red, address: 10.2.0.11 }
      |                     ^^^^^^",
     ),
@@ -324,7 +324,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "b1, ",
         "b1, <<: {}, ",
         "f:12:21: services[0].backends[0].<<: unknown key; wanted `name`, `address`, `port`, \
-         `weight`, `backup` or `drain`
+         `weight`, `backup`, `drain` or `healthy`
   12 |       - { name: b1, <<: {}, address: 10.2.0.11 }
      |                     ^^
      = hint: merge keys are not read: use an alias for a whole map, or repeat it",
@@ -342,7 +342,7 @@ fn each_mistake_is_shown_at_its_place() {
 fn whole_files_that_are_none() {
     let empty = "f: the file is empty; wanted a map that begins with `version: 1`";
     let map = "wanted a map with the keys version, interfaces, workers, snat, tunnel_sources, limits, admin, \
-               state_dir, bpf_dir, cluster_key_file, flow_records, timeouts, services, replay";
+               state_dir, bpf_dir, cluster_key_file, flow_records, feeds, timeouts, services, replay";
     let rows = [
         ("nothing", "", empty.to_string()),
         ("a comment", "# nothing\n", empty.to_string()),
