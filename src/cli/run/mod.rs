@@ -118,9 +118,8 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let fingerprint = cluster_key::fingerprint(&cluster_key);
     tracing::info!(file = %key_file.display(), fingerprint, "cluster key");
     let (given, taken) = records::rings(&config.node)?;
-    let data_plane = dataplane::start(&config.node, given)?;
+    let DataPlane { publisher, supervisor, steer } = dataplane::start(&config.node, given)?;
     let limits = config.node.limits.clone();
-    let DataPlane { publisher, supervisor, steer } = data_plane;
     let controller =
         Controller::new(publisher.clone(), steer, limits, cluster_key, topology.clone());
     let recording = Recording::begin(&config.node, taken, publisher.clone())?;

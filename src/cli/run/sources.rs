@@ -144,7 +144,9 @@ impl Sources {
         }
         let config = yaml::load(&self.path)?;
         // It may be put right by becoming again what is in force.
-        let is_new = config.text != self.main.text || !self.merged().refused.is_empty();
+        let name = self.merger.sources()[YAML].name();
+        let is_refused = self.merged().refused.iter().any(|one| one.owner.source == *name);
+        let is_new = config.text != self.main.text || is_refused;
         Ok(Read { main: is_new.then_some(Ok(config)), ..Read::default() })
     }
 
