@@ -9,6 +9,8 @@ mod capture;
 mod change;
 mod crash;
 mod decap;
+mod doctor;
+mod drain;
 mod dsr;
 mod errors;
 mod fragments;

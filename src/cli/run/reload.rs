@@ -98,7 +98,7 @@ impl Reloader {
         Ok(if outcome.is_some() { Did::Held } else { Did::TookOver })
     }
 
-    fn publish(&mut self, desired: DesiredState) -> Result<(), ConfigError> {
+    pub(super) fn publish(&mut self, desired: DesiredState) -> Result<(), ConfigError> {
         if desired == self.desired {
             return Ok(());
         }

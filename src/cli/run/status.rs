@@ -10,9 +10,10 @@ use super::dataplane::SteerPrograms;
 use super::records::RecordCounts;
 use crate::admin::{
     ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
-    InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, services_of,
+    InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, drains_of,
+    services_of,
 };
-use crate::control::{NodeSpec, Topology};
+use crate::control::{Drains, NodeSpec, Topology};
 use crate::dataplane::{Counters, FlowWalk, TapCopy, TapFilter};
 use crate::forwarding::Snapshot;
 use crate::health::HealthEvent;
@@ -42,6 +43,7 @@ pub struct StatusContext {
     pub events: Sender<Event<SteerPrograms>>,
     pub configuration: Mutex<ConfigurationStatus>,
     pub health: Mutex<HealthByName>,
+    pub drains: Mutex<Drains>,
     pub cluster_key_fingerprint: String,
     /// Of records of flows, where somebody gets them.
     pub record_counts: Option<Arc<RecordCounts>>,
@@ -84,6 +86,8 @@ impl StatusContext {
         let health_of = |service: &str, backend: &str| {
             health.get(&(Arc::from(service), Arc::from(backend))).cloned()
         };
+        let services = services_of(&snapshot, &measured, health_of);
+        let drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner);
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -98,7 +102,8 @@ impl StatusContext {
             cluster_key_fingerprint: self.cluster_key_fingerprint.clone(),
             interfaces: self.interfaces(&told.topology, &reports, &told.steer),
             workers: self.workers(&reports),
-            services: services_of(&snapshot, &measured, health_of),
+            drains: drains_of(drains.iter(), &services),
+            services,
             snat: snat_of(&snapshot),
             counters: counters_of(&reports, told.retired_cut),
             flow_records: self.record_counts.as_ref().map(|counts| counts.status()),
