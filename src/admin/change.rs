@@ -18,6 +18,8 @@ pub struct ChangeRequest {
     pub text: String,
     /// A change that removes most services is meant.
     pub confirm: bool,
+    /// A change that breaks live flows is meant.
+    pub may_break: bool,
 }
 
 /// What is done with a changed file.
@@ -41,6 +43,8 @@ pub struct ChangeReport {
     pub plan: Option<Plan>,
     /// It removes so many services that it has to be confirmed: how many of how many.
     pub held: Option<String>,
+    /// Nothing was done, since live flows would break and nobody said that this is meant.
+    pub would_break: bool,
     /// It is in force.
     pub applied: Option<Applied>,
 }

@@ -3,19 +3,21 @@
 use super::flows::{AskError, key_of};
 use super::proto::{self, Choice, ExplainRequest, ExplainResponse};
 use crate::control::slots_without;
-use crate::forwarding::{Backend, Mode, Service, ServiceIndex, Snapshot};
+use crate::forwarding::{Backend, BackendId, Mode, Service, ServiceIndex, Snapshot};
 use crate::wire::FlowKey;
 
-/// Says it of a packet with the key that is asked about; `flow` is what the workers have of it.
+/// Says it of a packet with the key that is asked about; `flow` is what the workers have of it, and the
+/// backend it has, by number: one that changed its mode has the same name twice.
 ///
 /// # Errors
 /// A request that makes no sense, see [`key_of`], or a backend to leave that the service has not.
 pub fn explain(
     snapshot: &Snapshot,
     asked: &ExplainRequest,
-    flow: Option<proto::Flow>,
+    flow: Option<(proto::Flow, BackendId)>,
 ) -> Result<ExplainResponse, AskError> {
     let key = key_of(asked)?;
+    let (flow, kept) = flow.unzip();
     let Some((index, service)) = snapshot.find_service(&key) else {
         return Ok(of_no_service(snapshot, &key));
     };
@@ -47,12 +49,12 @@ pub fn explain(
         lines.push("flow: there is none, the packet begins one".into());
     }
     lines.push(of_choice("Maglev", &choice, given));
-    let decides = match &flow {
-        Some(flow) => backend_named(snapshot, service, &flow.backend),
+    let decides = match kept {
+        Some(id) => snapshot.backend(id),
         None => given,
     };
     if let Some(backend) = decides {
-        lines.extend(way_of(snapshot, service, backend, &key, flow.as_ref()));
+        lines.extend(way_of(snapshot, backend, &key, flow.as_ref()));
     }
     let without = match asked.without.as_str() {
         "" => None,
@@ -131,17 +133,17 @@ fn backend_named<'a>(snapshot: &'a Snapshot, service: &Service, name: &str) -> O
     snapshot.backends.iter().flatten().find(is_its)
 }
 
-/// How the packet would look when it leaves, and where to.
+/// How the packet would look when it leaves, and where to. By the backend's mode, and not the
+/// service's: flows go on in the mode that they began with.
 fn way_of(
     snapshot: &Snapshot,
-    service: &Service,
     backend: &Backend,
     key: &FlowKey,
     flow: Option<&proto::Flow>,
 ) -> Vec<String> {
     let from = key.source.socket(key.source_port);
     let to = backend.socket_for(key.destination_port);
-    let looks = match service.mode {
+    let looks = match backend.mode {
         Mode::Nat => match flow.filter(|flow| !flow.snat_address.is_empty()) {
             Some(flow) => format!("{}:{} to {to}", flow.snat_address, flow.snat_port),
             None => format!("a free port of {} to {to}", snat_of(snapshot, backend)),
@@ -151,7 +153,7 @@ fn way_of(
             format!("unchanged, {from} to {}", key.destination.socket(key.destination_port))
         }
         Mode::Dscp(value) => format!("{from} to {}, DSCP {value}", to.ip()),
-        Mode::Tunnel(..) => format!("unchanged in an envelope ({}) to {}", service.mode, to.ip()),
+        Mode::Tunnel(..) => format!("unchanged in an envelope ({}) to {}", backend.mode, to.ip()),
     };
     let leaves = match backend.next_hop {
         None => "it cannot leave: no route to the backend, or no MAC yet (no_next_hop)".to_string(),

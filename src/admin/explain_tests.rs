@@ -44,7 +44,8 @@ fn a_flow_decides() {
         snat_port: 1025,
         ..proto::Flow::default()
     };
-    let told = explain(&snapshot, &asked("10.1.0.100", 80), Some(flow)).unwrap();
+    let flow = Some((flow, BackendId(0)));
+    let told = explain(&snapshot, &asked("10.1.0.100", 80), flow).unwrap();
     let text = told.lines.join("\n");
     for part in [
         "its backend b0 stays",
@@ -52,6 +53,28 @@ fn a_flow_decides() {
         "leaves: by eth1 to 02:00:00:00:00:07",
     ] {
         assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn a_flow_goes_on_in_the_mode_it_began_with() {
+    let mut snapshot = small_snapshot();
+    let backends = snapshot.backends.iter().cloned().map(|backend| {
+        backend.map(|mut backend| {
+            // As after a change of the service's mode: the one that leaves has the other's name.
+            if backend.id == BackendId(3) {
+                (backend.name, backend.mode) = ("b0".into(), Mode::L2dsr);
+            }
+            backend
+        })
+    });
+    snapshot.backends = backends.collect();
+    let rows = [(0, "packet: a free port of "), (3, "packet: unchanged, 192.0.2.7:40000 to ")];
+    for (id, wanted) in rows {
+        let flow = proto::Flow { backend: "b0".into(), ..proto::Flow::default() };
+        let told = explain(&snapshot, &asked("10.1.0.100", 80), Some((flow, BackendId(id))));
+        let text = told.unwrap().lines.join("\n");
+        assert!(text.contains(wanted), "{wanted}: {text}");
     }
 }
 

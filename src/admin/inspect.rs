@@ -9,16 +9,18 @@ use futures::channel::mpsc;
 use tonic::{Request, Response, Status};
 
 use super::capture::{Copies, send_copies, tap_filter_of};
+use super::drains::{DrainAsk, DrainDone, DrainError, DrainVerb};
 use super::explain::explain;
 use super::flows::{AskError, filter_of, flow_of, key_of};
 use super::proto::admin_server::{Admin, AdminServer};
 use super::proto::{
-    CaptureRequest, CaptureResponse, EndFlowsRequest, EndFlowsResponse, ExplainRequest,
-    ExplainResponse, ListFlowsRequest, ListFlowsResponse,
+    BeginDrainRequest, BeginDrainResponse, CaptureRequest, CaptureResponse, EndDrainRequest,
+    EndDrainResponse, EndFlowsRequest, EndFlowsResponse, ExplainRequest, ExplainResponse,
+    ListDrainsRequest, ListDrainsResponse, ListFlowsRequest, ListFlowsResponse,
 };
-use super::server::Peer;
+use super::server::{Answers, Peer};
 use crate::dataplane::{FlowFilter, FlowWalk, TapFilter};
-use crate::forwarding::Snapshot;
+use crate::forwarding::{BackendId, Snapshot};
 
 /// What a part of a walk is given to, with the number of the worker it is from.
 pub type TakePart<'a> = &'a mut dyn FnMut(u8, &FlowWalk) -> ControlFlow<()>;
@@ -40,12 +42,13 @@ pub trait DataPlane: Send + Sync + 'static {
 }
 
 /// The service.
-pub(super) fn service(data_plane: Arc<dyn DataPlane>) -> AdminServer<impl Admin> {
-    AdminServer::new(Inspect { data_plane })
+pub(super) fn service(answers: Answers) -> AdminServer<impl Admin> {
+    AdminServer::new(Inspect { data_plane: answers.data_plane.clone(), answers })
 }
 
 struct Inspect {
     data_plane: Arc<dyn DataPlane>,
+    answers: Answers,
 }
 
 /// Parts of an answer that may wait for a client that reads slowly; then the walk waits too, and not
@@ -123,7 +126,8 @@ impl Admin for Inspect {
             let mut found = None;
             data_plane.walk_flows(&|| FlowWalk::to_show(filter.clone()), &mut |worker, walk| {
                 let Some(entry) = walk.found.first() else { return ControlFlow::Continue(()) };
-                found = Some(flow_of(&named, worker, entry, walk.now));
+                let flow = flow_of(&named, worker, entry, walk.now);
+                found = Some((flow, BackendId(entry.0.backend)));
                 ControlFlow::Break(())
             })?;
             Ok(found)
@@ -152,6 +156,65 @@ impl Admin for Inspect {
             tracing::info!(pid = peer.pid(), "the capture is over");
         });
         Ok(Response::new(Box::pin(answer)))
+    }
+
+    async fn begin_drain(
+        &self,
+        request: Request<BeginDrainRequest>,
+    ) -> Result<Response<BeginDrainResponse>, Status> {
+        let peer = peer_of(&request);
+        let BeginDrainRequest { backend, service, until_unix_ms } = request.into_inner();
+        let verb = DrainVerb::Begin { until_unix_ms: Some(until_unix_ms).filter(|&ms| ms > 0) };
+        let done = self.drain(peer, verb, backend, service).await?;
+        let drain = done.drains.into_iter().next().map(Into::into);
+        Ok(Response::new(BeginDrainResponse { drain }))
+    }
+
+    async fn end_drain(
+        &self,
+        request: Request<EndDrainRequest>,
+    ) -> Result<Response<EndDrainResponse>, Status> {
+        let peer = peer_of(&request);
+        let EndDrainRequest { backend, service } = request.into_inner();
+        let done = self.drain(peer, DrainVerb::End, backend, service).await?;
+        let ended = done.drains.into_iter().map(Into::into).collect();
+        Ok(Response::new(EndDrainResponse { ended, still_drains_in: done.still_drains_in }))
+    }
+
+    async fn list_drains(
+        &self,
+        _: Request<ListDrainsRequest>,
+    ) -> Result<Response<ListDrainsResponse>, Status> {
+        let status = self.answers.status.clone();
+        let drains = blocking(move || Ok(status().drains)).await?;
+        let drains = drains.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListDrainsResponse { drains }))
+    }
+}
+
+impl Inspect {
+    /// Does what is asked about a drain, for those who may, and has it in the log.
+    async fn drain(
+        &self,
+        peer: Peer,
+        verb: DrainVerb,
+        backend: String,
+        service: String,
+    ) -> Result<DrainDone, Status> {
+        if !peer.may_change() {
+            let why = "only root and the user guideway runs as drain backends";
+            return Err(Status::permission_denied(why));
+        }
+        let (uid, pid) = (peer.uid(), peer.pid());
+        tracing::info!(uid, pid, ?verb, backend, service, "a drain is asked for");
+        let service = Some(service).filter(|name| !name.is_empty());
+        let ask = DrainAsk { verb, backend, service, uid };
+        let source = self.answers.drain.clone();
+        let done = blocking(move || Ok(source(ask))).await?;
+        done.map_err(|error| match error {
+            DrainError::Wrong(error) => refused(error),
+            DrainError::Failed(text) => Status::unavailable(text),
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 mod capture;
 mod change;
 mod client;
+mod drains;
 mod explain;
 mod flows;
 mod inspect;
@@ -17,6 +18,8 @@ mod status;
 pub use capture::Copies;
 pub use change::{Applied, ChangeReport, ChangeRequest, ChangeVerb};
 pub use client::{Admin, FetchError, connect, fetch, request_change};
+pub use drains::{DrainAsk, DrainDone, DrainError, DrainSource, DrainStatus, DrainVerb, drains_of};
+pub use flows::AskError;
 pub use inspect::{DataPlane, TakePart};
 #[cfg(test)]
 pub(crate) use sample::sample_report;

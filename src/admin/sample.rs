@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::control::{Health, IdlePolicy};
+use crate::control::{Drain, Health, IdlePolicy};
 use crate::dataplane::{Counters, DropReason, ReplyKind};
 use crate::forwarding::BackendState;
 use crate::io::QueueStatistics;
@@ -71,6 +71,18 @@ pub fn sample_report() -> StatusReport {
         interfaces,
         workers: vec![worker(0), worker(1)],
         services: vec![sample_service()],
+        drains: vec![DrainStatus {
+            drain: Drain {
+                backend: "b3".into(),
+                service: None,
+                uid: Some(0),
+                user: Some("root".into()),
+                since_unix_ms: 1_700_000_160_000,
+                until_unix_ms: Some(1_700_003_600_000),
+            },
+            services: vec![],
+            flows: 0,
+        }],
         snat: vec![SnatStatus {
             address: Ipv4Addr::new(10, 1, 0, 10).into(),
             first_port: 1024,

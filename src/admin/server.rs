@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt::socket_peercred;
 use tokio::net::unix::UCred;
 
+use super::drains::DrainSource;
 use super::inspect::{self, DataPlane};
 use super::{CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, StatusReport};
 
@@ -37,6 +38,8 @@ pub struct Answers {
     pub status: StatusSource,
     /// Changes of what runs.
     pub change: ChangeSource,
+    /// Drains by hand.
+    pub drain: DrainSource,
     /// Questions about packets and flows.
     pub data_plane: Arc<dyn DataPlane>,
 }
@@ -138,7 +141,7 @@ impl AdminSocket {
     pub async fn serve(self, answers: Answers) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         let limit = DefaultBodyLimit::max(REQUEST_LIMIT_BYTES);
-        let calls = inspect::service(answers.data_plane.clone());
+        let calls = inspect::service(answers.clone());
         let calls = tonic::service::Routes::new(calls).into_axum_router();
         let router = Router::new()
             .route(STATUS_PATH, get(report))
@@ -195,8 +198,8 @@ async fn change(
     }
     if request.verb != ChangeVerb::Plan {
         let (uid, pid, file) = (peer.uid(), peer.pid(), &request.shown);
-        let (verb, confirm) = (request.verb, request.confirm);
-        tracing::info!(uid, pid, ?verb, file, confirm, "a change is asked for");
+        let ChangeRequest { verb, confirm, may_break, .. } = request;
+        tracing::info!(uid, pid, ?verb, file, confirm, may_break, "a change is asked for");
     }
     answer(move || Json((answers.change)(request)).into_response()).await
 }
@@ -212,7 +215,7 @@ async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
 #[cfg(test)]
 mod tests {
     use super::super::inspect::NoFlows;
-    use super::super::{fetch, request_change, sample_report};
+    use super::super::{DrainDone, fetch, request_change, sample_report};
     use super::*;
 
     #[tokio::test]
@@ -228,6 +231,7 @@ mod tests {
         let answers = Answers {
             status: Arc::new(sample_report),
             change: Arc::new(change),
+            drain: Arc::new(|_| Ok(DrainDone::default())),
             data_plane: Arc::new(NoFlows),
         };
         let task = tokio::spawn(socket.serve(answers));
@@ -240,6 +244,7 @@ mod tests {
             name: "f".to_string(),
             text: "\n".repeat(3 << 20),
             confirm: false,
+            may_break: false,
         };
         let report = request_change(&path, &request, limit).await.unwrap();
         assert!(report.refused == Some(request.text));

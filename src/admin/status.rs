@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::DrainStatus;
 use crate::control::{Health, IdlePolicy};
 use crate::dataplane::{Counters, DropReason, EventCounters, ReplyKind};
 use crate::forwarding::BackendState;
@@ -39,6 +40,8 @@ pub struct StatusReport {
     pub workers: Vec<WorkerStatus>,
     /// Sorted by name.
     pub services: Vec<ServiceStatus>,
+    /// Backends that are drained by hand.
+    pub drains: Vec<DrainStatus>,
     /// Source addresses for NAT.
     pub snat: Vec<SnatStatus>,
     /// What became of the frames of all workers.

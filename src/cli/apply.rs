@@ -16,6 +16,9 @@ pub struct ApplyArgs {
     /// It is meant, also when it removes more than half of at least 10 services.
     #[arg(long)]
     pub confirm: bool,
+    /// It is meant, also when live flows break by it.
+    #[arg(long, short)]
+    pub yes: bool,
     /// Whom to ask.
     #[command(flatten)]
     pub how: AskArgs,
@@ -29,6 +32,9 @@ pub struct RollbackArgs {
     /// It is meant, also when it removes more than half of at least 10 services.
     #[arg(long)]
     pub confirm: bool,
+    /// It is meant, also when live flows break by it.
+    #[arg(long, short)]
+    pub yes: bool,
     /// Whom to ask.
     #[command(flatten)]
     pub how: AskArgs,
@@ -37,6 +43,7 @@ pub struct RollbackArgs {
 /// Applies. Exit code 0: it is in force everywhere.
 pub fn apply(args: &ApplyArgs) -> ExitCode {
     let report = request(ChangeVerb::Apply, &args.file, args.confirm);
+    let report = report.map(|request| ChangeRequest { may_break: args.yes, ..request });
     finish("apply", &args.how, report.and_then(|request| ask(&args.how, &request)), code)
 }
 
@@ -50,11 +57,12 @@ pub fn rollback(args: &RollbackArgs) -> ExitCode {
         name,
         text: String::new(),
         confirm: args.confirm,
+        may_break: args.yes,
     };
     finish("rollback", &args.how, ask(&args.how, &request), code)
 }
 
-/// 2: it has to be confirmed. 1: a worker does not take it up.
+/// 2: it has to be confirmed, or live flows would break. 1: a worker does not take it up.
 fn code(report: &ChangeReport) -> u8 {
     match &report.applied {
         None => 2,

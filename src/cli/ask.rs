@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::admin::{self, Admin};
+use serde::Serialize;
+
+use crate::admin::{self, Admin, AskError};
 
 /// Where it listens, and how to show what it says.
 #[derive(clap::Args, Debug)]
@@ -27,6 +29,29 @@ pub enum Output {
     Table,
     /// Everything, for programs.
     Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+impl Output {
+    /// A value as it is wanted; `for_people` makes the text that is no JSON and no YAML.
+    ///
+    /// # Errors
+    /// A value that cannot be written so: a mistake of ours.
+    pub fn text(
+        self,
+        value: &impl Serialize,
+        for_people: impl FnOnce() -> String,
+    ) -> anyhow::Result<String> {
+        Ok(match self {
+            Output::Table => for_people(),
+            Output::Json => serde_json::to_string_pretty(value)? + "\n",
+            Output::Yaml => {
+                let text = serde_saphyr::to_string(value)?;
+                if text.ends_with('\n') { text } else { text + "\n" }
+            }
+        })
+    }
 }
 
 /// Waits for what a running Guideway says.
@@ -37,8 +62,8 @@ pub fn block_on<T, E: Into<anyhow::Error>>(
     runtime.block_on(answer).map_err(Into::into)
 }
 
-/// Longest wait for a connection.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Longest wait for a connection, or for a report.
+pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// Connects and asks; `ask` prints. Exit code 1 when there is no answer, 2 when the question makes no
 /// sense to it, with the reason on standard error.
@@ -47,7 +72,13 @@ pub fn ask<F: Future<Output = anyhow::Result<()>>>(
     args: &AskArgs,
     ask: impl FnOnce(Admin) -> F,
 ) -> ExitCode {
-    match block_on(async { ask(admin::connect(&args.socket, LIMIT).await?).await }) {
+    let asked = block_on(async { ask(admin::connect(&args.socket, LIMIT).await?).await });
+    exit_code(command, asked)
+}
+
+/// How a command ended that asked: see [`ask`].
+pub fn exit_code(command: &str, asked: anyhow::Result<()>) -> ExitCode {
+    match asked {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,6 +88,7 @@ pub fn ask<F: Future<Output = anyhow::Result<()>>>(
                 None => eprintln!("guideway {command}: {error}"),
             }
             let is_wrong = status.is_some_and(|s| s.code() == tonic::Code::InvalidArgument);
+            let is_wrong = is_wrong || error.is::<AskError>();
             if is_wrong { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
@@ -78,4 +110,21 @@ pub fn is_coloured() -> bool {
     let said_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
     std::io::stdout().is_terminal() && !said_no && !is_dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_says_what_json_says_in_the_same_order() {
+        let report = crate::admin::sample_report();
+        let yaml = Output::Yaml.text(&report, String::new).unwrap();
+        assert!(yaml.starts_with("version: \"0.1.0\"\npid: 4242\n"), "{yaml}");
+        // A text of several lines, a list of maps, and what is not there.
+        for part in ["error: |", "\nservices:\n", "name: web\n", "bridge: null\n", "share: 1.0\n"] {
+            assert!(yaml.contains(part), "{part}: {yaml}");
+        }
+        assert_eq!(Output::Table.text(&report, || "a table\n".to_string()).unwrap(), "a table\n");
+    }
 }

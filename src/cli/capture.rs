@@ -142,7 +142,9 @@ impl Sink {
                 written.map_err(in_plain)?;
             }
             Sink::Lines(Output::Json) => writeln!(std::io::stdout(), "{}", json(frame)?)?,
-            Sink::Lines(_) => writeln!(std::io::stdout(), "{}", line(frame))?,
+            // A line of JSON is one of YAML, too.
+            Sink::Lines(Output::Yaml) => writeln!(std::io::stdout(), "--- {}", json(frame)?)?,
+            Sink::Lines(Output::Table) => writeln!(std::io::stdout(), "{}", line(frame))?,
         }
         Ok(())
     }

@@ -116,11 +116,8 @@ fn misuse(args: &DecapArgs) -> Option<String> {
 /// Prints what was found; is all of it fine?
 fn check(args: &DecapArgs) -> anyhow::Result<bool> {
     let findings = look(args)?;
-    let text = match args.output {
-        Output::Table => report::settings_text(&findings),
-        Output::Json => report::settings_json(&findings),
-    };
-    print(&text)?;
+    let value = report::settings_value(&findings);
+    print(&args.output.text(&value, || report::settings_text(&findings))?)?;
     Ok(findings.iter().all(|finding| finding.state != State::Wrong))
 }
 
@@ -279,10 +276,8 @@ fn counters(args: &DecapArgs, programs: &[Decap]) -> anyhow::Result<String> {
         let (interface, mode) = (program.interface().to_string(), program.mode());
         counted.push(report::Counted { interface, mode, counters: program.counters()? });
     }
-    Ok(match args.output {
-        Output::Table => report::counters_text(&counted, args.counters, is_coloured()),
-        Output::Json => report::counters_json(&counted),
-    })
+    let for_people = || report::counters_text(&counted, args.counters, is_coloured());
+    args.output.text(&report::counters_value(&counted), for_people)
 }
 
 /// Nobody is there to be told when the reader has gone.

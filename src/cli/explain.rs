@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use super::ask::{AskArgs, Output, ask, print};
+use super::ask::{AskArgs, ask, print};
 use crate::admin::proto::ExplainRequest;
 use crate::wire::Protocol;
 
@@ -44,9 +44,6 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
     };
     ask("explain", &args.ask, |mut admin| async move {
         let told = admin.explain(request).await?.into_inner();
-        match args.ask.output {
-            Output::Json => print(&(serde_json::to_string_pretty(&told)? + "\n")),
-            Output::Table => print(&(told.lines.join("\n") + "\n")),
-        }
+        print(&args.ask.output.text(&told, || told.lines.join("\n") + "\n")?)
     })
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::ask::{AskArgs, Output, ask, is_coloured, print};
+use super::ask::{AskArgs, ask, is_coloured, print};
 use super::table::{Aligned, doubtful, good, plain};
 use crate::admin::proto::{EndFlowsRequest, Flow, FlowFilter, ListFlowsRequest};
 
@@ -63,10 +63,8 @@ pub fn run(args: &FlowsArgs) -> ExitCode {
             flows.extend(part.flows);
             is_cut_short |= part.is_cut_short;
         }
-        match args.ask.output {
-            Output::Json => print(&(serde_json::to_string_pretty(&flows)? + "\n")),
-            Output::Table => print(&table(&flows, is_cut_short, is_coloured())),
-        }
+        let text = args.ask.output.text(&flows, || table(&flows, is_cut_short, is_coloured()));
+        print(&text?)
     })
 }
 
@@ -75,10 +73,8 @@ pub fn kill(args: &KillFlowsArgs) -> ExitCode {
     let request = EndFlowsRequest { filter: Some(args.which.filter()) };
     ask("kill-flows", &args.ask, |mut admin| async move {
         let ended = admin.end_flows(request).await?.into_inner().ended;
-        match args.ask.output {
-            Output::Json => print(&format!("{}\n", serde_json::json!({ "ended": ended }))),
-            Output::Table => print(&format!("{ended} {} ended\n", flows_word(ended))),
-        }
+        let for_people = || format!("{ended} {} ended\n", flows_word(ended));
+        print(&args.ask.output.text(&serde_json::json!({ "ended": ended }), for_people)?)
     })
 }
 

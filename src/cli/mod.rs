@@ -7,8 +7,13 @@ pub mod apply;
 mod ask;
 pub mod capture;
 pub mod check;
+pub mod completions;
+pub mod config;
 #[cfg(feature = "afxdp")]
 pub mod decap;
+#[cfg(feature = "afxdp")]
+pub mod doctor;
+pub mod drain;
 pub mod explain;
 #[cfg(feature = "afxdp")]
 pub mod feed;
@@ -17,10 +22,13 @@ pub mod plan;
 pub mod replay;
 #[cfg(feature = "afxdp")]
 pub mod run;
+pub mod services;
 pub mod status;
 pub mod top;
 
+mod moment;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -45,6 +53,8 @@ enum Command {
     Decap(decap::DecapArgs),
     Status(status::StatusArgs),
     Top(top::TopArgs),
+    Services(services::ServicesArgs),
+    Backends(services::BackendsArgs),
     Flows(flows::FlowsArgs),
     KillFlows(flows::KillFlowsArgs),
     Explain(explain::ExplainArgs),
@@ -54,7 +64,14 @@ enum Command {
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
     Rollback(apply::RollbackArgs),
+    Drain(drain::DrainArgs),
+    Undrain(drain::UndrainArgs),
+    Config(config::ConfigArgs),
+    #[cfg(feature = "afxdp")]
+    Doctor(doctor::DoctorArgs),
     Replay(replay::ReplayArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
 /// Runs the command that was given.
@@ -67,6 +84,8 @@ pub fn main() -> ExitCode {
         Command::Decap(args) => decap::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Services(args) => services::services(&args),
+        Command::Backends(args) => services::backends(&args),
         Command::Flows(args) => flows::run(&args),
         Command::KillFlows(args) => flows::kill(&args),
         Command::Explain(args) => explain::run(&args),
@@ -76,6 +95,13 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Rollback(args) => apply::rollback(&args),
+        Command::Drain(args) => drain::drain(&args),
+        Command::Undrain(args) => drain::undrain(&args),
+        Command::Config(args) => config::run(&args),
+        #[cfg(feature = "afxdp")]
+        Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     }
 }

@@ -122,10 +122,9 @@ pub fn execute(args: &ReplayArgs) -> Result<(String, String), Failure> {
         },
         ReplayError::Pcap(error) => Failure::Files(format!("{}: {error}", args.input.display())),
     })?;
-    let shown = match args.output {
-        Output::Table => report::table(&report, args.counters),
-        Output::Json => report::json(&report, &files(args)),
-    };
+    let value = report::value(&report, &files(args));
+    let shown = args.output.text(&value, || report::table(&report, args.counters));
+    let shown = shown.map_err(|error| Failure::Files(error.to_string()))?;
     Ok((shown, remarks(&report, args)))
 }
 

@@ -1,27 +1,25 @@
 //! `guideway status`: what a running Guideway does.
 
-mod render;
+pub(super) mod render;
 
-use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use super::ask::{Output, block_on, is_closed_pipe, is_coloured};
-use crate::admin::{self, StatusReport};
+use super::ask::{AskArgs, LIMIT, block_on, exit_code, is_coloured};
+use super::watch::{self, WatchArgs};
+use crate::admin;
 
 /// Show what a running Guideway does.
 #[derive(clap::Args, Debug)]
 pub struct StatusArgs {
-    /// Its admin socket, as `admin.socket` in its configuration says.
-    #[arg(long, value_name = "PATH", default_value = admin::DEFAULT_SOCKET)]
-    pub socket: PathBuf,
-    /// How to show it.
-    #[arg(long, value_enum, default_value_t)]
-    pub output: Output,
-    /// Which counters stand in the tables; JSON always has all.
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+    /// Which counters stand in the tables; JSON and YAML always have all.
     #[arg(long, value_enum, default_value_t)]
     pub counters: CounterChoice,
+    /// How often.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// Which counters to show.
@@ -34,37 +32,24 @@ pub enum CounterChoice {
     Nonzero,
 }
 
-/// Longest wait for an answer.
-const LIMIT: Duration = Duration::from_secs(5);
-
 /// Asks and prints. Exit code 1 when there is no answer, with the reason on standard error.
 pub fn run(args: &StatusArgs) -> ExitCode {
-    let shown = fetch(args).and_then(|report| {
-        let text = match args.output {
-            Output::Json => serde_json::to_string_pretty(&report)? + "\n",
-            Output::Table => render::tables(&report, args.counters, is_coloured()),
-        };
-        std::io::stdout().write_all(text.as_bytes())?;
-        Ok(())
+    let output = args.ask.output;
+    let shown = watch::show(&args.watch, output, || async {
+        let report = admin::fetch(&args.ask.socket, LIMIT).await?;
+        output.text(&report, || render::tables(&report, args.counters, is_coloured()))
     });
-    match shown {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("guideway status: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn fetch(args: &StatusArgs) -> anyhow::Result<StatusReport> {
-    block_on(admin::fetch(&args.socket, LIMIT))
+    exit_code("status", block_on(shown))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::PathBuf;
+
     use clap::Parser;
+
+    use super::*;
+    use crate::cli::ask::Output;
 
     #[derive(clap::Parser)]
     struct Line {
@@ -75,12 +60,13 @@ mod tests {
     #[test]
     fn arguments() {
         let line = Line::parse_from(["status"]).status;
-        assert_eq!(line.socket, PathBuf::from("/run/guideway/admin.sock"));
-        assert_eq!((line.output, line.counters), (Output::Table, CounterChoice::Nonzero));
+        assert_eq!(line.ask.socket, PathBuf::from("/run/guideway/admin.sock"));
+        assert_eq!((line.ask.output, line.counters), (Output::Table, CounterChoice::Nonzero));
+        assert!(!line.watch.watch);
         let words = ["status", "--socket", "/tmp/a", "--output", "json", "--counters", "all"];
         let line = Line::parse_from(words).status;
-        assert_eq!(line.socket, PathBuf::from("/tmp/a"));
-        assert_eq!((line.output, line.counters), (Output::Json, CounterChoice::All));
+        assert_eq!(line.ask.socket, PathBuf::from("/tmp/a"));
+        assert_eq!((line.ask.output, line.counters), (Output::Json, CounterChoice::All));
         assert!(Line::try_parse_from(["status", "--output", "xml"]).is_err());
     }
 

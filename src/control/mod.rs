@@ -33,7 +33,8 @@ pub use health_check::{
 pub use health_state::HealthState;
 pub use health_view::{Health, HealthView};
 pub use merge::{
-    Delivery, Form, HeldChange, Merged, Merger, Outcome, Owner, Part, Refused, Source, Unit, merge,
+    Delivery, Drain, Drains, Form, HeldChange, Merged, Merger, Outcome, Owner, Part, Refused,
+    Source, Unit, merge,
 };
 pub use neighbours::{NeighbourList, WantedNeighbour, retired_neighbours, wanted_neighbours};
 pub use node::{

@@ -10,6 +10,8 @@ mod change;
 mod chaos;
 mod crash;
 mod decap;
+mod doctor;
+mod drain;
 mod dsr;
 mod errors;
 mod feed;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use super::settings::{Finding, State};
 use crate::cli::status::CounterChoice;
 use crate::cli::table::{Aligned, bad, plain};
@@ -34,8 +36,8 @@ pub fn counters_text(counted: &[Counted], choice: CounterChoice, coloured: bool)
     if text.is_empty() { "no frame was seen\n".to_string() } else { text }
 }
 
-/// All counters.
-pub fn counters_json(counted: &[Counted]) -> String {
+/// All counters, for programs.
+pub fn counters_value(counted: &[Counted]) -> Value {
     let interfaces = counted.iter().map(|Counted { interface, mode, counters }| {
         let named = DECAP_COUNTERS.iter().zip(counters);
         let named: serde_json::Map<_, _> =
@@ -43,7 +45,7 @@ pub fn counters_json(counted: &[Counted]) -> String {
         serde_json::json!({ "interface": interface, "mode": mode, "counters": named })
     });
     let interfaces: Vec<_> = interfaces.collect();
-    format!("{:#}\n", serde_json::json!({ "interfaces": interfaces }))
+    serde_json::json!({ "interfaces": interfaces })
 }
 
 /// A paragraph a setting: how it is, why it matters, what to run.
@@ -75,9 +77,9 @@ pub fn settings_text(findings: &[Finding]) -> String {
 }
 
 /// The same for programs.
-pub fn settings_json(findings: &[Finding]) -> String {
+pub fn settings_value(findings: &[Finding]) -> Value {
     let wrong = findings.iter().filter(|finding| finding.state == State::Wrong).count();
-    format!("{:#}\n", serde_json::json!({ "wrong": wrong, "settings": findings }))
+    serde_json::json!({ "wrong": wrong, "settings": findings })
 }
 
 fn wrap(text: &str) -> Vec<String> {
@@ -119,7 +121,7 @@ eth1       native  dropped_destination       3
         let all = counters_text(&counted(), CounterChoice::All, false);
         assert_eq!(all.lines().count(), 1 + DECAP_COUNTERS.len());
         assert_eq!(counters_text(&[], CounterChoice::All, false), "no frame was seen\n");
-        let json: serde_json::Value = serde_json::from_str(&counters_json(&counted())).unwrap();
+        let json = counters_value(&counted());
         assert_eq!(json["interfaces"][0]["counters"]["dropped_destination"], 3);
         assert_eq!(json["interfaces"][0]["counters"]["dropped_ecn"], 0);
     }
@@ -145,7 +147,7 @@ eth1       native  dropped_destination       3
         assert_eq!(lines[3], "       # sysctl -w a=2");
         assert!(lines[4].starts_with("ok     net"), "{text}");
         assert_eq!(lines.last(), Some(&"1 setting is wrong"));
-        let json: serde_json::Value = serde_json::from_str(&settings_json(&findings)).unwrap();
+        let json = settings_value(&findings);
         assert_eq!((&json["wrong"], &json["settings"][0]["state"]), (&1.into(), &"wrong".into()));
     }
 }

@@ -83,7 +83,7 @@ fn topology<'a>(interfaces: impl Iterator<Item = &'a InterfaceSpec>) -> Topology
 }
 
 /// A file, or a folder whose files are all fine.
-fn read(path: &Path) -> Result<(NodeSpec, DesiredState), String> {
+pub fn read(path: &Path) -> Result<(NodeSpec, DesiredState), String> {
     if !path.is_dir() {
         let LoadedConfig { node, desired, .. } = yaml::load(path).map_err(|e| e.to_string())?;
         return Ok((node, desired));

@@ -1,6 +1,6 @@
 //! `guideway plan FILE`: what a changed configuration would do.
 
-mod files;
+pub(super) mod files;
 pub(super) mod render;
 
 use std::io::Write;
@@ -59,7 +59,7 @@ pub(super) fn request(
         .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
     let (shown, name) = (file.display().to_string(), name.unwrap_or_default());
-    Ok(ChangeRequest { verb, shown, name, text, confirm })
+    Ok(ChangeRequest { verb, shown, name, text, confirm, may_break: false })
 }
 
 /// What the running Guideway says to it.
@@ -82,10 +82,8 @@ pub(super) fn finish(
         }
     };
     let (out, err) = match how.output {
-        Output::Json => {
-            (serde_json::to_string_pretty(&report).unwrap_or_default() + "\n", String::new())
-        }
         Output::Table => render::text(&report, is_coloured()),
+        output => (output.text(&report, String::new).unwrap_or_default(), String::new()),
     };
     // Nobody is there to be told when the reader has gone.
     let _ = std::io::stdout().write_all(out.as_bytes());

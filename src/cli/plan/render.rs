@@ -19,6 +19,10 @@ pub fn text(report: &ChangeReport, coloured: bool) -> (String, String) {
     } else if let Some(held) = &report.held {
         err += &format!("{held}: by `guideway apply --confirm`\n");
     }
+    if report.would_break {
+        err +=
+            "Nothing was changed, since live flows would break: if that is meant, --yes says so.\n";
+    }
     if let Some(refused) = &report.refused {
         err += &format!("{}\n", refused.trim_end());
     }

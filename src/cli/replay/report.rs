@@ -52,7 +52,7 @@ pub fn table(report: &ReplayReport, choice: CounterChoice) -> String {
 }
 
 /// Everything, for programs. Keys are sorted, so that equal reports are equal texts.
-pub fn json(report: &ReplayReport, files: &[&Path]) -> String {
+pub fn value(report: &ReplayReport, files: &[&Path]) -> Value {
     let counters = &report.counters;
     let replied = ReplyKind::ALL.iter().map(|kind| kind.name()).zip(counters.replied);
     let dropped = DropReason::ALL.iter().map(|reason| reason.name()).zip(counters.dropped);
@@ -72,7 +72,7 @@ pub fn json(report: &ReplayReport, files: &[&Path]) -> String {
         })
         .collect();
     let unused: Vec<_> = report.unused_chapters.iter().map(|&chapter| file(chapter)).collect();
-    let value = json!({
+    json!({
         "received": counters.received,
         "received_bytes": counters.received_bytes,
         "truncated_records": report.truncated,
@@ -90,8 +90,7 @@ pub fn json(report: &ReplayReport, files: &[&Path]) -> String {
         "live_flows": report.live_flows,
         "snapshots": publications,
         "unused": unused,
-    });
-    format!("{value:#}\n")
+    })
 }
 
 /// Verdict, reason and count of each, in the order of the code.

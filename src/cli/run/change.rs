@@ -42,9 +42,17 @@ impl Reloader {
             request.shown = file.display().to_string();
         }
         let would = self.sources.would(&request, &self.node, topology)?;
-        report.plan = Some(self.plan(&would)?);
+        let plan = self.plan(&would)?;
+        let breaks_flows = plan.breaks_flows;
+        report.plan = Some(plan);
         report.held = would.held.as_ref().map(ToString::to_string);
         if request.verb == ChangeVerb::Plan || (report.held.is_some() && !request.confirm) {
+            return Ok(());
+        }
+        // Flows that begin between this look and the change are not asked about: they are few, and
+        // whoever says yes to a number means those, too.
+        report.would_break = breaks_flows && !request.may_break;
+        if report.would_break {
             return Ok(());
         }
         report.applied = Some(self.apply(&request, file, topology)?);
@@ -91,18 +99,24 @@ impl Reloader {
             let advice = "the file is replaced; `guideway rollback` puts the former one back";
             return Err(format!("not all of it is in force ({advice}):\n{refused}"));
         }
+        let (generation, is_everywhere) = self.wait_until_everywhere();
+        Ok(Applied {
+            file: file.display().to_string(),
+            kept: kept.map(|kept| kept.display().to_string()),
+            generation,
+            is_everywhere,
+        })
+    }
+
+    /// Waits until every worker runs the newest generation; gives it, and whether they do.
+    pub(super) fn wait_until_everywhere(&self) -> (u64, bool) {
         let generation = self.context.publisher.current().generation;
         let deadline = Instant::now() + EVERYWHERE_WITHIN;
         let is_everywhere = || self.context.publisher.acknowledged() >= generation;
         while !is_everywhere() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Applied {
-            file: file.display().to_string(),
-            kept: kept.map(|kept| kept.display().to_string()),
-            generation,
-            is_everywhere: is_everywhere(),
-        })
+        (generation, is_everywhere())
     }
 
     /// What status says is refused.

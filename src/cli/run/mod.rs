@@ -3,6 +3,7 @@
 mod change;
 mod cluster_key;
 mod dataplane;
+mod drains;
 mod feeds;
 mod last_good;
 mod probes;
@@ -111,6 +112,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let bridges = BridgePorts::make(&config.node)?;
     let topology = netlink::read_topology(&config.node.interfaces)
         .context("the kernel does not tell about links, routes and neighbours")?;
+    sources.set_drains(drains::read(&config.node.state_dir, now_unix_ms()));
     sources.take_first(read, &topology)?;
     let feeds = Feeds::open(&config.node, &mut sources, &topology);
     let desired = sources.merged().desired.clone();
@@ -131,6 +133,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         configuration: Mutex::new(configuration_status(&sources)),
         health: Mutex::default(),
         feeds: feeds.states(),
+        drains: Mutex::new(sources.drains().clone()),
         cluster_key_fingerprint: fingerprint,
         record_counts: recording.counts(),
         started_unix_ms: now_unix_ms(),

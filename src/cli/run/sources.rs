@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::admin::ChangeRequest;
 use crate::control::{
-    Delivery, DesiredState, Form, HeldChange, Merged, Merger, NodeSpec, Outcome, Part, Refusal,
-    Source, Topology, Unit, check_against,
+    Delivery, DesiredState, Drains, Form, HeldChange, Merged, Merger, NodeSpec, Outcome, Part,
+    Refusal, Source, Topology, Unit, check_against,
 };
 use crate::source::yaml::folder::{Changed, Folder, LoadedPart, MAIN, parse_part};
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
@@ -274,6 +274,16 @@ impl Sources {
         }
         let folder = self.path.display();
         Err(format!("`{name}` is no file of {folder}: wanted is a name such as `web.yaml`"))
+    }
+
+    /// Backends that are drained by hand.
+    pub fn drains(&self) -> &Drains {
+        self.merger.drains()
+    }
+
+    /// From now on these are drained by hand, and no others.
+    pub fn set_drains(&mut self, drains: Drains) {
+        self.merger.set_drains(drains);
     }
 
     /// Does a change of file or folder wait to be confirmed?

@@ -11,9 +11,10 @@ use super::feeds::FeedView;
 use super::records::RecordCounts;
 use crate::admin::{
     ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
-    InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, services_of,
+    InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, drains_of,
+    services_of,
 };
-use crate::control::{NodeSpec, Topology};
+use crate::control::{Drains, NodeSpec, Topology};
 use crate::dataplane::{Counters, FlowWalk, TapCopy, TapFilter};
 use crate::forwarding::Snapshot;
 use crate::health::HealthEvent;
@@ -45,6 +46,7 @@ pub struct StatusContext {
     pub health: Mutex<HealthByName>,
     /// In the order of the configuration.
     pub feeds: Vec<FeedView>,
+    pub drains: Mutex<Drains>,
     pub cluster_key_fingerprint: String,
     /// Of records of flows, where somebody gets them.
     pub record_counts: Option<Arc<RecordCounts>>,
@@ -87,6 +89,8 @@ impl StatusContext {
         let health_of = |service: &str, backend: &str| {
             health.get(&(Arc::from(service), Arc::from(backend))).cloned()
         };
+        let services = services_of(&snapshot, &measured, health_of);
+        let drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let configuration = self.configuration.lock().unwrap_or_else(PoisonError::into_inner);
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -102,7 +106,8 @@ impl StatusContext {
             feeds: self.feeds.iter().map(FeedView::status).collect(),
             interfaces: self.interfaces(&told.topology, &reports, &told.steer),
             workers: self.workers(&reports),
-            services: services_of(&snapshot, &measured, health_of),
+            drains: drains_of(drains.iter(), &services),
+            services,
             snat: snat_of(&snapshot),
             counters: counters_of(&reports, told.retired_cut),
             flow_records: self.record_counts.as_ref().map(|counts| counts.status()),

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::feeds::Feeds;
 use super::probes::{Targets, run_probes, targets_of};
 use super::reload::{HANG_UP, Reloader};
-use super::status::StatusContext;
-use crate::admin::{AdminSocket, Answers, ChangeReport, ChangeRequest};
+use super::status::{StatusContext, now_unix_ms};
+use crate::admin::{AdminSocket, Answers, ChangeReport, DrainError};
 use crate::announce::{WantedGroup, groups_of, keep_groups};
 use crate::control::{
     DesiredState, InterfaceSpec, NeighbourList, Topology, WantedNeighbour, wanted_neighbours,
@@ -168,11 +168,22 @@ pub fn run_until_signal(
         let (asked, asks) = mpsc::channel(8);
         let answers = {
             let context = context.clone();
-            let change = move |request| ask(&asked, request);
+            let to_drain = asked.clone();
+            let change = move |request| {
+                let done =
+                    ask(&asked, move |reloader, topology| reloader.change(request, topology));
+                let refused = Some(STOPPING.to_string());
+                done.unwrap_or(ChangeReport { refused, ..ChangeReport::default() })
+            };
+            let drain = move |request| {
+                let done = ask(&to_drain, move |reloader, _| reloader.drain(request));
+                done.unwrap_or_else(|| Err(DrainError::Failed(STOPPING.to_string())))
+            };
             Answers {
                 data_plane: context.clone(),
                 status: Arc::new(move || context.report()),
                 change: Arc::new(change),
+                drain: Arc::new(drain),
             }
         };
         tokio::spawn(async move {
@@ -210,19 +221,28 @@ async fn follow_kernel(
     }
 }
 
-/// A change that is asked for, and where the answer goes.
-type Ask = (ChangeRequest, oneshot::Sender<ChangeReport>);
+/// Something that is done with the configuration, between two reloads.
+type Ask = Box<dyn FnOnce(&mut Reloader, &Topology) + Send>;
 
-/// Has the task that reloads do a change, between two reloads.
-fn ask(asked: &mpsc::Sender<Ask>, request: ChangeRequest) -> ChangeReport {
+/// What is answered when nobody is there to do it.
+const STOPPING: &str = "Guideway is stopping";
+
+/// Has the task that reloads do something, and waits for it. Nothing: Guideway is stopping.
+fn ask<T: Send + 'static>(
+    asked: &mpsc::Sender<Ask>,
+    work: impl FnOnce(&mut Reloader, &Topology) -> T + Send + 'static,
+) -> Option<T> {
     let (answer, answered) = oneshot::channel();
-    let sent = asked.blocking_send((request, answer)).ok();
-    let report = sent.and_then(|()| answered.blocking_recv().ok());
-    let refused = Some("Guideway is stopping".to_string());
-    report.unwrap_or(ChangeReport { refused, ..ChangeReport::default() })
+    let work = Box::new(move |reloader: &mut Reloader, topology: &Topology| {
+        // Whoever asked may have stopped waiting.
+        let _ = answer.send(work(reloader, topology));
+    });
+    asked.blocking_send(work).ok()?;
+    answered.blocking_recv().ok()
 }
 
-/// Reloads on SIGHUP and on changes of the file, and changes it when asked, until a signal ends it.
+/// Reloads on SIGHUP and on changes of the file, changes it when asked, and ends drains whose time is
+/// over, until a signal ends it.
 async fn watch_and_wait(
     signals: Signals,
     mut reloader: Reloader,
@@ -231,6 +251,8 @@ async fn watch_and_wait(
     topologies: watch::Receiver<Topology>,
 ) -> anyhow::Result<()> {
     let Signals { mut terminate, mut interrupt, mut hang_up } = signals;
+    let mut seconds = interval(CHECK_EVERY);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let cause = tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -239,6 +261,10 @@ async fn watch_and_wait(
             () = changes.changed() => Cause::Reload("the file changed"),
             Some(ask) = asks.recv() => Cause::Ask(ask),
             Some(ask) = delivered.recv() => Cause::Feed(ask),
+            _ = seconds.tick() => match reloader.is_drain_over(now_unix_ms()) {
+                true => Cause::Ask(Box::new(|reloader, _| reloader.end_drains(now_unix_ms()))),
+                false => continue,
+            },
         };
         let topology = topologies.borrow().clone();
         // Reading and compiling takes its time; signals wait for it, packets do not.
@@ -246,10 +272,7 @@ async fn watch_and_wait(
             match cause {
                 Cause::Reload(why) => reloader.reload(&topology, why),
                 Cause::Feed(ask) => reloader.take_feed(ask, &topology),
-                Cause::Ask((request, answer)) => {
-                    // Whoever asked may have stopped waiting.
-                    let _ = answer.send(reloader.change(request, &topology));
-                }
+                Cause::Ask(work) => work(&mut reloader, &topology),
             }
             reloader
         });

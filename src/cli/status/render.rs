@@ -11,6 +11,7 @@ use crate::admin::{
     BackendStatus, FeedStatus, FlowRecordsStatus, HealthStatus, NextHopStatus, ServiceState,
     ServiceStatus, StatusReport,
 };
+use crate::cli::drain;
 use crate::cli::table::{Aligned, bad, doubtful, good, plain};
 use crate::control::Health;
 use crate::forwarding::BackendState;
@@ -24,6 +25,7 @@ pub fn tables(report: &StatusReport, choice: CounterChoice, coloured: bool) -> S
         snat(report, coloured),
         services(report, coloured),
         backends(report, coloured),
+        drain::table(&report.drains, report.now_unix_ms, coloured),
         traffic(report, coloured),
         verdicts(report, choice, coloured),
         steer(report, choice, coloured),
@@ -148,7 +150,8 @@ fn snat(report: &StatusReport, coloured: bool) -> String {
     table.text()
 }
 
-fn services(report: &StatusReport, coloured: bool) -> String {
+/// A row a service.
+pub fn services(report: &StatusReport, coloured: bool) -> String {
     let mut table = Aligned::new(coloured, "SERVICE|VIP|MODE|STATE|#SLOTS|#BACKENDS|#FLOWS");
     for service in &report.services {
         table.row([
@@ -168,7 +171,8 @@ fn services(report: &StatusReport, coloured: bool) -> String {
     table.text()
 }
 
-fn backends(report: &StatusReport, coloured: bool) -> String {
+/// A row a backend: what it may get, and its way.
+pub fn backends(report: &StatusReport, coloured: bool) -> String {
     let mut table = Aligned::new(
         coloured,
         "BACKEND|ADDRESS|#WEIGHT|STATE|HEALTH|#SINCE|#SHARE|#PROMISED|#FLOWS|NEXT HOP|LAST CHECK",
@@ -209,7 +213,8 @@ fn ports(socket: SocketAddr, last: Option<u16>) -> String {
     last.map_or_else(|| socket.to_string(), |last| format!("{socket}-{last}"))
 }
 
-fn traffic(report: &StatusReport, coloured: bool) -> String {
+/// A row a backend: what went to it and came from it.
+pub fn traffic(report: &StatusReport, coloured: bool) -> String {
     let mut table = Aligned::new(
         coloured,
         "TRAFFIC OF|#PACKETS IN|#BYTES IN|#PACKETS OUT|#BYTES OUT|#PATH MTU",
@@ -304,7 +309,7 @@ fn percent(share: f64) -> String {
 }
 
 /// The time between, in its two largest units.
-fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
+pub fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
     let seconds = now_unix_ms.saturating_sub(then_unix_ms) / 1000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {

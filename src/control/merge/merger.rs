@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::source::Taken;
-use super::{Delivery, Form, HeldChange, Merged, Refused, Source, accept, collect};
+use super::{Delivery, Drains, Form, HeldChange, Merged, Refused, Source, accept, collect};
 use crate::control::validate::claims_the_same;
 use crate::control::{BackendSpec, ServiceSpec};
 
 /// Sources and what they want together: at all times what [`super::merge`] says of them, but a
-/// service that only gets other backends, weights or rules is put in its place at once.
+/// service that only gets other backends, weights or rules is put in its place at once; and with the
+/// backends draining that somebody drains by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Merger {
     sources: Vec<Source>,
+    drains: Drains,
     merged: Merged,
     /// Source, part and place in the merged state of each service that is served, by name.
     served: HashMap<String, (usize, Arc<str>, usize)>,
@@ -53,6 +55,19 @@ impl Merger {
         &self.sources
     }
 
+    /// Backends that are drained by hand.
+    pub fn drains(&self) -> &Drains {
+        &self.drains
+    }
+
+    /// From now on these are drained by hand, and no others.
+    pub fn set_drains(&mut self, drains: Drains) {
+        if drains != self.drains {
+            self.drains = drains;
+            self.merge_anew();
+        }
+    }
+
     /// Takes what a source delivers at once.
     ///
     /// # Panics
@@ -64,7 +79,7 @@ impl Merger {
         match self.swaps(source, &taken) {
             Some(swaps) => {
                 for (place, form) in swaps {
-                    self.merged.desired.services[place] = form.spec;
+                    self.merged.desired.services[place] = self.drains.applied_to(form.spec);
                 }
                 self.tell();
             }
@@ -134,6 +149,9 @@ impl Merger {
             }
         }
         (self.merged.desired, self.losers) = collect(&order, excluded);
+        for service in &mut self.merged.desired.services {
+            *service = self.drains.applied_to(service.clone());
+        }
         self.tell();
     }
 

@@ -9,9 +9,11 @@
 //! address may be somebody else's by now.
 //!
 //! [`Merger`] is the same for a state that changes all the time: a change that claims nothing new is
-//! put in its place without looking at the other services.
+//! put in its place without looking at the other services. Over all of it lie the [`Drains`]: backends
+//! that somebody drains by hand, whoever owns them.
 
 mod claims;
+mod drains;
 mod merger;
 mod order;
 mod source;
@@ -21,6 +23,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+pub use drains::{Drain, Drains};
 pub use merger::{Merger, Outcome};
 pub use source::{Delivery, Form, HeldChange, Part, Source, Unit};
 

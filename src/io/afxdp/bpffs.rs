@@ -26,7 +26,7 @@ pub fn prepare(bpf_dir: &Path) -> Result<(), OpenError> {
         Ok(_) => Path::new(USUAL_MOUNT),
         Err(_) => bpf_dir,
     };
-    if !is_bpffs(nearest_existing(bpf_dir)) {
+    if !has_bpffs(bpf_dir) {
         if mount_point == bpf_dir {
             make_directory(bpf_dir)?;
         }
@@ -42,6 +42,11 @@ pub fn prepare(bpf_dir: &Path) -> Result<(), OpenError> {
         })?;
     }
     make_directory(bpf_dir)
+}
+
+/// Is there a bpffs at or over this directory already?
+pub fn has_bpffs(bpf_dir: &Path) -> bool {
+    is_bpffs(nearest_existing(bpf_dir))
 }
 
 /// The place of one interface's program. Names are those of a network namespace, so its inode is

@@ -13,12 +13,14 @@ const GCHANNELS: u32 = 0x3c;
 const GRSSH: u32 = 0x46;
 const GRXFH: u32 = 0x29;
 const SRXCSUM: u32 = 0x15;
+const GTXCSUM: u32 = 0x16;
 const STXCSUM: u32 = 0x17;
 const SSG: u32 = 0x19;
 const STSO: u32 = 0x1f;
 const SGSO: u32 = 0x24;
 const GFLAGS: u32 = 0x25;
 const SFLAGS: u32 = 0x26;
+const GGRO: u32 = 0x2b;
 const SGRO: u32 = 0x2c;
 const FLAG_TXVLAN: u32 = 1 << 7;
 const FLAG_RXVLAN: u32 = 1 << 8;
@@ -157,6 +159,34 @@ fn hashed_fields(interface: &str, flow: u32) -> Option<HashedFields> {
         addresses: data & FIELDS_ADDRESSES == FIELDS_ADDRESSES,
         ports: data & FIELDS_PORTS == FIELDS_PORTS,
     })
+}
+
+/// Offloads that AF_XDP has to do with; none where the driver does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Checksums of what is sent are left to the hardware; by a veth, to whoever receives.
+    pub tx_checksum: Option<bool>,
+    /// Received segments become larger ones, in the stack.
+    pub gro: Option<bool>,
+    /// The same in the hardware.
+    pub lro: Option<bool>,
+    /// VLAN tags are taken off what is received.
+    pub rx_vlan: Option<bool>,
+}
+
+/// Which of them are on.
+pub fn offloads(interface: &str) -> Offloads {
+    let word = |command| {
+        let mut words = [command, 0];
+        call(interface, &mut words).ok().map(|()| words[1])
+    };
+    let flags = word(GFLAGS);
+    Offloads {
+        tx_checksum: word(GTXCSUM).map(|on| on != 0),
+        gro: word(GGRO).map(|on| on != 0),
+        lro: flags.map(|flags| flags & FLAG_LRO != 0),
+        rx_vlan: flags.map(|flags| flags & FLAG_RXVLAN != 0),
+    }
 }
 
 /// Turns off what makes an interface send frames that are not complete on the wire: checksums left

@@ -9,7 +9,7 @@ use super::{LINK_HEADER_LEN, OpenError};
 pub(super) const XDP_HEADROOM: u32 = 256;
 
 /// Largest MTU whose frames, tagged too, fit a chunk of `frame_bytes`.
-pub(super) fn largest_mtu(frame_bytes: u32) -> u32 {
+pub fn largest_mtu(frame_bytes: u32) -> u32 {
     frame_bytes - XDP_HEADROOM - LINK_HEADER_LEN
 }
 

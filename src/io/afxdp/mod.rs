@@ -11,7 +11,7 @@
 //! | `modes` | a program onto an interface, native or generic |
 //! | `decap` | the other XDP program: takes tunnel headers off on backends |
 //! | `bridge` | a veth pair into a bridge of this machine |
-//! | `ethtool`, `netlink`, `bpffs`, `waker` | what the kernel is asked for |
+//! | `ethtool`, `features`, `netlink`, `bpffs`, `waker` | what the kernel is asked for |
 //!
 //! Unsafe code is in `device`, `queue` (rings shared with the kernel), `packet`, `ethtool` and
 //! `detach` (system calls).
@@ -19,6 +19,7 @@
 pub mod bridge;
 pub mod decap;
 pub mod ethtool;
+pub mod features;
 pub mod layout;
 
 mod attach;
@@ -38,8 +39,11 @@ mod queue;
 mod steer;
 mod waker;
 
+pub use bpffs::has_bpffs;
 pub use device::AfxdpDevice;
 pub use error::{OpenError, SteerError};
+pub use memory::largest_mtu;
+pub use netlink::{AttachedXdp, Link, link, link_by_index};
 pub use open::{
     InterfaceOptions, OpenOptions, Opened, XdpMode, ZeroCopy, mac_address, open, queue_count,
 };

@@ -16,6 +16,8 @@ use crate::wire::MacAddress;
 /// What is known about an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
+    /// Interface name.
+    pub name: String,
     /// Interface index.
     pub index: u32,
     /// Hardware address.
@@ -26,6 +28,9 @@ pub struct Link {
     pub up: bool,
     /// A veth.
     pub is_veth: bool,
+    /// Index of the link it belongs to, of a veth the other end; none where that is in another network
+    /// namespace.
+    pub other_end: Option<u32>,
     /// Index of the bridge (or bond) it is in.
     pub master: Option<u32>,
     /// Receive queues it was made with; fewer may be in use.
@@ -50,6 +55,20 @@ pub struct AttachedXdp {
 pub fn link(name: &str) -> io::Result<Link> {
     let mut question = LinkMessage::default();
     question.attributes.push(LinkAttribute::IfName(name.to_string()));
+    ask(question)
+}
+
+/// Asks about an interface by its index; `ErrorKind::NotFound` when there is none.
+///
+/// # Errors
+/// What the kernel said.
+pub fn link_by_index(index: u32) -> io::Result<Link> {
+    let mut question = LinkMessage::default();
+    question.header.index = index;
+    ask(question)
+}
+
+fn ask(question: LinkMessage) -> io::Result<Link> {
     let answers = request(RouteNetlinkMessage::GetLink(question), 0)?;
     let answer = answers.into_iter().find_map(|answer| match answer {
         RouteNetlinkMessage::NewLink(link) => Some(read(link)),
@@ -64,8 +83,13 @@ fn read(message: LinkMessage) -> Link {
         up: message.header.flags.contains(LinkFlags::Up),
         ..Link::default()
     };
+    let is_elsewhere =
+        |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::LinkNetNsId(_));
+    let is_elsewhere = message.attributes.iter().any(is_elsewhere);
     for attribute in message.attributes {
         match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Link(index) if !is_elsewhere => link.other_end = Some(index),
             LinkAttribute::Address(bytes) => {
                 link.mac = bytes.try_into().map(MacAddress).unwrap_or_default();
             }

@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn what_is_refused_of_a_resource_by_itself() {
         let good = make("web", &web(), 0).unwrap();
-        let rows: [(&str, fn(&mut Resource), &str); 4] = [
+        type Row = (&'static str, fn(&mut Resource), &'static str);
+        let rows: [Row; 4] = [
             ("a feature", |r| r.needs.push("quic".to_string()), "does not know `quic`"),
             ("no service", |r| r.service = None, "it is missing"),
             ("another name", |r| r.name = "api".to_string(), "it is not `api`"),

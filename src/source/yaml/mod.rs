@@ -8,11 +8,13 @@ mod error;
 mod feeds;
 pub mod folder;
 mod health_check;
+mod json_schema;
 mod node;
 mod reader;
 mod replay;
 mod scalar;
 mod schema;
+mod shapes;
 mod tree;
 pub mod values;
 pub mod watch;
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::{ConfigError, Problem};
+pub use json_schema::{REFERENCE, json_schema};
 pub use replay::{ReplayLink, ReplayRoute, ReplaySpec};
 
 use crate::control::{self, DesiredState, NodeSpec, Refusal};
@@ -113,6 +116,11 @@ fn placed(tree: &Node, refusals: Vec<Refusal>) -> Vec<Finding> {
         Finding::new(path, Some(place), problem, wanted)
     };
     refusals.into_iter().take(MAX_FINDINGS).map(finding).collect()
+}
+
+/// Milliseconds of a duration such as `2h4m`, written as in a file.
+pub fn duration_ms(text: &str) -> Option<u64> {
+    Some(text).filter(|text| !text.is_empty()).and_then(scalar::milliseconds)
 }
 
 /// A refusal of a file as a whole.

@@ -302,3 +302,37 @@ fn one_bad_service_among_5000_hinders_no_other() {
     }
     served(merger.merged());
 }
+
+#[test]
+fn drains_by_hand_lie_over_all_sources() {
+    let mut merger = merger(vec![form("web", 100, 80)], vec![form("dns", 101, 53)]);
+    let draining = |merger: &Merger| -> Vec<String> {
+        let services = merger.merged().desired.services.iter();
+        let of = services.flat_map(|s| s.backends.iter().filter(|b| b.drain).map(|b| (&s.name, b)));
+        of.map(|(service, backend)| format!("{service}/{}", backend.name)).collect()
+    };
+    let drain = |backend: &str, service: Option<&str>| Drain {
+        backend: backend.to_string(),
+        service: service.map(str::to_string),
+        uid: None,
+        user: None,
+        since_unix_ms: 0,
+        until_unix_ms: None,
+    };
+    let mut drains = Drains::default();
+    assert!(drains.begin(drain("b1", None)) && drains.begin(drain("b2", Some("dns"))));
+    merger.set_drains(drains);
+    assert_eq!(draining(&merger), ["web/b1", "dns/b1", "dns/b2"]);
+
+    // A form that is put in its place at once, and all of them anew.
+    let heavier = changed(form("dns", 101, 53), |spec| spec.backends[1].weight = 7);
+    assert!(!merger.take(1, some(vec![heavier], &[])).was_merged_anew);
+    assert_eq!(draining(&merger), ["web/b1", "dns/b1", "dns/b2"]);
+    assert!(merger.take(1, some(vec![form("api", 102, 80)], &["dns"])).was_merged_anew);
+    assert_eq!(draining(&merger), ["web/b1", "api/b1"]);
+    merger.take(1, some(vec![form("dns", 101, 53)], &[]));
+    assert_eq!(draining(&merger), ["web/b1", "api/b1", "dns/b1", "dns/b2"]);
+
+    merger.set_drains(Drains::default());
+    assert_eq!(draining(&merger), Vec::<String>::new());
+}

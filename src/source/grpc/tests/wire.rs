@@ -135,7 +135,8 @@ async fn garbage_silence_and_nobody_do_no_harm() {
         until(description, || state(&seen).problem.is_some()).await;
         assert_eq!(state(&seen).connected_unix_ms, None, "{description}");
         assert!(asked.try_recv().is_err(), "{description}");
-        (bad.abort(), task.abort());
+        bad.abort();
+        task.abort();
     }
 }
 

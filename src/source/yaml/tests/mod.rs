@@ -2,9 +2,11 @@
 
 mod addresses;
 mod hostile;
+mod json_schema;
 mod mistakes;
 mod modes;
 
+use super::json_schema::{REFERENCE, comment_above, line_of};
 use super::schema::{ALL, Absent, Field};
 use super::*;
 use crate::control::{
@@ -16,7 +18,6 @@ use crate::forwarding::{
 };
 use crate::wire::{PortId, Protocol};
 
-const REFERENCE: &str = include_str!("../../../../config/guideway.yaml");
 const DOCUMENT: &str = include_str!("../../../../docs/reference/configuration.md");
 
 const SMALL: &str = "\
@@ -162,47 +163,16 @@ fn health_checks_of_all_types() {
     }
 }
 
-/// The comment lines right above a line.
-fn comment_above(text: &str, line: u32) -> String {
-    let before: Vec<&str> = text.lines().take(line as usize - 1).collect();
-    let comment = before.iter().rev().take_while(|line| line.trim_start().starts_with('#'));
-    let words: Vec<&str> = comment.map(|line| line.trim_start().trim_start_matches('#')).collect();
-    let words: Vec<&str> = words.iter().rev().flat_map(|line| line.split_whitespace()).collect();
-    words.join(" ")
-}
-
-/// The line of the first `path.key` in a file, where `[]` is any item of a list.
-fn line_of(tree: &Node, path: &str, key: &str) -> Option<u32> {
-    fn walk(node: &Node, steps: &[&str], key: &str) -> Option<u32> {
-        match (&node.kind, steps.split_first()) {
-            (Kind::Map(entries), None) => entries
-                .iter()
-                .find(|(entry, _)| entry.text == key)
-                .map(|(entry, _)| entry.place.line),
-            (Kind::Map(entries), Some((step, rest))) => {
-                let (_, value) = entries.iter().find(|(entry, _)| entry.text == *step)?;
-                walk(value, rest, key)
-            }
-            (Kind::List(items), Some((&"[]", rest))) => {
-                items.iter().find_map(|item| walk(item, rest, key))
-            }
-            _ => None,
-        }
-    }
-    let path = path.replace("[]", ".[]");
-    let steps: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
-    walk(tree, &steps, key)
-}
-
 #[test]
 fn the_reference_file_documents_every_key_and_its_default() {
     let (tree, _) = tree::read(REFERENCE);
     let tree = tree.unwrap();
+    let lines: Vec<&str> = REFERENCE.lines().collect();
     for schema in ALL {
         for Field { key, absent } in schema.fields {
             let line = line_of(&tree, schema.path, key);
             let line = line.unwrap_or_else(|| panic!("{}.{key} is not there", schema.path));
-            let comment = comment_above(REFERENCE, line);
+            let comment = comment_above(&lines, line);
             let wanted = match absent {
                 Absent::Refused => "Required.".to_string(),
                 Absent::Is(text) | Absent::Means(text) => format!("Default: {text}."),
