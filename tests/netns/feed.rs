@@ -217,7 +217,7 @@ fn health_as_the_feed_says() {
 /// Certificates of an authority of the test's own.
 fn certificates(lab: &Lab) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new([]).unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, "authority");
     lab.write("ca.pem", &params.self_signed(&ca_key).unwrap().pem());
@@ -240,7 +240,7 @@ fn both_ends_show_certificates() {
     let path = |name: &str| lab.path(name).display().to_string();
     let (cert, key) = (path("10.1.0.50.pem"), path("10.1.0.50.key"));
     let (ca, token) = (path("ca.pem"), path("token"));
-    let options =
+    let options: [&str; 8] =
         ["--tls-cert", &cert, "--tls-key", &key, "--client-ca", &ca, "--token-file", &token];
     let feed = Feed::start(&lab, &site.client, &[nat("greet", 7000, 1)], &options);
     // The certificate that is shown at first is another node's.

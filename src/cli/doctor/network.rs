@@ -243,7 +243,11 @@ mod tests {
         (
             "no room for the envelope",
             "headroom",
-            |f| f.config = config("port: 80", "port: 80\n    mode: ipip"),
+            |f| {
+                let service = "services:\n  - name: web\n    address: 10.1.0.100\n";
+                let tunnel = format!("tunnel_sources: [10.9.0.0/24]\n{service}    mode: ipip\n");
+                f.config = config(service, &tunnel);
+            },
             Warn,
             "up to 1480 bytes fit",
         ),

@@ -138,7 +138,9 @@ async fn follow_file(
 ) {
     loop {
         changes.changed().await;
-        match state.read_again(&served.borrow().clone()) {
+        // Borrowed no longer than this line: sending waits for whoever borrows.
+        let before = served.borrow().clone();
+        match state.read_again(&before) {
             Ok(Some(new)) => {
                 shower.changed(&new);
                 served.send_replace(Arc::new(new));

@@ -72,9 +72,9 @@ impl Feeds {
                     let deliveries = change.deliveries();
                     sources.take_feed(number, deliveries, node, topology);
                     let refused = sources.refused_of(number);
-                    let revision = session.revision();
                     // What is no good any more has to be sent again.
                     let _ = session.took(change, Ok(Took { refused, held: None }));
+                    let revision = session.revision();
                     let taken = taken_unix_ms.map(|then| ago(now_unix_ms(), then));
                     let (feed, services) = (&spec.name, session.len());
                     tracing::info!(%feed, services, revision, taken, "kept state of the feed");

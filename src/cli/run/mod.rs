@@ -112,18 +112,16 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let bridges = BridgePorts::make(&config.node)?;
     let topology = netlink::read_topology(&config.node.interfaces)
         .context("the kernel does not tell about links, routes and neighbours")?;
-    sources.set_drains(drains::read(&config.node.state_dir, now_unix_ms()));
     sources.take_first(read, &topology)?;
     let feeds = Feeds::open(&config.node, &mut sources, &topology);
     let desired = sources.merged().desired.clone();
-    let (cluster_key, key_file) = cluster_key::load(&config.node)?;
-    let fingerprint = cluster_key::fingerprint(&cluster_key);
+    let (key, key_file) = cluster_key::load(&config.node)?;
+    let fingerprint = cluster_key::fingerprint(&key);
     tracing::info!(file = %key_file.display(), fingerprint, "cluster key");
     let (given, taken) = records::rings(&config.node)?;
-    let DataPlane { publisher, supervisor, steer } = dataplane::start(&config.node, given)?;
     let limits = config.node.limits.clone();
-    let controller =
-        Controller::new(publisher.clone(), steer, limits, cluster_key, topology.clone());
+    let DataPlane { publisher, supervisor, steer } = dataplane::start(&config.node, given)?;
+    let controller = Controller::new(publisher.clone(), steer, limits, key, topology.clone());
     let recording = Recording::begin(&config.node, taken, publisher.clone())?;
     let (events, inbox) = unbounded();
     let context = Arc::new(StatusContext {

@@ -12,6 +12,7 @@ use crate::control::{
 use crate::source::yaml::folder::{Changed, Folder, LoadedPart, MAIN, parse_part};
 use crate::source::yaml::{self, ConfigError, LoadedConfig};
 
+use super::drains;
 use super::last_good::{LastGood, ago};
 use super::status::now_unix_ms;
 
@@ -98,7 +99,8 @@ impl Sources {
         let feeds = main.node.feeds.iter();
         let feeds = feeds.map(|feed| Source::new(&feed_name(&feed.name), Unit::Service));
         let sources = std::iter::once(Source::new(&name, Unit::File)).chain(feeds);
-        let merger = Merger::new(sources.collect());
+        let mut merger = Merger::new(sources.collect());
+        merger.set_drains(drains::read(&main.node.state_dir, now_unix_ms()));
         let (path, to_keep) = (path.to_path_buf(), BTreeMap::new());
         Ok((Sources { path, folder, main, merger, good, to_keep }, read))
     }

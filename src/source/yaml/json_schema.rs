@@ -89,6 +89,7 @@ impl Writer<'_> {
             Shape::Mac => matching("^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$"),
             Shape::Path => matching("^/"),
             Shape::Socket => matching(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$"),
+            Shape::Url => matching("^https?://.+"),
             Shape::BackendOfService => matching("^[^/]+/.+$"),
         };
         match value {

@@ -46,13 +46,15 @@ pub(super) enum Shape {
     Mss,
     /// Address and port.
     Socket,
+    /// Of a feed: `https://HOST:PORT`.
+    Url,
     /// SERVICE/BACKEND.
     BackendOfService,
 }
 
 use Shape::{
     Address, BackendOfService, Boolean, Duration, Interface, List, Mac, Map, Maps, Mss, Name,
-    Network, Number, Path, Percent, Ports, Range, Socket, Statuses, Text, Words,
+    Network, Number, Path, Percent, Ports, Range, Socket, Statuses, Text, Url, Words,
 };
 
 const PORT: Shape = Number(1, 65_535);
@@ -77,6 +79,7 @@ pub(super) const SHAPES: &[(&str, Shape)] = &[
     ("bpf_dir", Path),
     ("cluster_key_file", Path),
     ("flow_records", Map(&schema::FLOW_RECORDS)),
+    ("feeds", Maps(&schema::FEED)),
     ("timeouts", Map(&schema::TIMEOUTS)),
     ("services", Maps(&schema::SERVICE)),
     ("replay", Map(&schema::REPLAY)),
@@ -111,6 +114,14 @@ pub(super) const SHAPES: &[(&str, Shape)] = &[
     ("flow_records.file", Path),
     ("flow_records.ipfix", Socket),
     ("flow_records.waiting_per_worker", Number(64, 1 << 20)),
+    ("feeds[].name", Name),
+    ("feeds[].url", Url),
+    ("feeds[].plaintext", Boolean),
+    ("feeds[].node", Text),
+    ("feeds[].ca_file", Path),
+    ("feeds[].cert_file", Path),
+    ("feeds[].key_file", Path),
+    ("feeds[].token_file", Path),
     ("timeouts.tcp_opening", Duration),
     ("timeouts.tcp_established", Duration),
     ("timeouts.tcp_closing", Duration),
@@ -139,6 +150,7 @@ pub(super) const SHAPES: &[(&str, Shape)] = &[
     ("services[].drain_time", Duration),
     ("services[].timeouts", Map(&schema::SERVICE_TIMEOUTS)),
     ("services[].health_check", Map(&schema::HEALTH_CHECK)),
+    ("services[].health", Words(&["local", "feed"])),
     ("services[].backends", Maps(&schema::BACKEND)),
     ("services[].tunnel.dscp", Number(0, 63)),
     ("services[].tunnel.gre_key", MANY),
@@ -180,6 +192,7 @@ pub(super) const SHAPES: &[(&str, Shape)] = &[
     ("services[].backends[].weight", Number(0, 65_535)),
     ("services[].backends[].backup", Boolean),
     ("services[].backends[].drain", Boolean),
+    ("services[].backends[].healthy", Boolean),
     ("replay.links", Maps(&schema::REPLAY_LINK)),
     ("replay.own_addresses", Maps(&schema::REPLAY_OWN_ADDRESS)),
     ("replay.routes", Maps(&schema::REPLAY_ROUTE)),

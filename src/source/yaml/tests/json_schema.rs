@@ -143,6 +143,7 @@ fn readers_want_what_the_schema_says() {
                     Shape::Statuses => &["statuses"],
                     Shape::Mss => &["`auto`", "`off`"],
                     Shape::Socket => &["an address and a port"],
+                    Shape::Url => &["`https://HOST:PORT`"],
                     Shape::Interface => &["1 to 15 bytes"],
                     Shape::Text | Shape::Name => &["text"],
                     _ => &[""],
