@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, anyhow, ensure};
 use crossbeam::channel::{Sender, bounded, unbounded};
 
+use super::moment::now_unix_ms;
 use crate::admin::{AdminSocket, ConfigurationStatus, RefusedReload};
 use crate::control::{DesiredState, NodeSpec};
 use crate::io::afxdp::bridge;
@@ -32,7 +33,7 @@ use feeds::Feeds;
 use records::Recording;
 use reload::{Reloader, tell_warnings};
 use sources::Sources;
-use status::{StatusContext, now_unix_ms};
+use status::StatusContext;
 use tasks::{Parts, Tasks};
 
 /// Balance: take VIP traffic off the configured interfaces until told to stop (SIGTERM, SIGINT).
