@@ -1,5 +1,5 @@
-//! Writes the code of the gRPC interfaces, and compiles the XDP programs with clang (Rust cannot, on
-//! stable), these only for the `afxdp` feature.
+//! Writes the code of the gRPC interfaces, for the `program` feature, and compiles the XDP programs with
+//! clang (Rust cannot, on stable), for the `afxdp` feature.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -15,6 +15,7 @@ fn main() {
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed=CLANG");
+    #[cfg(feature = "program")]
     interfaces();
     if std::env::var_os("CARGO_FEATURE_AFXDP").is_none() {
         return;
@@ -29,10 +30,13 @@ fn main() {
 }
 
 /// Interfaces in `proto/`. Compiled by a crate, so that no `protoc` is needed.
+#[cfg(feature = "program")]
 const INTERFACES: [&str; 2] = ["guideway/admin/v1/admin.proto", "guideway/v1/feed.proto"];
 /// What a service consists of: it is also made out of the values of a file.
+#[cfg(feature = "program")]
 const READ: [&str; 5] = ["Service", "Tunnel", "Timeouts", "HealthCheck", "Backend"];
 
+#[cfg(feature = "program")]
 fn interfaces() {
     let files = match protox::compile(INTERFACES, ["proto"]) {
         Ok(files) => files,

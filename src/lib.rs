@@ -23,17 +23,22 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "program")]
 pub mod admin;
+#[cfg(feature = "program")]
 pub mod announce;
 mod arch;
+#[cfg(feature = "program")]
 pub mod cli;
 pub mod control;
 pub mod dataplane;
 pub mod forwarding;
+#[cfg(feature = "program")]
 pub mod health;
 pub mod io;
 pub mod maglev;
 pub mod records;
+#[cfg(feature = "program")]
 pub mod runtime;
 pub mod source;
 pub mod wire;

@@ -2,6 +2,8 @@
 //! descriptors. What was added is written into the set with `GUIDEWAY_WRITE_DOCS=1`; a change that old
 //! feeds or balancers would not understand is refused then, too.
 
+#![cfg(feature = "program")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! What the XDP program decides, frame by frame, run by the kernel on byte arrays
 //! (`BPF_PROG_TEST_RUN`). With no socket in its XSKMAP "ours" and "not ours" both end without a
 //! redirect, so the counters are what is compared: all of them after each frame.
+
 #![cfg(feature = "afxdp")]
 
 #[path = "steer/back.rs"]

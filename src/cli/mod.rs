@@ -9,18 +9,14 @@ pub mod capture;
 pub mod check;
 pub mod completions;
 pub mod config;
-#[cfg(feature = "afxdp")]
 pub mod decap;
-#[cfg(feature = "afxdp")]
 pub mod doctor;
 pub mod drain;
 pub mod explain;
-#[cfg(feature = "afxdp")]
 pub mod feed;
 pub mod flows;
 pub mod plan;
 pub mod replay;
-#[cfg(feature = "afxdp")]
 pub mod run;
 pub mod services;
 pub mod status;
@@ -45,11 +41,9 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Balance: take VIP traffic off the configured interfaces until told to stop.
-    #[cfg(feature = "afxdp")]
     Run(run::RunArgs),
     /// Say whether a configuration is fine, without running it.
     Check(check::CheckArgs),
-    #[cfg(feature = "afxdp")]
     Decap(decap::DecapArgs),
     Status(status::StatusArgs),
     Top(top::TopArgs),
@@ -59,7 +53,6 @@ enum Command {
     KillFlows(flows::KillFlowsArgs),
     Explain(explain::ExplainArgs),
     Capture(capture::CaptureArgs),
-    #[cfg(feature = "afxdp")]
     Feed(feed::FeedArgs),
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
@@ -67,7 +60,6 @@ enum Command {
     Drain(drain::DrainArgs),
     Undrain(drain::UndrainArgs),
     Config(config::ConfigArgs),
-    #[cfg(feature = "afxdp")]
     Doctor(doctor::DoctorArgs),
     Replay(replay::ReplayArgs),
     Completions(completions::CompletionsArgs),
@@ -77,10 +69,8 @@ enum Command {
 /// Runs the command that was given.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        #[cfg(feature = "afxdp")]
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(args),
-        #[cfg(feature = "afxdp")]
         Command::Decap(args) => decap::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Top(args) => top::run(&args),
@@ -90,7 +80,6 @@ pub fn main() -> ExitCode {
         Command::KillFlows(args) => flows::kill(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Capture(args) => capture::run(&args),
-        #[cfg(feature = "afxdp")]
         Command::Feed(args) => feed::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),
@@ -98,7 +87,6 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => drain::drain(&args),
         Command::Undrain(args) => drain::undrain(&args),
         Command::Config(args) => config::run(&args),
-        #[cfg(feature = "afxdp")]
         Command::Doctor(args) => doctor::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions(args) => completions::completions(&args),

@@ -65,11 +65,9 @@ impl Aligned {
 }
 
 /// Width of a line of explanation.
-#[cfg(feature = "afxdp")]
 pub const COLUMNS: usize = 100;
 
 /// A text in lines that end before [`COLUMNS`] with this much in front of each.
-#[cfg(feature = "afxdp")]
 pub fn wrapped(text: &str, indent: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

@@ -1,4 +1,5 @@
 //! The outside world -> desired state. Must never know `dataplane` or `io`.
 
+#[cfg(feature = "program")]
 pub mod grpc;
 pub mod yaml;

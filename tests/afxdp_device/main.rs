@@ -1,4 +1,5 @@
 //! The AF_XDP device on real veth pairs: frames, modes, take-over, refusals.
+
 #![cfg(feature = "afxdp")]
 
 mod lab;

@@ -1,6 +1,7 @@
 //! What the decap program does, frame by frame, run by the kernel on byte arrays
 //! (`BPF_PROG_TEST_RUN`): return code, all bytes of the frame after it, and all counters.
-#![cfg(feature = "afxdp")]
+
+#![cfg(feature = "program")]
 
 mod ecn;
 mod frames;

@@ -2,6 +2,8 @@
 //!
 //! Tests take turns (each has both cores for itself), need root, and leave nothing behind.
 
+#![cfg(feature = "program")]
+
 mod announce;
 mod ask;
 mod bridge;

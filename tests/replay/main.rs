@@ -1,5 +1,7 @@
 //! `guideway replay` from the outside: captures made by code in, bytes, tables and JSON out.
 
+#![cfg(feature = "program")]
+
 mod captures;
 
 use std::collections::BTreeSet;

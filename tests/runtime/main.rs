@@ -1,6 +1,8 @@
 //! Workers, control loop and supervision over in-memory devices: threads and clocks are real, the
 //! network is not.
 
+#![cfg(feature = "program")]
+
 mod panics;
 mod plane;
 mod tap;

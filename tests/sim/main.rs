@@ -11,6 +11,8 @@
 //! verdict; no frame of a device's memory is lost; no unsound frame is made; no flow entry outlives
 //! its time. `docs/simulation.md` has the whole list.
 
+#![cfg(feature = "program")]
+
 mod balancer;
 mod chance;
 mod checks;

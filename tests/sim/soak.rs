@@ -147,9 +147,6 @@ impl Progress<'_> {
 /// Runs a seed; if it fails, gives the command that runs it again.
 pub fn run(seed: u64) -> Result<Summary, String> {
     catch_unwind(AssertUnwindSafe(|| World::new(seed).run())).map_err(|_| {
-        format!(
-            "GUIDEWAY_SIM_SEEDS={seed}..{} cargo test --no-default-features --test sim every_seed",
-            seed + 1
-        )
+        format!("GUIDEWAY_SIM_SEEDS={seed}..{} cargo test --test sim every_seed", seed + 1)
     })
 }

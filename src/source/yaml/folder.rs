@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use siphasher::sip::SipHasher13;
 
 use super::error::ConfigError;
+use super::looks::{Looks, looks};
 use super::reader::Findings;
 use super::tree::Node;
-use super::watch::{Looks, looks};
 use super::{
     LoadedConfig, desired, open_root, parse, parse_by, placed, read, scalar, schema, text_of,
 };

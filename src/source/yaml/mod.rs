@@ -9,6 +9,7 @@ mod feeds;
 pub mod folder;
 mod health_check;
 mod json_schema;
+mod looks;
 mod node;
 mod reader;
 mod replay;
@@ -17,6 +18,7 @@ mod schema;
 mod shapes;
 mod tree;
 pub mod values;
+#[cfg(feature = "program")]
 pub mod watch;
 
 use std::fmt;

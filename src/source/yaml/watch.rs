@@ -5,7 +5,6 @@
 //! with one that is gone. Whatever the event, what counts is whether the file looks different.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,8 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
+
+use super::looks::{Looks, all_looks};
 
 /// Quiet time after which a change is taken as whole: editors write in several steps. One that takes longer
 /// between two steps has its first half refused, which changes nothing, and its second one taken.
@@ -34,9 +35,6 @@ pub struct FileWatch {
     event: Arc<Notify>,
     seen: Vec<Looks>,
 }
-
-/// What a file looks like without being read. Of none: it is not there.
-pub(super) type Looks = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 impl FileWatch {
     /// Watches a file, which need not be there yet. Changes from here on are told, so make the watch
@@ -127,18 +125,6 @@ fn tell_slow(file: &Path, error: &notify::Error) {
         "the kernel gives no watch for the configuration file; it is looked at every {} s",
         LOOK.as_secs()
     );
-}
-
-pub(super) fn looks(file: &Path) -> Looks {
-    let of = std::fs::metadata(file).ok()?;
-    Some((of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()))
-}
-
-/// Of a folder, what it looks like itself, since files come and go, and each file of it.
-fn all_looks(path: &Path) -> Vec<Looks> {
-    let files = super::folder::names(path).unwrap_or_default();
-    let in_it = files.iter().map(|name| looks(&path.join(name)));
-    [looks(path)].into_iter().chain(in_it).collect()
 }
 
 /// The directories that hold the file, and each symlink on the way to it; a folder itself.
