@@ -66,6 +66,7 @@ pub fn snapshot(
             id: BackendId(id),
             name: names[(id % backends) as usize].as_str().into(),
             service: ServiceIndex(id / backends),
+            via: None,
             mode,
             // Port 0: the one that the client has chosen.
             socket: backend_address(family, id).socket(last_port.map_or(8080, |_| 0)),

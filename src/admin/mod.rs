@@ -26,9 +26,10 @@ pub(crate) use sample::sample_report;
 pub use server::{AdminError, AdminSocket, Answers, ChangeSource, StatusSource};
 pub use services::{Measured, services_of};
 pub use status::{
-    BackendStatus, ConfigurationStatus, CountersStatus, FeedStatus, FlowRecordsStatus,
-    GenerationStatus, HealthStatus, InterfaceStatus, NextHopStatus, RefusedReload, ServiceState,
-    ServiceStatus, SnatStatus, StatusReport, TrafficStatus, WorkerStatus,
+    BackendStatus, ClusterStatus, ConfigurationStatus, CountersStatus, FeedStatus,
+    FlowRecordsStatus, GenerationStatus, HealthStatus, InterfaceStatus, NextHopStatus,
+    RefusedReload, ServiceState, ServiceStatus, SnatStatus, StatusReport, TrafficStatus,
+    WorkerStatus,
 };
 
 /// Where the admin socket is when nothing else is said.

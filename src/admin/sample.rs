@@ -66,6 +66,7 @@ pub fn sample_report() -> StatusReport {
         generation: GenerationStatus { published: 8, acknowledged: 7 },
         cluster_key_fingerprint: "6f1ed002ab559585".into(),
         feeds: vec![],
+        clusters: vec![],
         counters: CountersStatus::new(&counters, queues, 1, 3),
         flow_records: Some(FlowRecordsStatus { written: 7, sent: 6, lost: 1 }),
         interfaces,

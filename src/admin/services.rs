@@ -137,7 +137,7 @@ fn next_hop(snapshot: &Snapshot, backend: &Backend) -> NextHopStatus {
         let (interface, mac) = (name(hop.port, hop.tags), hop.mac.to_string());
         return NextHopStatus::Known { interface, mac };
     }
-    let address = backend.socket.ip();
+    let address = backend.routed_by();
     NextHopStatus::Missing(match snapshot.routes.route(address) {
         None => format!("no route to {address} by any of our interfaces"),
         Some(route) => {
@@ -166,6 +166,7 @@ mod tests {
             id: BackendId(id),
             name: format!("b{id}").into(),
             service: ServiceIndex(0),
+            via: None,
             socket: socket.parse().unwrap(),
             mode: Mode::Nat,
             weight,

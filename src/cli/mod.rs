@@ -15,6 +15,8 @@ pub mod drain;
 pub mod explain;
 pub mod feed;
 pub mod flows;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod plan;
 pub mod replay;
 pub mod run;
@@ -54,6 +56,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     Capture(capture::CaptureArgs),
     Feed(feed::FeedArgs),
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(kubernetes::KubernetesArgs),
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
     Rollback(apply::RollbackArgs),
@@ -81,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Feed(args) => feed::run(&args),
+        #[cfg(feature = "kubernetes")]
+        Command::Kubernetes(args) => kubernetes::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Rollback(args) => apply::rollback(&args),

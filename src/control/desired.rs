@@ -138,6 +138,9 @@ pub struct BackendSpec {
     pub name: String,
     /// Where it is.
     pub address: IpAddr,
+    /// The station that its packets are sent to instead of the one that the routes name: the node of a
+    /// pod. How that one is reached, routes say.
+    pub via: Option<IpAddr>,
     /// Where it listens. With direct return the service's port; 0, of a service of several ports that
     /// translates: on the one that a packet was sent to.
     pub port: u16,
@@ -155,8 +158,14 @@ impl BackendSpec {
     /// Of weight 1, with all else as a file that says nothing of it.
     pub fn new(name: impl Into<String>, socket: SocketAddr) -> BackendSpec {
         let (address, port) = (socket.ip(), socket.port());
-        let (name, healthy) = (name.into(), None);
-        BackendSpec { name, address, port, weight: 1, backup: false, drain: false, healthy }
+        let (name, via, healthy) = (name.into(), None, None);
+        let (weight, backup, drain) = (1, false, false);
+        BackendSpec { name, address, via, port, weight, backup, drain, healthy }
+    }
+
+    /// The address whose route is that of its packets.
+    pub fn routed_by(&self) -> IpAddr {
+        self.via.unwrap_or(self.address)
     }
 
     /// Where it listens, as a person reads it.

@@ -38,8 +38,8 @@ pub use merge::{
 };
 pub use neighbours::{NeighbourList, WantedNeighbour, retired_neighbours, wanted_neighbours};
 pub use node::{
-    FeedSpec, FlowRecordsSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread,
-    WorkerGonePolicy, WorkersSpec, XdpModeChoice, ZeroCopyChoice,
+    AddressPoolSpec, FeedSpec, FlowRecordsSpec, IdlePolicy, InterfaceSpec, KubernetesSpec,
+    LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec, XdpModeChoice, ZeroCopyChoice,
 };
 pub use plan::{FlowFates, Moved, Plan, PlanInput, ServiceChange, ServicePlan, plan};
 pub use refusal::Refusal;

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::compile::retired_backends;
-use super::{DesiredState, ServiceSpec, Shared, Topology};
-use crate::forwarding::{RouteTable, Snapshot};
+use super::{BackendSpec, DesiredState, ServiceSpec, Shared, Topology};
+use crate::forwarding::{Backend, RouteTable, Snapshot};
 use crate::wire::{PortId, Tags};
 
 /// A station that has to be known: by which port and VLANs, and its address.
@@ -17,7 +17,7 @@ pub fn wanted_neighbours(desired: &DesiredState, topology: &Topology) -> BTreeSe
     let addresses: BTreeSet<IpAddr> = desired
         .services
         .iter()
-        .flat_map(|service| service.backends.iter().map(|backend| backend.address))
+        .flat_map(|service| service.backends.iter().map(BackendSpec::routed_by))
         .collect();
     let mut wanted = hops(addresses, topology);
     wanted.extend(gateways(topology));
@@ -28,7 +28,7 @@ pub fn wanted_neighbours(desired: &DesiredState, topology: &Topology) -> BTreeSe
 pub fn retired_neighbours(snapshot: &Snapshot, topology: &Topology) -> BTreeSet<WantedNeighbour> {
     let retired = retired_backends(snapshot);
     let retired = retired.into_iter().filter_map(|id| snapshot.backend(id));
-    hops(retired.map(|backend| backend.socket.ip()).collect(), topology)
+    hops(retired.map(Backend::routed_by).collect(), topology)
 }
 
 /// The stations that have to be known, kept up to date: of a million backends only those are looked
@@ -92,7 +92,7 @@ impl NeighbourList {
 }
 
 fn addresses_of<'a>(services: &'a [&Shared<ServiceSpec>]) -> impl Iterator<Item = IpAddr> + 'a {
-    services.iter().flat_map(|service| service.backends.iter().map(|backend| backend.address))
+    services.iter().flat_map(|service| service.backends.iter().map(BackendSpec::routed_by))
 }
 
 fn gateways(topology: &Topology) -> impl Iterator<Item = WantedNeighbour> + '_ {

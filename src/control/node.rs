@@ -154,6 +154,48 @@ pub struct FeedSpec {
     pub token_file: Option<PathBuf>,
 }
 
+/// A Kubernetes cluster whose services are balanced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KubernetesSpec {
+    /// What it is called in status and log; also the name of the file its last state is kept in.
+    pub name: String,
+    /// How its API is reached; none: as the pod that this is.
+    pub kubeconfig: Option<PathBuf>,
+    /// Which context of that; none: the current one.
+    pub context: Option<String>,
+    /// Classes whose services are ours.
+    pub classes: Vec<String>,
+    /// Services without a class are ours, too.
+    pub default: bool,
+    /// Tells several Guideways of one cluster apart.
+    pub manager: String,
+    /// The namespace of the Lease by which replicas elect the one that writes.
+    pub lease_namespace: String,
+    /// Pools beside those that are objects of the cluster.
+    pub pools: Vec<AddressPoolSpec>,
+}
+
+/// Addresses that services of a cluster may get.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressPoolSpec {
+    /// Its name.
+    pub name: String,
+    /// Networks, ranges and addresses.
+    pub addresses: Vec<String>,
+    /// Services that ask for nothing get addresses of it.
+    pub auto_assign: bool,
+    /// Of several pools the one with the smallest number comes first.
+    pub priority: u32,
+    /// Addresses that end in .0 and .255 are left out.
+    pub skip_ends: bool,
+    /// Only for services of these namespaces; empty: of all.
+    pub namespaces: Vec<String>,
+    /// Rest of an address after it was given back, in milliseconds.
+    pub reuse_after_ms: u32,
+    /// Services of several namespaces may share an address.
+    pub share_across_namespaces: bool,
+}
+
 /// Everything fixed at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeSpec {
@@ -175,4 +217,6 @@ pub struct NodeSpec {
     pub flow_records: Option<FlowRecordsSpec>,
     /// Feeds of services, in the order in which they have what two of them want.
     pub feeds: Vec<FeedSpec>,
+    /// Kubernetes clusters.
+    pub kubernetes: Vec<KubernetesSpec>,
 }

@@ -243,5 +243,6 @@ pub(super) fn node() -> NodeSpec {
         cluster_key_file: None,
         flow_records: None,
         feeds: vec![],
+        kubernetes: vec![],
     }
 }

@@ -58,6 +58,8 @@ pub struct Backend {
     pub service: ServiceIndex,
     /// Where it listens; with port 0 on the port that a packet was sent to.
     pub socket: SocketAddr,
+    /// Whose route is that of its packets, where that is not its own address: the node of a pod.
+    pub via: Option<IpAddr>,
     /// How packets get to it: the service's mode when its flows began.
     pub mode: Mode,
     /// Weight as configured.
@@ -79,6 +81,11 @@ impl Backend {
     pub fn socket_for(&self, vip_port: u16) -> SocketAddr {
         let port = if self.socket.port() == 0 { vip_port } else { self.socket.port() };
         SocketAddr::new(self.socket.ip(), port)
+    }
+
+    /// The address whose route is that of its packets.
+    pub fn routed_by(&self) -> IpAddr {
+        self.via.unwrap_or(self.socket.ip())
     }
 
     /// Is it no longer in the configuration?

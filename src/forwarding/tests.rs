@@ -47,6 +47,7 @@ fn backend(id: u32, service: u32) -> Option<Backend> {
         id: BackendId(id),
         name: format!("b{id}").into(),
         service: ServiceIndex(service),
+        via: None,
         socket: SocketAddr::new(Ipv4Addr::from_bits(0x0a02_000b + id).into(), 80),
         mode: Mode::Nat,
         weight: 1,

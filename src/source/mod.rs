@@ -1,5 +1,8 @@
 //! The outside world -> desired state. Must never know `dataplane` or `io`.
 
 #[cfg(feature = "program")]
+pub mod ask;
+#[cfg(feature = "program")]
 pub mod grpc;
+pub mod kubernetes;
 pub mod yaml;

@@ -97,6 +97,7 @@ fn backend((id, (service, at)): (usize, &(usize, &str))) -> Option<Backend> {
         id: BackendId(id as u32),
         name: format!("b{id}").into(),
         service: ServiceIndex(*service as u32),
+        via: None,
         socket: socket(at),
         mode: if *service < 2 { Mode::Nat } else { Mode::L2dsr },
         weight: 1,

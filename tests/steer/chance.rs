@@ -59,6 +59,7 @@ fn snapshot() -> Snapshot {
             id: BackendId(id),
             name: format!("b{id}").into(),
             service: ServiceIndex(3 + id),
+            via: None,
             socket: SocketAddr::new(address, port),
             mode: Mode::Dnat,
             weight: 1,

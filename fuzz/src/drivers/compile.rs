@@ -158,6 +158,7 @@ fn backend(steps: &mut Steps<'_>, port: u16) -> BackendSpec {
     BackendSpec {
         name: format!("b{}", how & 7),
         address: some_address(steps),
+        via: (how & 128 != 0).then(|| some_address(steps)),
         port: if how & 8 != 0 { port + 1 } else { port },
         weight: if how & 16 != 0 { steps.word() } else { 1 },
         backup: how & 64 != 0,

@@ -280,6 +280,7 @@ fn backend_of(id: u32, on_vlan: bool) -> Backend {
         id: BackendId(id),
         name: format!("b{id}").into(),
         service: ServiceIndex((service + family as usize * SERVICES.len()) as u32),
+        via: None,
         socket: backend(family == 1, number),
         mode: if number == OF_OTHER_MODE { IPIP } else { SERVICES[service].4 },
         weight: 1,

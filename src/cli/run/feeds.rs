@@ -16,12 +16,13 @@ use super::status::StatusContext;
 use crate::admin::{FeedStatus, HealthStatus};
 use crate::cli::moment::now_unix_ms;
 use crate::control::{FeedSpec, Health, NodeSpec, Topology};
+use crate::source::ask::{Ask, Took};
 use crate::source::grpc::proto::{BackendProgress, KeptState, ServiceProgress};
-use crate::source::grpc::session::{Session, Took};
-use crate::source::grpc::{Ask, FeedState, Follower, follow};
+use crate::source::grpc::session::Session;
+use crate::source::grpc::{FeedState, Follower, follow};
 
-/// Deliveries that may wait: each feed has one under way at most.
-const MOST_WAITING: usize = 16;
+/// Deliveries that may wait: each feed and each cluster has one under way at most.
+pub const MOST_WAITING: usize = 16;
 /// Bytes of a kept state: what is larger is none.
 const MOST_KEPT_BYTES: u64 = 1 << 30;
 
@@ -100,9 +101,8 @@ impl Feeds {
         views.map(view).collect()
     }
 
-    /// Follows all of them, each by a task; gives what they deliver.
-    pub fn follow(self, context: &Arc<StatusContext>) -> mpsc::Receiver<Ask> {
-        let (asks, delivered) = mpsc::channel(MOST_WAITING);
+    /// Follows all of them, each by a task.
+    pub fn follow(self, context: &Arc<StatusContext>, asks: &mpsc::Sender<Ask>) {
         let Feeds { node, sessions, states } = self;
         let parts = node.feeds.iter().zip(sessions).zip(states).enumerate();
         for (number, ((spec, session), state)) in parts {
@@ -119,14 +119,13 @@ impl Feeds {
             };
             tokio::spawn(follow(follower, session));
         }
-        delivered
     }
 }
 
 impl Reloader {
     /// Takes over what a feed delivers, and answers what became of it.
     pub fn take_feed(&mut self, ask: Ask, topology: &Topology) {
-        let Ask { feed, deliveries, names, answer } = ask;
+        let Ask { source: feed, deliveries, names, answer } = ask;
         let mark = self.sources.mark(&Default::default());
         let outcome = self.sources.take_feed(feed, deliveries, &self.node, topology);
         let desired = self.sources.merged().desired.clone();
@@ -148,8 +147,14 @@ impl Reloader {
     }
 
     fn tell(&self, feed: usize, took: &Result<Took, String>) {
-        let Some(view) = self.context.feeds.get(feed) else { return };
-        let name = &view.spec.name;
+        let (name, view) = match self.context.feeds.get(feed) {
+            Some(view) => (&view.spec.name, &view.refused),
+            None => {
+                let cluster = feed.saturating_sub(self.context.feeds.len());
+                let Some(view) = self.context.clusters.get(cluster) else { return };
+                (view.name(), view.refused())
+            }
+        };
         match took {
             Err(error) => tracing::error!(feed = %name, "an update is refused:\n{error}"),
             Ok(took) => {
@@ -163,7 +168,7 @@ impl Reloader {
         let held = took.as_ref().ok().and_then(|took| took.held.clone());
         let all = self.sources.refused_of(feed).into_values().flatten().chain(held);
         let all = all.take(MOST_LINES).collect();
-        *view.refused.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        *view.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 }
 

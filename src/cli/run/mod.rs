@@ -2,6 +2,7 @@
 
 mod change;
 mod cluster_key;
+mod clusters;
 mod dataplane;
 mod drains;
 mod feeds;
@@ -28,6 +29,7 @@ use crate::io::afxdp::bridge;
 use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
 use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
 use crate::source::yaml::{ConfigError, DEFAULT_STATE_DIR, LoadedConfig};
+use clusters::Clusters;
 use dataplane::{DataPlane, SteerPrograms};
 use feeds::Feeds;
 use records::Recording;
@@ -115,6 +117,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         .context("the kernel does not tell about links, routes and neighbours")?;
     sources.take_first(read, &topology)?;
     let feeds = Feeds::open(&config.node, &mut sources, &topology);
+    let clusters = Clusters::open(&config.node, &mut sources, &topology)?;
     let desired = sources.merged().desired.clone();
     let (key, key_file) = cluster_key::load(&config.node)?;
     let fingerprint = cluster_key::fingerprint(&key);
@@ -132,6 +135,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         configuration: Mutex::new(configuration_status(&sources)),
         health: Mutex::default(),
         feeds: feeds.states(),
+        clusters: clusters.states(),
         drains: Mutex::new(sources.drains().clone()),
         cluster_key_fingerprint: fingerprint,
         record_counts: recording.counts(),
@@ -147,7 +151,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         sources.keep_good();
         let (node, context_too) = (config.node.clone(), context.clone());
         let reloader = Reloader { sources, node, context: context_too, desired };
-        let parts = Parts { outside, admin, reloader, changes, feeds, context, topology };
+        let parts = Parts { outside, admin, reloader, changes, feeds, clusters, context, topology };
         let check = || {
             ensure!(supervisor.is_running(), "a worker thread has ended, see the panic above");
             ensure!(!control.is_finished(), "the control thread has ended, see the panic above");

@@ -96,9 +96,10 @@ impl Sources {
                 read.earlier.push((name.clone(), form, kept.taken_unix_ms));
             }
         }
-        let feeds = main.node.feeds.iter();
-        let feeds = feeds.map(|feed| Source::new(&feed_name(&feed.name), Unit::Service));
-        let sources = std::iter::once(Source::new(&name, Unit::File)).chain(feeds);
+        let feeds = main.node.feeds.iter().map(|feed| feed_name(&feed.name));
+        let clusters = main.node.kubernetes.iter().map(|spec| format!("kubernetes {}", spec.name));
+        let live = feeds.chain(clusters).map(|name| Source::new(&name, Unit::Service));
+        let sources = std::iter::once(Source::new(&name, Unit::File)).chain(live);
         let mut merger = Merger::new(sources.collect());
         merger.set_drains(drains::read(&main.node.state_dir, now_unix_ms()));
         let (path, to_keep) = (path.to_path_buf(), BTreeMap::new());
@@ -312,10 +313,25 @@ impl Sources {
                 let (forms, unfit) = check_forms(forms, running, topology);
                 vec![Delivery::Some(forms, removed), Delivery::Unfit(unfit)]
             }
+            Delivery::Whole(part) => {
+                let forms = part.services.into_values().collect();
+                let (forms, unfit) = check_forms(forms, running, topology);
+                // What cannot work here stays as it was, if it was.
+                let unfit_names: Vec<String> = unfit.iter().map(|(name, _)| name.clone()).collect();
+                let mut whole = Part::of(forms);
+                let kept = unfit_names.iter().filter_map(|name| self.form_of(feed, name));
+                whole.services.extend(kept.map(|form| (form.spec.name.clone(), form)));
+                vec![Delivery::Whole(whole), Delivery::Unfit(unfit)]
+            }
             other => vec![other],
         });
         let deliveries = checked.map(|delivery| ("".into(), delivery)).collect();
         self.merger.take(YAML + 1 + feed, deliveries)
+    }
+
+    /// A service of a feed or cluster as it is in force.
+    fn form_of(&self, feed: usize, name: &str) -> Option<Form> {
+        self.merger.sources().get(YAML + 1 + feed)?.form("", name)
     }
 
     /// What is refused of a feed's services, by name, a line for each problem.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, bounded};
 
+use super::clusters::ClusterView;
 use super::dataplane::SteerPrograms;
 use super::feeds::FeedView;
 use super::records::RecordCounts;
@@ -47,6 +48,8 @@ pub struct StatusContext {
     pub health: Mutex<HealthByName>,
     /// In the order of the configuration.
     pub feeds: Vec<FeedView>,
+    /// Kubernetes clusters.
+    pub clusters: Vec<ClusterView>,
     pub drains: Mutex<Drains>,
     pub cluster_key_fingerprint: String,
     /// Of records of flows, where somebody gets them.
@@ -105,6 +108,7 @@ impl StatusContext {
             },
             cluster_key_fingerprint: self.cluster_key_fingerprint.clone(),
             feeds: self.feeds.iter().map(FeedView::status).collect(),
+            clusters: self.clusters.iter().map(ClusterView::status).collect(),
             interfaces: self.interfaces(&told.topology, &reports, &told.steer),
             workers: self.workers(&reports),
             drains: drains_of(drains.iter(), &services),

@@ -10,7 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::feeds::Feeds;
+use super::clusters::Clusters;
+use super::feeds::{Feeds, MOST_WAITING};
 use super::probes::{Targets, run_probes, targets_of};
 use super::reload::{HANG_UP, Reloader};
 use super::status::StatusContext;
@@ -22,7 +23,7 @@ use crate::control::{
 };
 use crate::forwarding::Snapshot;
 use crate::runtime::{Event, netlink};
-use crate::source::grpc;
+use crate::source;
 use crate::source::yaml::watch::FileWatch;
 
 type Wanted = BTreeSet<WantedNeighbour>;
@@ -143,6 +144,7 @@ pub struct Parts {
     pub reloader: Reloader,
     pub changes: FileWatch,
     pub feeds: Feeds,
+    pub clusters: Clusters,
     pub context: Arc<StatusContext>,
     pub topology: Topology,
 }
@@ -157,7 +159,7 @@ pub fn run_until_signal(
     check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Tasks { runtime, signals } = tasks;
-    let Parts { outside, admin, reloader, changes, feeds, context, topology } = parts;
+    let Parts { outside, admin, reloader, changes, feeds, clusters, context, topology } = parts;
     runtime.block_on(async {
         let (topologies, topologies_seen) = watch::channel(topology);
         let interfaces = context.node.interfaces.clone();
@@ -165,7 +167,9 @@ pub fn run_until_signal(
         tokio::spawn(keep_groups(outside.groups, topologies_seen.clone()));
         tokio::spawn(forward_topologies(topologies_seen.clone(), context.clone()));
         tokio::spawn(run_probes(outside.targets, context.clone()));
-        let delivered = feeds.follow(&context);
+        let (deliver, delivered) = mpsc::channel(MOST_WAITING);
+        feeds.follow(&context, &deliver);
+        clusters.follow(&deliver);
         let (asked, asks) = mpsc::channel(8);
         let answers = {
             let context = context.clone();
@@ -248,7 +252,7 @@ async fn watch_and_wait(
     signals: Signals,
     mut reloader: Reloader,
     mut changes: FileWatch,
-    (mut asks, mut delivered): (mpsc::Receiver<Ask>, mpsc::Receiver<grpc::Ask>),
+    (mut asks, mut delivered): (mpsc::Receiver<Ask>, mpsc::Receiver<source::ask::Ask>),
     topologies: watch::Receiver<Topology>,
 ) -> anyhow::Result<()> {
     let Signals { mut terminate, mut interrupt, mut hang_up } = signals;
@@ -285,7 +289,7 @@ async fn watch_and_wait(
 enum Cause {
     Reload(&'static str),
     Ask(Ask),
-    Feed(grpc::Ask),
+    Feed(source::ask::Ask),
 }
 
 async fn forward_topologies(mut seen: watch::Receiver<Topology>, context: Arc<StatusContext>) {

@@ -8,8 +8,8 @@ use comfy_table::Cell;
 
 use super::CounterChoice;
 use crate::admin::{
-    BackendStatus, FeedStatus, FlowRecordsStatus, HealthStatus, NextHopStatus, ServiceState,
-    ServiceStatus, StatusReport,
+    BackendStatus, ClusterStatus, FeedStatus, FlowRecordsStatus, HealthStatus, NextHopStatus,
+    ServiceState, ServiceStatus, StatusReport,
 };
 use crate::cli::drain;
 use crate::cli::table::{Aligned, bad, doubtful, good, plain};
@@ -62,6 +62,7 @@ fn head(report: &StatusReport) -> String {
         line("flow records", format!("{written} written, {sent} sent, {lost} LOST"));
     }
     report.feeds.iter().for_each(|feed| feed_lines(feed, &mut line, ago));
+    report.clusters.iter().for_each(|cluster| cluster_lines(cluster, &mut line, ago));
     text
 }
 
@@ -81,6 +82,29 @@ fn feed_lines(feed: &FeedStatus, line: &mut impl FnMut(&str, String), ago: impl 
     let problem = feed.problem.iter().map(|why| format!("  {why}"));
     let refused = feed.refused.iter().map(|why| format!("  refused: {why}"));
     problem.chain(refused).for_each(|text| line("", text));
+}
+
+/// A cluster: whether it is known, how old its last change is, and what is wrong.
+fn cluster_lines(
+    cluster: &ClusterStatus,
+    line: &mut impl FnMut(&str, String),
+    ago: impl Fn(u64) -> String,
+) {
+    let state = match cluster.known_unix_ms {
+        Some(since) => format!("known for {}", ago(since)),
+        None => "NOT KNOWN YET".to_string(),
+    };
+    let taken = match cluster.taken_unix_ms {
+        Some(then) => format!("last change {} ago", ago(then)),
+        None => "nothing was ever taken".to_string(),
+    };
+    let ClusterStatus { ours, services, .. } = cluster;
+    let leads = if cluster.leads { ", writes" } else { "" };
+    let what = format!("{ours} Services as {services}");
+    line("kubernetes", format!("{}, {state}, {what}, {taken}{leads}", cluster.name));
+    let problems = cluster.problems.iter().map(|why| format!("  {why}"));
+    let refused = cluster.refused.iter().map(|why| format!("  refused: {why}"));
+    problems.chain(refused).for_each(|text| line("", text));
 }
 
 fn interfaces(report: &StatusReport, coloured: bool) -> String {

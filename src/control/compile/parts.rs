@@ -116,12 +116,13 @@ impl<'a, 'b> Parts<'a, 'b> {
         for planned in &plan.services {
             for member in &planned.members {
                 let old = self.before.backend(member.id);
-                let path = paths.to(member.socket.ip(), planned.spec.mode);
+                let path = paths.to(member.spec.routed_by(), planned.spec.mode);
                 let backend = Backend {
                     id: member.id,
                     name: old.map_or_else(|| member.spec.name.as_str().into(), |o| o.name.clone()),
                     service: planned.place,
                     socket: member.socket,
+                    via: member.spec.via,
                     mode: planned.spec.mode,
                     weight: member.spec.weight,
                     state: member.state,
@@ -155,7 +156,7 @@ impl<'a, 'b> Parts<'a, 'b> {
             // Flows of a service that was removed get what `on_service_gone` says.
             let spec = plan.spec_of(old.service, self.input);
             let drain_time_ms = spec.and_then(|spec| spec.drain_time_ms);
-            let path = paths.to(old.socket.ip(), old.mode);
+            let path = paths.to(old.routed_by(), old.mode);
             let backend = Backend {
                 service: plan.place_now(old.service),
                 state: BackendState::Retired,

@@ -124,6 +124,11 @@ impl Source {
         &self.name
     }
 
+    /// A service as it is in force.
+    pub fn form(&self, part: &str, name: &str) -> Option<Form> {
+        self.parts.get(part)?.services.get(name).cloned()
+    }
+
     /// What is in force.
     pub(super) fn parts(&self) -> &Parts {
         &self.parts

@@ -10,8 +10,8 @@ use crate::forwarding::{FlowTimeouts, Mode};
 use crate::maglev::{MAX_SIZE, is_prime, largest_default_size, next_prime};
 use crate::wire::{Address, Family, Protocol};
 
-/// Longest name of a service or backend.
-const NAME_BYTES: usize = 128;
+/// Longest name of a service or backend: as long as a domain name, which those of pods are.
+const NAME_BYTES: usize = 253;
 
 /// Longest idle time: times are compared modulo 2^32 ms.
 const LONGEST_MS: u32 = i32::MAX as u32;
@@ -207,6 +207,29 @@ fn check_one(path: &str, service: &ServiceSpec, refusals: &mut Vec<Refusal>) {
     }
 }
 
+/// The station that stands between us and a backend.
+fn check_via(
+    path: &str,
+    service: &ServiceSpec,
+    backend: &BackendSpec,
+    via: IpAddr,
+    refusals: &mut Vec<Refusal>,
+) {
+    check_unicast(path.to_string(), via, refusals);
+    if family(via) != family(backend.address) {
+        let problem = format!("{via} is of another family than {}", backend.address);
+        refusals.push(Refusal::new(
+            path,
+            problem,
+            format!("an {} address", family(backend.address)),
+        ));
+    }
+    if service.mode == Mode::L2dsr {
+        let problem = "the VIP's packets would be sent back, or routed on by it";
+        refusals.push(Refusal::new(path, problem, "no such key with `mode: l2dsr`"));
+    }
+}
+
 fn check_backend(
     path: &str,
     service: &ServiceSpec,
@@ -214,6 +237,9 @@ fn check_backend(
     refusals: &mut Vec<Refusal>,
 ) {
     check_unicast(format!("{path}.address"), backend.address, refusals);
+    if let Some(via) = backend.via {
+        check_via(&format!("{path}.via"), service, backend, via, refusals);
+    }
     let listens_on_all = service.last_port.is_some() && service.mode.is_translated();
     if backend.port != 0 || !listens_on_all {
         check_port(path, backend.port, refusals);

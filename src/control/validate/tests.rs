@@ -62,7 +62,31 @@ fn names_and_sockets() {
             |s| s.services[0].backends[0].name = "B 1".into(),
             &[("services[0].backends[0].name", "\"B 1\" is not a name")],
         ),
-        ("long", |s| s.services[0].name = "x".repeat(129), &[("services[0].name", "1 to 128")]),
+        ("long", |s| s.services[0].name = "x".repeat(254), &[("services[0].name", "1 to 253")]),
+    ]);
+}
+
+#[test]
+fn stations_between() {
+    fn via(s: &mut DesiredState, text: &str) {
+        s.services[0].backends[0].via = Some(address(text));
+    }
+    check(&[
+        ("a node", |s| via(s, "10.1.0.254"), &[]),
+        (
+            "another family",
+            |s| via(s, "2001:db8::1"),
+            &[("services[0].backends[0].via", "2001:db8::1 is of another family than 10.2.0.11")],
+        ),
+        ("nobody's address", |s| via(s, "0.0.0.0"), &[("services[0].backends[0].via", "0.0.0.0")]),
+        (
+            "direct return",
+            |s| {
+                via(s, "10.1.0.254");
+                s.services[0].mode = Mode::L2dsr;
+            },
+            &[("services[0].backends[0].via", "no such key with `mode: l2dsr`")],
+        ),
     ]);
 }
 

@@ -20,8 +20,9 @@ use super::io::connect;
 use super::progress::Sent;
 use super::proto::service_feed_client::ServiceFeedClient;
 use super::proto::{FollowRequest, KeptState, ServiceProgress, Update};
-use super::session::{Session, Took};
-use crate::control::{Delivery, FeedSpec};
+use super::session::Session;
+use crate::control::FeedSpec;
+use crate::source::ask::Ask;
 
 /// First wait after a connection is lost; doubled each time up to the longest, less up to a half by
 /// chance.
@@ -36,19 +37,6 @@ const UPDATES_AT_ONCE: u32 = 100;
 const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Changes of this time are kept on disk together.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
-
-/// An update's services on their way into the desired state.
-#[derive(Debug)]
-pub struct Ask {
-    /// Place of the feed in the configuration.
-    pub feed: usize,
-    /// For its source.
-    pub deliveries: Vec<Delivery>,
-    /// The services that they are about.
-    pub names: Vec<String>,
-    /// What became of them, or why nothing of it was taken.
-    pub answer: oneshot::Sender<Result<Took, String>>,
-}
 
 /// How a feed is doing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -225,7 +213,7 @@ impl Follower {
         };
         let (answer, answered) = oneshot::channel();
         let (deliveries, names) = (change.deliveries(), change.names());
-        let ask = Ask { feed: self.number, deliveries, names, answer };
+        let ask = Ask { source: self.number, deliveries, names, answer };
         let stopping = || "Guideway is stopping".to_string();
         self.asks.send(ask).await.map_err(|_| stopping())?;
         let took = answered.await.map_err(|_| stopping())?;

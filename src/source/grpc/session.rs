@@ -8,6 +8,7 @@ use super::proto::{
 };
 use super::resource::{form_of, used_twice};
 use crate::control::{Delivery, Form, Refusal};
+use crate::source::ask::Took;
 use crate::source::yaml::values::features;
 
 /// Of what is kept on disk. One release back reads it.
@@ -36,15 +37,6 @@ pub struct Change {
     unfit: Vec<(String, Vec<Refusal>)>,
     removed: Vec<String>,
     resources: Vec<Resource>,
-}
-
-/// What became of a delivery.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Took {
-    /// Services that were refused, a line for each problem.
-    pub refused: BTreeMap<String, Vec<String>>,
-    /// It waits to be confirmed.
-    pub held: Option<String>,
 }
 
 impl Change {

@@ -12,8 +12,9 @@ use super::make;
 use super::peer::{Peer, Served};
 use super::proto::follow_request::Message;
 use super::proto::{Answer, FollowRequest, Hello, Resource, Service, Update};
-use super::session::{Session, Took};
+use super::session::Session;
 use crate::control::Delivery;
+use crate::source::ask::Took;
 use crate::source::yaml::values::parse_served;
 
 /// Services by name and port, on one address.

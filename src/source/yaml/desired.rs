@@ -275,6 +275,7 @@ fn each_timeout(
 
 fn backend(section: &Section<'_>, absent_port: u16) -> Option<BackendSpec> {
     let name = section.get("name", text);
+    let via = section.optional("via", address);
     let address = section.get("address", address);
     let port = section.optional("port", number(PORT));
     if port == Some(Some(0)) && absent_port == 0 {
@@ -287,6 +288,7 @@ fn backend(section: &Section<'_>, absent_port: u16) -> Option<BackendSpec> {
     Some(BackendSpec {
         name: name?,
         address: address?,
+        via: via?,
         port: port?.unwrap_or(absent_port),
         weight: weight?,
         backup: backup?,

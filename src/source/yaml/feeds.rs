@@ -65,14 +65,14 @@ fn feed(section: &Section<'_>) -> Option<FeedSpec> {
 }
 
 /// It becomes part of a file's name.
-fn name(scalar: Scalar<'_>) -> Result<String, Wrong> {
+pub(super) fn name(scalar: Scalar<'_>) -> Result<String, Wrong> {
     let name = text(scalar)?;
     let is_good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
     if name.len() <= 64 && name.chars().all(is_good) {
         return Ok(name);
     }
     let wanted = "1 to 64 of a-z 0-9 _ -".to_string();
-    Err(Wrong { problem: "no name for a feed".to_string(), wanted, hint: None })
+    Err(Wrong { problem: "no name".to_string(), wanted, hint: None })
 }
 
 fn url(scalar: Scalar<'_>) -> Result<String, Wrong> {
@@ -119,7 +119,7 @@ mod tests {
             ("name: a, url: \"http://f:1\", plaintext: true", ""),
             ("name: a, url: \"http://f:1\"", "feeds[0].url: everybody on the way could read"),
             ("name: a, url: \"https://f\"", "feeds[0].url: no address of a feed"),
-            ("name: ../a, url: \"https://f:1\"", "feeds[0].name: no name for a feed"),
+            ("name: ../a, url: \"https://f:1\"", "feeds[0].name: no name"),
             (
                 "name: a, url: \"http://[::1]:1\", ca_file: /c",
                 "feeds[0].ca_file: plain connections",

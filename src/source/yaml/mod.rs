@@ -9,6 +9,7 @@ mod feeds;
 pub mod folder;
 mod health_check;
 mod json_schema;
+mod kubernetes;
 mod looks;
 mod node;
 mod reader;
@@ -101,6 +102,7 @@ impl LoadedConfig {
             ("cluster_key_file", new.cluster_key_file == old.cluster_key_file),
             ("flow_records", new.flow_records == old.flow_records),
             ("feeds", new.feeds == old.feeds),
+            ("kubernetes", new.kubernetes == old.kubernetes),
         ];
         let changed = same.into_iter().filter(|(_, same)| !same).map(|(path, _)| Refusal {
             path: path.to_string(),

@@ -1,6 +1,7 @@
 //! The part of a file that is fixed at start -> [`NodeSpec`].
 
 use super::feeds;
+use super::kubernetes;
 use super::reader::Section;
 use super::scalar::{
     Scalar, Wrong, choice, duration_ms, interface_name, number, path, socket_address, socket_path,
@@ -39,6 +40,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
         false => Some(None),
     };
     let feeds = feeds::read(root);
+    let kubernetes = kubernetes::read(root);
     Some(NodeSpec {
         interfaces: interfaces?,
         workers: workers?,
@@ -49,6 +51,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
         cluster_key_file: cluster_key_file?,
         flow_records: flow_records?,
         feeds: feeds?,
+        kubernetes: kubernetes?,
     })
 }
 

@@ -59,6 +59,7 @@ pub(super) static ROOT: Schema = Schema {
         optional("cluster_key_file", "a random key, made once and kept in state_dir"),
         optional("flow_records", "no records, and flows are not counted one by one"),
         optional("feeds", "none"),
+        optional("kubernetes", "none"),
         optional("timeouts", "the defaults of its keys"),
         required("services"),
         optional("replay", "nothing is known of the world"),
@@ -196,6 +197,34 @@ pub(super) static FEED: Schema = Schema {
     ],
 };
 
+pub(super) static KUBERNETES: Schema = Schema {
+    path: "kubernetes[]",
+    fields: &[
+        required("name"),
+        optional("kubeconfig", "the service account of the pod that Guideway runs in"),
+        optional("context", "the file's current one"),
+        optional("classes", "guideway.dev/external"),
+        or("default", "false"),
+        or("manager", "guideway"),
+        or("lease_namespace", "kube-system"),
+        optional("pools", "none beside the cluster's AddressPools"),
+    ],
+};
+
+pub(super) static ADDRESS_POOL: Schema = Schema {
+    path: "kubernetes[].pools[]",
+    fields: &[
+        required("name"),
+        required("addresses"),
+        or("auto_assign", "true"),
+        or("priority", "100"),
+        or("skip_ends", "false"),
+        optional("namespaces", "all"),
+        or("reuse_after", "60s"),
+        or("share_across_namespaces", "false"),
+    ],
+};
+
 /// The file that `guideway feed serve` gives out.
 pub(super) static SERVED: Schema = Schema {
     path: "",
@@ -262,6 +291,7 @@ pub(super) static BACKEND: Schema = Schema {
     fields: &[
         required("name"),
         required("address"),
+        optional("via", "the routes say"),
         optional("port", "the service's port; of several, the one that was asked"),
         or("weight", "1"),
         or("backup", "false"),
@@ -307,7 +337,7 @@ pub(super) static REPLAY_NEIGHBOUR: Schema = Schema {
 
 /// All of them, in the order of the reference file.
 #[cfg(test)]
-pub(super) static ALL: [&Schema; 19] = [
+pub(super) static ALL: [&Schema; 21] = [
     &ROOT,
     &INTERFACE,
     &WORKERS,
@@ -316,6 +346,8 @@ pub(super) static ALL: [&Schema; 19] = [
     &ADMIN,
     &FLOW_RECORDS,
     &FEED,
+    &KUBERNETES,
+    &ADDRESS_POOL,
     &TIMEOUTS,
     &SERVICE,
     &TUNNEL,

@@ -133,7 +133,7 @@ fn no_usable_backend_is_an_empty_table_told_once() {
 fn ways_and_snat_addresses() {
     type Change = fn(&mut World);
     type Row = (&'static str, Change, Option<(u8, u8)>, &'static [&'static str]);
-    let rows: [Row; 8] = [
+    let rows: [Row; 10] = [
         ("on the link", |_| {}, Some((1, 1)), &["10.1.0.10"]),
         ("no neighbour", |w| w.topology.neighbours.clear(), None, &["10.1.0.10"]),
         (
@@ -163,6 +163,21 @@ fn ways_and_snat_addresses() {
             |w| w.desired.snat[0].interface = Some("eth0".into()),
             Some((1, 1)),
             &[],
+        ),
+        (
+            "by a station that is named, whatever the routes say of the backend",
+            |w| {
+                w.desired.services[0].backends[0].address = address("10.244.1.7");
+                w.desired.services[0].backends[0].via = Some(address("10.2.0.12"));
+            },
+            Some((1, 2)),
+            &["10.1.0.10"],
+        ),
+        (
+            "by the router to a station that is named",
+            |w| w.desired.services[0].backends[0].via = Some(address("198.51.100.1")),
+            Some((0, 254)),
+            &["10.1.0.10"],
         ),
         (
             "l2dsr does not go by a router",

@@ -18,12 +18,13 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::super::peer::Served;
-use super::super::session::{Session, Took};
+use super::super::session::Session;
 use super::super::{
-    Ask, Board, FeedState, Follower, Serve, ServerFiles, follow, plain_is_allowed, serve,
+    Board, FeedState, Follower, Serve, ServerFiles, follow, plain_is_allowed, serve,
 };
 use super::served;
 use crate::control::{Delivery, FeedSpec};
+use crate::source::ask::{Ask, Took};
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -229,7 +229,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "a key that is misspelt is not missing too",
         "b1, address",
         "b1, adress",
-        "f:12:21: services[0].backends[0].adress: unknown key; wanted `name`, `address`, `port`, \
+        "f:12:21: services[0].backends[0].adress: unknown key; wanted `name`, `address`, `via`, `port`, \
          `weight`, `backup`, `drain` or `healthy`
   12 |       - { name: b1, adress: 10.2.0.11 }
      |                     ^^^^^^
@@ -239,7 +239,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "a key that resembles nothing",
         "b1, ",
         "b1, colour: red, ",
-        "f:12:21: services[0].backends[0].colour: unknown key; wanted `name`, `address`, `port`, \
+        "f:12:21: services[0].backends[0].colour: unknown key; wanted `name`, `address`, `via`, `port`, \
          `weight`, `backup`, `drain` or `healthy`
   12 |       - { name: b1, colour: red, address: 10.2.0.11 }
      |                     ^^^^^^",
@@ -323,7 +323,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "a merge key",
         "b1, ",
         "b1, <<: {}, ",
-        "f:12:21: services[0].backends[0].<<: unknown key; wanted `name`, `address`, `port`, \
+        "f:12:21: services[0].backends[0].<<: unknown key; wanted `name`, `address`, `via`, `port`, \
          `weight`, `backup`, `drain` or `healthy`
   12 |       - { name: b1, <<: {}, address: 10.2.0.11 }
      |                     ^^
@@ -342,7 +342,7 @@ fn each_mistake_is_shown_at_its_place() {
 fn whole_files_that_are_none() {
     let empty = "f: the file is empty; wanted a map that begins with `version: 1`";
     let map = "wanted a map with the keys version, interfaces, workers, snat, tunnel_sources, limits, admin, \
-               state_dir, bpf_dir, cluster_key_file, flow_records, feeds, timeouts, services, replay";
+               state_dir, bpf_dir, cluster_key_file, flow_records, feeds, kubernetes, timeouts, services, replay";
     let rows = [
         ("nothing", "", empty.to_string()),
         ("a comment", "# nothing\n", empty.to_string()),

@@ -1,0 +1,181 @@
+//! Kubernetes clusters of a run: started from what was kept of them, followed for ever.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::last_good::ago;
+use super::replace_file::write_private;
+use super::sources::{MOST_LINES, Sources};
+use crate::admin::ClusterStatus;
+use crate::cli::moment::now_unix_ms;
+use crate::control::{Delivery, KubernetesSpec, NodeSpec, Part, Topology};
+use crate::source::ask::Ask;
+use crate::source::kubernetes::forms::Forms;
+use crate::source::kubernetes::keep::Kept;
+use crate::source::kubernetes::world::{Options, World};
+use crate::source::kubernetes::{Cluster, ClusterState, follow};
+
+/// Bytes of a kept state: what is larger is none.
+const MOST_KEPT_BYTES: u64 = 1 << 30;
+
+/// One cluster as status shows it.
+pub struct ClusterView {
+    name: String,
+    state: Arc<Mutex<ClusterState>>,
+    /// What is not in force of it, a line each.
+    refused: Mutex<Vec<String>>,
+}
+
+impl ClusterView {
+    /// What it is called.
+    pub fn name(&self) -> &String {
+        &self.name
+    }
+
+    /// What is not in force of it.
+    pub fn refused(&self) -> &Mutex<Vec<String>> {
+        &self.refused
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> ClusterStatus {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let writes = state.refused.iter().map(|(service, why)| format!("{service}: {why}"));
+        let problems = state.problems.iter().map(|(what, why)| format!("{what}: {why}"));
+        ClusterStatus {
+            name: self.name.clone(),
+            known_unix_ms: state.known_unix_ms,
+            taken_unix_ms: state.taken_unix_ms,
+            ours: state.ours,
+            services: state.services,
+            leads: state.leads,
+            refused: refused.into_iter().chain(writes).take(MOST_LINES).collect(),
+            problems: problems.collect(),
+        }
+    }
+}
+
+/// The clusters of a configuration, each with what was kept of it.
+pub struct Clusters {
+    node: NodeSpec,
+    worlds: Vec<World>,
+    states: Vec<Arc<Mutex<ClusterState>>>,
+}
+
+impl Clusters {
+    /// Puts into the desired state what was kept of each cluster; it is in force at once.
+    ///
+    /// # Errors
+    /// What is wrong with a pool, which the configuration's reader has judged already.
+    pub fn open(
+        node: &NodeSpec,
+        sources: &mut Sources,
+        topology: &Topology,
+    ) -> anyhow::Result<Clusters> {
+        let mut clusters = Clusters { node: node.clone(), worlds: vec![], states: vec![] };
+        for (number, spec) in node.kubernetes.iter().enumerate() {
+            let options = Options::of(spec, node.kubernetes.len() > 1);
+            let options =
+                options.map_err(|why| anyhow::anyhow!("kubernetes {}: {why}", spec.name))?;
+            let file = kept_file(&node.state_dir, &spec.name);
+            let mut state = ClusterState::default();
+            let mut world = World::new(options.clone());
+            if let Some(kept) = read_kept(&file) {
+                let taken_unix_ms = kept.taken_unix_ms;
+                match kept.world(options) {
+                    Ok(kept) => world = kept,
+                    Err(why) => {
+                        tracing::warn!(file = %file.display(), why, "the kept state of a cluster is not used")
+                    }
+                }
+                let forms = Forms::default().all(&world);
+                let services = forms.len();
+                let whole = Delivery::Whole(Part::of(forms));
+                sources.take_feed(node.feeds.len() + number, vec![whole], node, topology);
+                let taken = ago(now_unix_ms(), taken_unix_ms);
+                tracing::info!(cluster = %spec.name, services, taken, "kept state of the cluster");
+                (state.services, state.taken_unix_ms) = (services, Some(taken_unix_ms));
+            }
+            clusters.worlds.push(world);
+            clusters.states.push(Arc::new(Mutex::new(state)));
+        }
+        Ok(clusters)
+    }
+
+    /// For status.
+    pub fn states(&self) -> Vec<ClusterView> {
+        let views = self.node.kubernetes.iter().zip(&self.states);
+        let view = |(spec, state): (&KubernetesSpec, &Arc<Mutex<ClusterState>>)| ClusterView {
+            name: spec.name.clone(),
+            state: state.clone(),
+            refused: Mutex::default(),
+        };
+        views.map(view).collect()
+    }
+
+    /// Follows all of them, each by a task.
+    pub fn follow(self, asks: &mpsc::Sender<Ask>) {
+        let Clusters { node, worlds, states } = self;
+        let parts = node.kubernetes.iter().zip(worlds).zip(states).enumerate();
+        for (number, ((spec, world), state)) in parts {
+            let file = kept_file(&node.state_dir, &spec.name);
+            let cluster = Cluster {
+                number: node.feeds.len() + number,
+                spec: spec.clone(),
+                instance: instance(),
+                asks: asks.clone(),
+                state,
+                keep: Arc::new(move |kept| keep(&file, &kept)),
+            };
+            tokio::spawn(follow(cluster, world));
+        }
+    }
+}
+
+/// A name that no other replica has, and that this one has not after a restart: what it wrote before is
+/// not its own then.
+fn instance() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}_{:016x}", rand::random::<u64>())
+}
+
+fn kept_file(state_dir: &Path, cluster: &str) -> PathBuf {
+    state_dir.join("kubernetes").join(format!("{cluster}.json"))
+}
+
+/// What was kept, if it can be read; trouble is told of, since the API will tell all of it.
+fn read_kept(file: &Path) -> Option<Kept> {
+    let read = || -> Result<Option<Kept>, String> {
+        match fs::metadata(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+            Ok(metadata) if metadata.len() > MOST_KEPT_BYTES => return Err("too large".to_string()),
+            Ok(_) => {}
+        }
+        let bytes = fs::read(file).map_err(|error| error.to_string())?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string())
+    };
+    read().unwrap_or_else(|error| {
+        let file = file.display();
+        tracing::warn!(%file, error, "the kept state of a cluster cannot be read");
+        None
+    })
+}
+
+fn keep(file: &Path, kept: &Kept) {
+    let write = || {
+        if let Some(folder) = file.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        }
+        write_private(file, &serde_json::to_vec(kept)?)
+    };
+    if let Err(error) = write() {
+        let file = file.display();
+        tracing::warn!(%file, %error, "the state of a cluster is not kept: see `state_dir`");
+    }
+}

@@ -1,0 +1,197 @@
+//! A Service that has addresses -> the services of the desired state: one for each port and address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::endpoints::targets;
+use super::objects::{IpFamily, Key, Service};
+use super::world::{Standing, World};
+use crate::control::{BackendSpec, Form, ServiceSpec, Shared};
+use crate::forwarding::{FlowRules, Mode, PrefixSet};
+use crate::wire::Protocol;
+
+/// What is made of the cluster's services, and which names each of them has at the moment.
+#[derive(Clone, Debug, Default)]
+pub struct Forms {
+    names: HashMap<Key, Vec<String>>,
+}
+
+impl Forms {
+    /// What is served of one service now, and the names that are no longer.
+    pub fn update(&mut self, world: &World, key: &Key) -> (Vec<Form>, Vec<String>) {
+        let forms = forms(world, key);
+        let names: Vec<String> = forms.iter().map(|form| form.spec.name.clone()).collect();
+        let before = self.names.remove(key).unwrap_or_default();
+        let gone = before.into_iter().filter(|name| !names.contains(name)).collect();
+        if !names.is_empty() {
+            self.names.insert(key.clone(), names);
+        }
+        (forms, gone)
+    }
+
+    /// What everything together consists of.
+    pub fn all(&mut self, world: &World) -> Vec<Form> {
+        self.names.clear();
+        let keys: Vec<Key> = world.services().map(|(key, _)| key.clone()).collect();
+        keys.iter().flat_map(|key| self.update(world, key).0).collect()
+    }
+
+    /// How many services of the desired state there are.
+    pub fn len(&self) -> usize {
+        self.names.values().map(Vec::len).sum()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+/// The services of the desired state for one Service. Addresses count once they are claimed, which all
+/// replicas see alike; the status follows.
+pub fn forms(world: &World, key: &Key) -> Vec<Form> {
+    let Some(service) = world.service(key) else { return vec![] };
+    if !matches!(world.standing(key, service), Standing::Ours | Standing::Orphaned) {
+        return vec![];
+    }
+    let held = world.held(key, service);
+    let is_sure = |claim: &&super::objects::Claim| !claim.version.is_empty();
+    let addresses = held.iter().filter(|(_, claim)| is_sure(claim)).map(|(address, _)| *address);
+    let rules = rules(service);
+    let mut forms = vec![];
+    for address in addresses {
+        for port in &service.ports {
+            // What is not translated is told in the status of the port.
+            let Some(protocol) = port.transport.wire() else { continue };
+            let backends = backends(world, key, port, IpFamily::of(address));
+            let name = name(&world.options().prefix, key, (protocol, port.port), address);
+            let mut spec = ServiceSpec::new(name, (address, port.port).into(), backends);
+            spec.protocol = protocol;
+            spec.rules = rules.clone();
+            spec.mode = if service.wishes.keep_source { Mode::Dnat } else { Mode::Nat };
+            forms.push(Form { spec: Shared::from(spec), created_ms: service.created_ms });
+        }
+    }
+    forms
+}
+
+/// `default.web.80.tcp`: namespaces and names have no dots, so this is unique. Status, metrics and
+/// records show it.
+pub fn name(prefix: &str, key: &Key, (protocol, port): (Protocol, u16), address: IpAddr) -> String {
+    let family = if address.is_ipv4() { "" } else { ".v6" };
+    let protocol = if protocol == Protocol::Tcp { "tcp" } else { "udp" };
+    format!("{prefix}{}.{}.{port}.{protocol}{family}", key.namespace, key.name)
+}
+
+fn rules(service: &Service) -> FlowRules {
+    let ranges = service.source_ranges.iter().map(|range| (range.network, range.prefix_len));
+    FlowRules {
+        affinity_ms: service.affinity_s.map_or(0, |seconds| seconds.saturating_mul(1000)),
+        // A list of one family closes the other one: that is what whoever wrote it means by a list.
+        allow: (!service.source_ranges.is_empty()).then(|| Arc::new(PrefixSet::new(ranges))),
+        ..FlowRules::default()
+    }
+}
+
+/// Endpoints by way of their nodes, which know their pods, so that no route to pod networks is needed.
+/// Of a node that has no address in this family the kernel's routes decide.
+fn backends(
+    world: &World,
+    key: &Key,
+    port: &super::objects::ServicePort,
+    family: IpFamily,
+) -> Vec<BackendSpec> {
+    let backend = |target: super::endpoints::Target| {
+        let node = target.node.and_then(|name| world.node(&name));
+        let mut backend = BackendSpec::new(target.name, target.socket);
+        backend.via = node.and_then(|node| node.address(family));
+        // A pod in the node's own network is the node.
+        backend.via = backend.via.filter(|via| *via != backend.address);
+        backend.drain = target.drain;
+        backend
+    };
+    targets(port, family, world.slices(key)).into_iter().map(backend).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::kubernetes::testing::{claim, endpoint, service, slice, world};
+    use crate::source::kubernetes::world::Change;
+
+    fn told(form: &Form) -> String {
+        let spec = &form.spec;
+        let backends: Vec<String> = spec
+            .backends
+            .iter()
+            .map(|b| {
+                let via = b.via.map_or(String::new(), |via| format!(" via {via}"));
+                let drain = if b.drain { " drain" } else { "" };
+                format!("{} {}:{}{via}{drain}", b.name, b.address, b.port)
+            })
+            .collect();
+        format!("{} {}:{} [{}]", spec.name, spec.address, spec.port, backends.join(", "))
+    }
+
+    #[test]
+    fn what_is_served_follows_claims_slices_and_nodes() {
+        let (mut world, key) = (world(), Key::new("shop", "web"));
+        let mut forms = Forms::default();
+        let mut update = |world: &World| {
+            let (forms, gone) = forms.update(world, &key);
+            (forms.iter().map(told).collect::<Vec<_>>(), gone)
+        };
+        world.apply(Change::Service(key.clone(), Some(service())));
+        world.apply(slice("web-1", "web", [endpoint("p1", "10.244.1.5", "n1")]));
+        assert_eq!(update(&world), (vec![], vec![]), "no address yet");
+        let mut assumed = claim("web");
+        assumed.version = String::new();
+        let vip: IpAddr = "203.0.113.1".parse().unwrap();
+        world.apply(Change::Claim(vip, Some(assumed)));
+        assert_eq!(update(&world), (vec![], vec![]), "asked for, not taken yet");
+
+        world.apply(Change::Claim(vip, Some(claim("web"))));
+        let one = "shop.web.80.tcp 203.0.113.1:80 [p1 10.244.1.5:8080 via 10.210.0.11]";
+        assert_eq!(update(&world).0, [one]);
+        let draining =
+            Endpoint { ready: false, terminating: true, ..endpoint("p2", "10.244.2.5", "n2") };
+        world.apply(slice("web-2", "web", [draining, endpoint("n3", "10.210.0.13", "n3")]));
+        let with_more = "shop.web.80.tcp 203.0.113.1:80 [n3 10.210.0.13:8080, \
+                         p1 10.244.1.5:8080 via 10.210.0.11, \
+                         p2 10.244.2.5:8080 via 10.210.0.12 drain]";
+        assert_eq!(update(&world).0, [with_more], "a pod in its node's network, and one that ends");
+        world.apply(Change::Slice(Key::new("shop", "web-2"), None));
+        assert_eq!(update(&world).0, [one]);
+
+        let six: IpAddr = "2001:db8::1".parse().unwrap();
+        world.apply(Change::Claim(six, Some(claim("web"))));
+        let (both, _) = update(&world);
+        assert_eq!(both, [one, "shop.web.80.tcp.v6 2001:db8::1:80 []"]);
+        world.apply(Change::Claim(six, None));
+        assert_eq!(update(&world).1, ["shop.web.80.tcp.v6"]);
+
+        world.apply(Change::Service(key.clone(), None));
+        assert_eq!(update(&world), (vec![], vec!["shop.web.80.tcp".to_string()]));
+    }
+
+    use crate::source::kubernetes::objects::Endpoint;
+
+    #[test]
+    fn what_a_service_says_becomes_rules() {
+        let (mut world, key) = (world(), Key::new("shop", "web"));
+        let mut service = service();
+        service.affinity_s = Some(10_800);
+        service.wishes.keep_source = true;
+        let network = "198.51.100.0".parse().unwrap();
+        service.source_ranges = vec![super::super::objects::Range { network, prefix_len: 24 }];
+        world.apply(Change::Service(key.clone(), Some(service)));
+        world.apply(Change::Claim("203.0.113.1".parse().unwrap(), Some(claim("web"))));
+        let forms = forms(&world, &key);
+        let spec = &forms[0].spec;
+        assert_eq!((spec.mode, spec.rules.affinity_ms), (Mode::Dnat, 10_800_000));
+        let allows = |text: &str| spec.rules.allows(text.parse::<IpAddr>().unwrap().into());
+        assert!(allows("198.51.100.9") && !allows("198.51.101.9"));
+        assert!(!allows("2001:db8::1"), "a list of IPv4 closes IPv6");
+    }
+}

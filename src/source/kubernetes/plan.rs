@@ -1,0 +1,344 @@
+//! What the one writer of a cluster has to write for a service to be as it should. Pure: from what is
+//! known to the writes that are missing, so that whatever was written halfway is finished the next time.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::objects::{Claim, IpFamily, Key, Service};
+use super::pool::{NoAddress, choose};
+use super::world::{Standing, World};
+
+/// One write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// Both finalizers, so that nothing of ours is forgotten when the service is deleted.
+    AddFinalizers,
+    /// Both, since nothing is ours any more.
+    RemoveFinalizers,
+    /// The address becomes this service's: by creating its claim, which is the lock, or by joining the
+    /// one there is.
+    Take(IpAddr, Claim),
+    /// The service leaves the claim; the last one leaves it to rest.
+    Release(IpAddr),
+    /// The addresses in the status, and what our condition says.
+    Status(Vec<IpAddr>, Told),
+    /// Nothing of ours is left in the status.
+    ClearStatus,
+    /// An event.
+    Event(Told),
+}
+
+/// What users are told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// Nothing is to be done about it.
+    pub is_good: bool,
+    /// One word.
+    pub reason: Arc<str>,
+    /// What it is, and what to do.
+    pub message: Arc<str>,
+}
+
+impl Told {
+    fn good(reason: &str, message: String) -> Told {
+        Told { is_good: true, reason: reason.into(), message: message.into() }
+    }
+
+    fn bad(reason: &str, message: String) -> Told {
+        Told { is_good: false, reason: reason.into(), message: message.into() }
+    }
+}
+
+/// The writes that a service is waiting for, in the order in which they have to be made.
+pub fn plan(world: &World, key: &Key) -> Vec<Write> {
+    let Some(service) = world.service(key) else { return vec![] };
+    match world.standing(key, service) {
+        Standing::Foreign => vec![],
+        Standing::Leaving => leave(world, key, service),
+        Standing::Ours => keep(world, key, service),
+        Standing::Orphaned => {
+            let message = "Its class is none of Guideway's any more. It keeps its address until \
+                           `guideway kubernetes release`";
+            let held: Vec<IpAddr> = world.held(key, service).iter().map(|held| held.0).collect();
+            status(service, held, Told::good("Orphaned", message.into())).into_iter().collect()
+        }
+    }
+}
+
+/// Claims that nobody has: those whose service is gone are left to rest, those that have rested are
+/// deleted. Gives them with the time at which the next one has.
+pub fn tidy(world: &World, now_ms: u64) -> (Vec<(IpAddr, Tidy)>, Option<u64>) {
+    let (mut found, mut next) = (vec![], None::<u64>);
+    let pools = world.pools();
+    let ours = |claim: &&Claim| claim.manager == world.options().manager;
+    for (address, claim) in world.claims().filter(|(_, claim)| ours(claim)) {
+        let is_there = |holder: &&super::objects::Holder| {
+            world.service(&holder.service).is_some_and(|service| service.uid == holder.uid)
+        };
+        if let Some(gone) = claim.holders.iter().find(|holder| !is_there(holder)) {
+            found.push((address, Tidy::Forget(gone.service.clone(), gone.uid.clone())));
+        } else if claim.holders.is_empty() {
+            let pool = pools.iter().find(|pool| pool.name == claim.pool);
+            let rest_ms = pool.map_or(super::pool::REUSE_AFTER_MS, |pool| pool.reuse_after_ms);
+            let free_ms = claim.released_ms.unwrap_or_default().saturating_add(rest_ms);
+            if free_ms <= now_ms {
+                found.push((address, Tidy::Delete));
+            } else {
+                next = Some(next.map_or(free_ms, |next| next.min(free_ms)));
+            }
+        }
+    }
+    (found, next)
+}
+
+/// What becomes of a claim that nobody needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tidy {
+    /// This holder is gone.
+    Forget(Key, Arc<str>),
+    /// It has rested.
+    Delete,
+}
+
+fn leave(world: &World, key: &Key, service: &Service) -> Vec<Write> {
+    let held = world.held(key, service);
+    let mut writes: Vec<Write> = held.iter().map(|(address, _)| Write::Release(*address)).collect();
+    if !held.is_empty() {
+        let addresses = list(held.iter().map(|held| held.0));
+        let told = format!("{addresses} given back");
+        writes.push(Write::Event(Told::good("AddressReleased", told)));
+    }
+    // The API takes the addresses out when the type changes, and leaves our words.
+    if !service.is_deleted && (!service.status.is_empty() || service.told.is_some()) {
+        writes.push(Write::ClearStatus);
+    }
+    writes.push(Write::RemoveFinalizers);
+    writes
+}
+
+fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
+    let mut writes = vec![];
+    if !service.has_our_finalizer || !service.has_standard_finalizer {
+        writes.push(Write::AddFinalizers);
+    }
+    let held = world.held(key, service);
+    let (mut addresses, mut problems, mut new) = (vec![], vec![], vec![]);
+    let wrong = service.wishes.wrong.iter();
+    problems.extend(wrong.map(|wrong| Told::bad("AnnotationIgnored", wrong.clone())));
+    for &family in &service.families {
+        match address_of(world, key, service, family, &held) {
+            Ok(Found::Held(address)) => addresses.push(address),
+            Ok(Found::New(address, claim)) => {
+                new.push(address);
+                addresses.push(address);
+                writes.push(Write::Take(address, claim));
+            }
+            Err(why) => problems.push(Told::bad(why.reason(), why.to_string())),
+        }
+    }
+    if addresses.len() < service.families.len() && service.needs_both_families {
+        // Half of it would look as if all were well. What it has had stays its own.
+        writes.retain(|write| !matches!(write, Write::Take(..)));
+        addresses.retain(|address| held.iter().any(|(held, _)| held == address));
+        new.clear();
+    }
+    // An address that is asked for and cannot be had leaves the service where it is.
+    let stays = |address: &IpAddr| {
+        addresses.contains(address)
+            || !addresses.iter().any(|a| IpFamily::of(*a) == IpFamily::of(*address))
+                && service.families.contains(&IpFamily::of(*address))
+    };
+    let (kept, left): (Vec<IpAddr>, Vec<IpAddr>) =
+        held.iter().map(|held| held.0).partition(|address| stays(address));
+    for address in kept {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let told = told(service, &addresses, &problems);
+    let is_new_problem = service.told.as_ref().map(|told| &told.1) != Some(&told.message);
+    writes.extend(status(service, addresses, told.clone()));
+    writes.extend(left.iter().map(|address| Write::Release(*address)));
+    if !new.is_empty() {
+        let message = format!("{} assigned", list(new.into_iter()));
+        writes.push(Write::Event(Told::good("AddressAssigned", message)));
+    }
+    if !left.is_empty() {
+        let message = format!("{} given back", list(left.into_iter()));
+        writes.push(Write::Event(Told::good("AddressReleased", message)));
+    }
+    if is_new_problem {
+        writes.extend(problems.into_iter().map(Write::Event));
+    }
+    writes
+}
+
+/// The address of one family.
+enum Found {
+    Held(IpAddr),
+    New(IpAddr, Claim),
+}
+
+fn address_of(
+    world: &World,
+    key: &Key,
+    service: &Service,
+    family: IpFamily,
+    held: &[(IpAddr, &Claim)],
+) -> Result<Found, NoAddress> {
+    let wishes = &service.wishes;
+    let wanted = wishes.addresses.iter().find(|address| IpFamily::of(**address) == family);
+    let mut of_family = held.iter().filter(|(address, _)| IpFamily::of(*address) == family);
+    // Pools may change under it; only what the service itself asks for moves it.
+    let is_fine = |(address, claim): &&(IpAddr, &Claim)| match wanted {
+        Some(wanted) => wanted == address,
+        None => wishes.pool.as_ref().is_none_or(|pool| *pool == claim.pool),
+    };
+    if let Some((address, _)) = of_family.find(is_fine) {
+        return Ok(Found::Held(*address));
+    }
+    let known = || shared(world, key, service, family);
+    if let Some((address, claim)) = earlier(world, key, service, family).or_else(known) {
+        return Ok(Found::New(address, claim));
+    }
+    let taken = |address| taken(world, key, service, address);
+    let (address, pool) = choose(&world.pools(), (key, service), family, &taken)?;
+    let mut claim = Claim {
+        manager: world.options().manager.clone(),
+        pool,
+        share: wishes.share.clone(),
+        ..Claim::default()
+    };
+    join(&mut claim, key, service);
+    Ok(Found::New(address, claim))
+}
+
+/// The address that a service of this name had before, and that rests: who deletes a service and makes
+/// it again, or changes its type and back, gets what clients know.
+fn earlier(
+    world: &World,
+    key: &Key,
+    service: &Service,
+    family: IpFamily,
+) -> Option<(IpAddr, Claim)> {
+    let wishes = &service.wishes;
+    let wanted = wishes.addresses.iter().find(|a| IpFamily::of(**a) == family);
+    let pools = world.pools();
+    let fits = |(address, claim): &(IpAddr, &Claim)| {
+        let pool = pools.iter().find(|pool| pool.name == claim.pool);
+        IpFamily::of(*address) == family
+            && claim.holders.is_empty()
+            && claim.last.as_ref() == Some(key)
+            && wanted.is_none_or(|wanted| wanted == address)
+            && wishes.pool.as_ref().is_none_or(|pool| *pool == claim.pool)
+            && pool.is_some_and(|pool| pool.admits(key, service) && pool.has(*address))
+    };
+    let (address, claim) = world.claims().find(fits)?;
+    let mut claim = Claim { share: wishes.share.clone(), ..claim.clone() };
+    join(&mut claim, key, service);
+    Some((address, claim))
+}
+
+/// A claim with the same key to share by, and room for the service's ports.
+fn shared(
+    world: &World,
+    key: &Key,
+    service: &Service,
+    family: IpFamily,
+) -> Option<(IpAddr, Claim)> {
+    let share = service.wishes.share.as_ref()?;
+    let wanted = service.wishes.addresses.iter().find(|a| IpFamily::of(**a) == family);
+    let pools = world.pools();
+    let across = |claim: &Claim| {
+        pools.iter().any(|pool| pool.name == claim.pool && pool.share_across_namespaces)
+    };
+    let fits = |(address, claim): &(IpAddr, &Claim)| {
+        let is_near = |holder: &super::objects::Holder| {
+            holder.service.namespace == key.namespace || across(claim)
+        };
+        IpFamily::of(*address) == family
+            && wanted.is_none_or(|wanted| wanted == address)
+            && claim.share.as_ref() == Some(share)
+            && !claim.version.is_empty()
+            && !claim.holders.is_empty()
+            && claim.holders.iter().all(is_near)
+            && has_room(world, claim, service)
+    };
+    let (address, claim) = world.claims().find(fits)?;
+    let mut claim = claim.clone();
+    join(&mut claim, key, service);
+    Some((address, claim))
+}
+
+/// No port of the service is one of those that share the address.
+fn has_room(world: &World, claim: &Claim, service: &Service) -> bool {
+    let ports = |service: &Service| -> BTreeSet<_> {
+        service.ports.iter().map(|port| (port.transport, port.port)).collect()
+    };
+    let own = ports(service);
+    let others = claim.holders.iter().filter_map(|holder| world.service(&holder.service));
+    others.into_iter().all(|other| ports(other).is_disjoint(&own))
+}
+
+fn join(claim: &mut Claim, key: &Key, service: &Service) {
+    claim.released_ms = None;
+    let (service, uid) = (key.clone(), service.uid.clone());
+    claim.holders.push(super::objects::Holder { service, uid });
+}
+
+/// Who has an address.
+fn taken(world: &World, key: &Key, service: &Service, address: IpAddr) -> Option<String> {
+    let claim = world.claim(address)?;
+    let Some(holder) = claim.holders.first() else {
+        return Some("at rest, since it was given back a moment ago".to_string());
+    };
+    if holder.service == *key && holder.uid == service.uid {
+        return None;
+    }
+    let share = claim.share.as_ref();
+    let how = match (share, service.wishes.share.as_ref()) {
+        (Some(a), Some(b)) if a == b => ", and its ports or its namespace do not fit beside it",
+        (Some(_), _) => " by another key to share",
+        (None, _) => "",
+    };
+    Some(format!("that of {}{how}", holder.service))
+}
+
+fn told(service: &Service, addresses: &[IpAddr], problems: &[Told]) -> Told {
+    if let Some(first) = problems.first() {
+        let messages: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+        let is_good = !addresses.is_empty() && first.reason.as_ref() == "AnnotationIgnored";
+        return Told { is_good, reason: first.reason.clone(), message: messages.join("; ").into() };
+    }
+    let unable: Vec<String> = service
+        .ports
+        .iter()
+        .filter(|port| port.transport.wire().is_none())
+        .map(|port| format!("{} {}", port.transport.word(), port.port))
+        .collect();
+    if !unable.is_empty() {
+        let message = format!("{} is not balanced: only TCP and UDP are", unable.join(", "));
+        return Told::bad("ProtocolNotSupported", message);
+    }
+    Told::good("Ready", format!("{} assigned", list(addresses.iter().copied())))
+}
+
+/// The status, if it is not so already.
+fn status(service: &Service, addresses: Vec<IpAddr>, told: Told) -> Option<Write> {
+    let same_words = service
+        .told
+        .as_ref()
+        .is_some_and(|(reason, message)| *reason == told.reason && *message == told.message);
+    let same_mode = service.status_has_our_mode || addresses.is_empty();
+    let is_same = service.status == addresses && same_mode && same_words;
+    (!is_same).then_some(Write::Status(addresses, told))
+}
+
+fn list(addresses: impl Iterator<Item = IpAddr>) -> String {
+    addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

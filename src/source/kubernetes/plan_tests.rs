@@ -1,0 +1,404 @@
+use super::*;
+use crate::source::kubernetes::objects::{Holder, ServicePort, Transport};
+use crate::source::kubernetes::testing::{claim, service, world};
+use crate::source::kubernetes::world::Change;
+
+fn told(writes: &[Write]) -> String {
+    let one = |write: &Write| match write {
+        Write::AddFinalizers => "finalizers".to_string(),
+        Write::RemoveFinalizers => "no finalizers".to_string(),
+        Write::Take(address, claim) => {
+            let holders: Vec<String> =
+                claim.holders.iter().map(|holder| holder.service.to_string()).collect();
+            format!("take {address} of {} for {}", claim.pool, holders.join("+"))
+        }
+        Write::ClearStatus => "clear status".to_string(),
+        Write::Release(address) => format!("release {address}"),
+        Write::Status(addresses, told) => {
+            format!("status [{}] {}", list(addresses.iter().copied()), told.reason)
+        }
+        Write::Event(told) => format!("event {}", told.reason),
+    };
+    writes.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn vip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// As it is once all was written for [`service`] with 203.0.113.1.
+fn ready() -> Service {
+    Service {
+        has_our_finalizer: true,
+        has_standard_finalizer: true,
+        status: vec![vip("203.0.113.1")],
+        status_has_our_mode: true,
+        told: Some(("Ready".into(), "203.0.113.1 assigned".into())),
+        ..service()
+    }
+}
+
+type Before = fn(&mut World, &mut Service);
+const FIRST: &str = "take 203.0.113.1 of web for shop/web, status [203.0.113.1] Ready, \
+                     event AddressAssigned";
+
+fn hold(world: &mut World, address: &str, claim: Claim) {
+    world.apply(Change::Claim(vip(address), Some(claim)));
+}
+
+fn other(world: &mut World, name: &str, change: fn(&mut Service)) {
+    let mut service = Service { uid: format!("u-{name}").into(), ..service() };
+    change(&mut service);
+    world.apply(Change::Service(Key::new("shop", name), Some(service)));
+}
+
+fn check(rows: &[(&str, Before, &str)]) {
+    for (description, before, wanted) in rows {
+        let (mut world, key, mut service) = (world(), Key::new("shop", "web"), service());
+        before(&mut world, &mut service);
+        world.apply(Change::Service(key.clone(), Some(service)));
+        assert_eq!(told(&plan(&world, &key)), *wanted, "{description}");
+    }
+}
+
+#[test]
+fn whose_services() {
+    let first = format!("finalizers, {FIRST}");
+    check(&[
+        ("without a class, since we are the default", |_, _| {}, &first),
+        ("our class", |_, s| s.class = Some("guideway.dev/external".into()), &first),
+        ("another's class", |_, s| s.class = Some("metallb".into()), ""),
+        ("another type", |_, s| s.is_balanced = false, ""),
+        ("deleted, and never ours", |_, s| s.is_deleted = true, ""),
+        (
+            "of a class that is no longer ours",
+            |w, s| {
+                (*s, s.class) = (ready(), None);
+                s.class = Some("old".into());
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "status [203.0.113.1] Orphaned",
+        ),
+        (
+            "held by another Guideway of the cluster",
+            |w, s| {
+                *s = ready();
+                s.class = Some("old".into());
+                hold(w, "203.0.113.1", Claim { manager: "other".into(), ..claim("web") });
+            },
+            "",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_missing_is_written() {
+    check(&[
+        (
+            "all is well: nothing",
+            |w, s| {
+                *s = ready();
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "",
+        ),
+        (
+            "killed between claim and status",
+            |w, s| {
+                *s = ready();
+                (s.status, s.told) = (vec![], None);
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "status [203.0.113.1] Ready",
+        ),
+        (
+            "somebody took our finalizer off",
+            |w, s| {
+                *s = ready();
+                s.has_our_finalizer = false;
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "finalizers",
+        ),
+        (
+            "somebody wrote another address into the status",
+            |w, s| {
+                *s = ready();
+                s.status = vec![vip("192.0.2.1")];
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "status [203.0.113.1] Ready",
+        ),
+        (
+            "adopted: its address stands in its status",
+            |_, s| {
+                *s = ready();
+                s.status = vec![vip("203.0.113.3")];
+            },
+            "take 203.0.113.3 of web for shop/web, status [203.0.113.3] Ready, event AddressAssigned",
+        ),
+        (
+            "the pool is smaller by now: the address stays",
+            |w, s| {
+                *s = ready();
+                s.status = vec![vip("198.51.100.1")];
+                s.told = Some(("Ready".into(), "198.51.100.1 assigned".into()));
+                hold(w, "198.51.100.1", claim("web"));
+            },
+            "",
+        ),
+        (
+            "made again under the same name: the claim is not its own",
+            |w, _| {
+                hold(
+                    w,
+                    "203.0.113.1",
+                    Claim {
+                        holders: vec![Holder {
+                            service: Key::new("shop", "web"),
+                            uid: "u-old".into(),
+                        }],
+                        ..claim("web")
+                    },
+                )
+            },
+            "finalizers, take 203.0.113.2 of web for shop/web, status [203.0.113.2] Ready, \
+             event AddressAssigned",
+        ),
+        (
+            "made again, and the old claim rests",
+            |w, _| {
+                hold(
+                    w,
+                    "203.0.113.3",
+                    Claim {
+                        holders: vec![],
+                        released_ms: Some(5),
+                        last: Some(Key::new("shop", "web")),
+                        ..claim("web")
+                    },
+                )
+            },
+            "finalizers, take 203.0.113.3 of web for shop/web, status [203.0.113.3] Ready, \
+             event AddressAssigned",
+        ),
+        (
+            "one that rests is nobody's",
+            |w, _| {
+                hold(
+                    w,
+                    "203.0.113.1",
+                    Claim { holders: vec![], last: Some(Key::new("shop", "x")), ..claim("web") },
+                )
+            },
+            "finalizers, take 203.0.113.2 of web for shop/web, status [203.0.113.2] Ready, \
+             event AddressAssigned",
+        ),
+    ]);
+}
+
+#[test]
+fn leaving() {
+    check(&[
+        (
+            "deleted",
+            |w, s| {
+                *s = Service { is_deleted: true, ..ready() };
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "release 203.0.113.1, event AddressReleased, no finalizers",
+        ),
+        (
+            "another type now",
+            |w, s| {
+                *s = Service { is_balanced: false, status: vec![], ..ready() };
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "release 203.0.113.1, event AddressReleased, clear status, no finalizers",
+        ),
+        (
+            "killed between both",
+            |_, s| *s = Service { is_deleted: true, ..ready() },
+            "no finalizers",
+        ),
+        (
+            "another Guideway's",
+            |w, s| {
+                *s = Service { is_deleted: true, ..ready() };
+                hold(w, "203.0.113.1", Claim { manager: "other".into(), ..claim("web") });
+            },
+            "",
+        ),
+    ]);
+}
+
+#[test]
+fn families_and_wishes() {
+    fn both(service: &mut Service) {
+        service.families = vec![IpFamily::V6, IpFamily::V4];
+    }
+    check(&[
+        (
+            "two families",
+            |_, s| both(s),
+            "finalizers, take 2001:db8::1 of web for shop/web, take 203.0.113.1 of web for shop/web, \
+             status [2001:db8::1 and 203.0.113.1] Ready, event AddressAssigned",
+        ),
+        (
+            "one of two can be had, and one is enough",
+            |w, s| {
+                both(s);
+                hold(w, "2001:db8::1", claim("a"));
+                hold(w, "2001:db8::2", claim("a"));
+                hold(w, "2001:db8::3", claim("a"));
+            },
+            "finalizers, take 203.0.113.1 of web for shop/web, \
+            status [203.0.113.1] AddressPoolExhausted, event AddressAssigned, \
+            event AddressPoolExhausted",
+        ),
+        (
+            "both are needed",
+            |w, s| {
+                both(s);
+                s.needs_both_families = true;
+                hold(w, "2001:db8::1", claim("a"));
+                hold(w, "2001:db8::2", claim("a"));
+                hold(w, "2001:db8::3", claim("a"));
+            },
+            "finalizers, status [] AddressPoolExhausted, event AddressPoolExhausted",
+        ),
+        (
+            "a family less",
+            |w, s| {
+                *s = ready();
+                hold(w, "203.0.113.1", claim("web"));
+                hold(w, "2001:db8::1", claim("web"));
+            },
+            "release 2001:db8::1, event AddressReleased",
+        ),
+        (
+            "another address is asked for",
+            |w, s| {
+                *s = ready();
+                s.wishes.addresses = vec![vip("203.0.113.3")];
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "take 203.0.113.3 of web for shop/web, status [203.0.113.3] Ready, release 203.0.113.1, \
+            event AddressAssigned, event AddressReleased",
+        ),
+        (
+            "one that cannot be had: it stays where it is",
+            |w, s| {
+                *s = ready();
+                s.wishes.addresses = vec![vip("192.0.2.1")];
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "status [203.0.113.1] AddressNotInPool, event AddressNotInPool",
+        ),
+        (
+            "and it is told once",
+            |w, s| {
+                *s = ready();
+                s.wishes.addresses = vec![vip("192.0.2.1")];
+                let why = "192.0.2.1 is in no pool: add it to one, or ask for another address";
+                s.told = Some(("AddressNotInPool".into(), why.into()));
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "",
+        ),
+        (
+            "an annotation that cannot be read",
+            |_, s| s.wishes.wrong = vec!["bad".into()],
+            "finalizers, take 203.0.113.1 of web for shop/web, \
+             status [203.0.113.1] AnnotationIgnored, event AddressAssigned, \
+             event AnnotationIgnored",
+        ),
+    ]);
+}
+
+#[test]
+fn sharing() {
+    fn shared(name: &str) -> Claim {
+        Claim { share: Some("k".into()), ..claim(name) }
+    }
+    fn udp(service: &mut Service) {
+        service.ports = vec![ServicePort { name: "".into(), transport: Transport::Udp, port: 80 }];
+    }
+    const ALONE: &str = "finalizers, take 203.0.113.2 of web for shop/web, \
+                         status [203.0.113.2] Ready, event AddressAssigned";
+    const BESIDE: &str = "finalizers, take 203.0.113.1 of web for shop/a+shop/web, \
+                          status [203.0.113.1] Ready, event AddressAssigned";
+    check(&[
+        (
+            "another protocol",
+            |w, s| {
+                s.wishes.share = Some("k".into());
+                other(w, "a", udp);
+                hold(w, "203.0.113.1", shared("a"));
+            },
+            BESIDE,
+        ),
+        (
+            "the same port",
+            |w, s| {
+                s.wishes.share = Some("k".into());
+                other(w, "a", |_| {});
+                hold(w, "203.0.113.1", shared("a"));
+            },
+            ALONE,
+        ),
+        (
+            "another key",
+            |w, s| {
+                s.wishes.share = Some("l".into());
+                other(w, "a", udp);
+                hold(w, "203.0.113.1", shared("a"));
+            },
+            ALONE,
+        ),
+        (
+            "without a key",
+            |w, _| {
+                other(w, "a", udp);
+                hold(w, "203.0.113.1", shared("a"));
+            },
+            ALONE,
+        ),
+        (
+            "another namespace",
+            |w, s| {
+                s.wishes.share = Some("k".into());
+                let mut claim = shared("a");
+                claim.holders[0].service = Key::new("bank", "a");
+                hold(w, "203.0.113.1", claim);
+            },
+            ALONE,
+        ),
+        (
+            "the address by name, with another key",
+            |w, s| {
+                s.wishes.addresses = vec![vip("203.0.113.1")];
+                s.wishes.share = Some("l".into());
+                other(w, "a", udp);
+                hold(w, "203.0.113.1", shared("a"));
+            },
+            "finalizers, status [] AddressInUse, event AddressInUse",
+        ),
+    ]);
+}
+
+#[test]
+fn claims_are_tidied() {
+    let mut world = world();
+    other(&mut world, "there", |_| {});
+    hold(&mut world, "203.0.113.1", claim("there"));
+    hold(&mut world, "203.0.113.2", claim("gone"));
+    let rests = |since| Claim { holders: vec![], released_ms: Some(since), ..claim("x") };
+    hold(&mut world, "203.0.113.3", rests(1_000));
+    hold(&mut world, "203.0.113.4", rests(30_000));
+    hold(&mut world, "203.0.113.5", Claim { manager: "other".into(), ..rests(1) });
+    let (found, next) = tidy(&world, 61_000);
+    let forget = Tidy::Forget(Key::new("shop", "gone"), "u-gone".into());
+    assert_eq!(found, [(vip("203.0.113.2"), forget), (vip("203.0.113.3"), Tidy::Delete)]);
+    assert_eq!(next, Some(90_000));
+}
