@@ -45,7 +45,7 @@ full() { case $1 in cl | lb) echo "$FRONT$1" ;; *) echo "$P$1" ;; esac; }
 start() { # NAME NAMESPACE COMMAND...
     local name=$1 namespace=$2
     shift 2
-    in_ns "$(full "$namespace")" setsid "$@" >"$RUN_DIR/$name.log" 2>&1 </dev/null 9>&- &
+    nsenter --net="/run/netns/$(full "$namespace")" -- setsid "$@" >"$RUN_DIR/$name.log" 2>&1 </dev/null &
     echo $! >"$RUN_DIR/$name.pid"
 }
 
@@ -233,7 +233,10 @@ start_proxy() { # NUMBER
 }
 
 kubectl() { in_ns "$(full cl)" "$PROGRAMS/kubectl" --kubeconfig "$KUBECONFIG" "$@"; }
-is_ready() { kubectl wait --for=condition=Ready --timeout=1s "node/n$1"; }
+# A node is new with a taint, and takes pods once the controllers have removed that.
+is_ready() {
+    [ "$(kubectl get node "n$1" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}{.spec.taints}')" = True ]
+}
 
 up() {
     down
@@ -259,16 +262,19 @@ signal() { # SIGNAL FILE
         kill "-$1" "$(cat "$2")" 2>/dev/null
 }
 
+# Waits at most ten seconds for the end of a process that was signalled.
+wait_for_end() { # FILE
+    for _ in $(seq 100); do
+        signal 0 "$1" || return 0
+        sleep 0.1
+    done
+}
+
 # The kubelets first and by SIGTERM, as they clean up; then all that is left.
 down() {
     local file name process
     for file in "$RUN_DIR"/kubelet-*.pid; do signal TERM "$file" || true; done
-    for file in "$RUN_DIR"/kubelet-*.pid; do
-        for _ in $(seq 100); do
-            signal 0 "$file" || break
-            sleep 0.1
-        done
-    done
+    for file in "$RUN_DIR"/kubelet-*.pid; do wait_for_end "$file"; done
     for file in "$RUN_DIR"/*.pid; do
         signal KILL "$file" || true
         rm -f "$file"
@@ -303,7 +309,7 @@ case $command in
     up) find_programs; up ;;
     run) find_programs; run_in cl "$@" ;;
     in) find_programs; run_in "$@" ;;
-    start-node) find_programs; start_kubelet "$1" ;;
+    start-node) find_programs; wait_for_end "$RUN_DIR/kubelet-n$1.pid"; start_kubelet "$1" ;;
     down) down ;;
     *) sed -n '/^# Usage/,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac
