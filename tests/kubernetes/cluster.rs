@@ -48,9 +48,10 @@ pub struct Cluster<'a> {
 impl Cluster<'_> {
     /// Starts one and waits until all its nodes are ready.
     pub fn start(lab: &Lab, settings: Settings) -> Cluster<'_> {
+        let programs = &*PROGRAMS;
         let cluster = Cluster { lab, run_dir: lab.path("cluster"), settings };
         let begin = Instant::now();
-        let up = output(&mut cluster.script("up"));
+        let up = output(cluster.script("up").env("PROGRAMS", programs));
         assert!(up.status.success(), "cluster.sh up: {}\n{}", up.status, told(&up));
         println!("{} nodes are ready after {:.1?}", settings.nodes, begin.elapsed());
         cluster
@@ -60,7 +61,7 @@ impl Cluster<'_> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/cluster.sh");
         let mut script = Command::new(path);
         script.arg(command).env("RUN_DIR", &self.run_dir).env("PREFIX", self.lab.prefix());
-        script.env("PROGRAMS", &*PROGRAMS).env("NODES", self.settings.nodes.to_string());
+        script.env("NODES", self.settings.nodes.to_string());
         script.env("FAMILIES", self.settings.families);
         script
     }
