@@ -7,6 +7,8 @@ DENY := $(TOOLS)/bin/cargo-deny
 KEEP ?=
 # Variables of `make test`: TEST=word runs the tests with that in their name, for example nat::
 TEST ?=
+# Options of `make e2e-kubernetes`: E2E="--rolling" (docs/kubernetes-tests.md).
+E2E ?=
 # Options of `make bench` and `make bench-short`: BENCH="--rounds 5 --only packets,tcp".
 BENCH ?=
 # Variables of `make fuzz`: which target, and for how many seconds.
@@ -18,10 +20,10 @@ SEED ?=
 export RUST_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench bench-short bench-engine bench-engine-short bench-pure bench-health instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
+.PHONY: help setup build demo test e2e-kubernetes lint bench bench-short bench-engine bench-engine-short bench-pure bench-health instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install missing Debian packages; says what and why, does nothing when all are there
 	@scripts/setup
@@ -35,8 +37,12 @@ demo: build ## show the main job on real traffic in namespaces (KEEP=1 leaves it
 	@KEEP=$(KEEP) demo/run
 
 test: ## run all tests, those with root and namespaces too (TEST=word: those with it in their name)
-	@scripts/setup build test
+	@scripts/setup build test kubernetes
 	@CARGO="$(CARGO)" scripts/run-tests $(TEST)
+
+e2e-kubernetes: ## upstream tests of Kubernetes for load balancers against a cluster (E2E=... options; root)
+	@scripts/setup test kubernetes
+	@scripts/kubernetes-e2e $(E2E)
 
 # CI has the rules of the architecture among its tests.
 lint: ## fmt, clippy on each feature set, docs, architecture, dependencies
@@ -46,7 +52,7 @@ lint: ## fmt, clippy on each feature set, docs, architecture, dependencies
 	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(if $(CI),,$(CARGO) test --locked --no-default-features --test architecture)
-	for script in scripts/* demo/* benches/*.sh .ci/run; do bash -n $$script || exit 1; done
+	for script in scripts/* demo/* benches/*.sh tests/kubernetes/*.sh .ci/run; do bash -n $$script || exit 1; done
 	@$(MAKE) --no-print-directory deny
 
 deny: $(DENY) ## check licences, bans and sources of dependencies

@@ -45,6 +45,11 @@ impl Lab {
         Some(lab)
     }
 
+    /// What the names of the test's namespaces begin with.
+    pub fn prefix(&self) -> String {
+        format!("guideway-{}-", self.name)
+    }
+
     /// A path in the test's directory.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.directory.path().join(inside)
@@ -59,7 +64,7 @@ impl Lab {
 
     /// Makes the namespace `guideway-TEST-ROLE`.
     pub fn namespace(&self, role: &str) -> Namespace {
-        Namespace::create(&format!("guideway-{}-{role}", self.name), self.directory.path())
+        Namespace::create(&(self.prefix() + role), self.directory.path())
     }
 }
 

@@ -22,6 +22,13 @@ impl Namespace {
         namespace
     }
 
+    /// One that a script has made, by its name: only `tests/kubernetes` has such.
+    #[allow(dead_code)]
+    pub fn existing(name: &str, directory: &Path) -> Namespace {
+        assert!(Path::new("/run/netns").join(name).exists(), "no namespace {name}");
+        Namespace { name: name.to_owned(), directory: directory.to_owned() }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
