@@ -19,13 +19,19 @@ use rustix::net::sockopt::socket_peercred;
 use tokio::net::unix::UCred;
 
 use super::inspect::{self, DataPlane};
-use super::{CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, StatusReport};
+use super::{
+    CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, STOP_PATH, StatusReport,
+    StopReport, StopRequest,
+};
 
 /// Makes a report of this moment.
 pub type StatusSource = Arc<dyn Fn() -> StatusReport + Send + Sync>;
 
 /// Does a change, or says what it would do.
 pub type ChangeSource = Arc<dyn Fn(ChangeRequest) -> ChangeReport + Send + Sync>;
+
+/// Ends what runs.
+pub type StopSource = Arc<dyn Fn(StopRequest) -> StopReport + Send + Sync>;
 
 /// Bytes of a request: the largest configuration file, with every byte of it escaped.
 const REQUEST_LIMIT_BYTES: usize = 100 << 20;
@@ -37,6 +43,8 @@ pub struct Answers {
     pub status: StatusSource,
     /// Changes of what runs.
     pub change: ChangeSource,
+    /// The end of what runs.
+    pub stop: StopSource,
     /// Questions about packets and flows.
     pub data_plane: Arc<dyn DataPlane>,
 }
@@ -143,6 +151,7 @@ impl AdminSocket {
         let router = Router::new()
             .route(STATUS_PATH, get(report))
             .route(CHANGE_PATH, post(change).layer(limit))
+            .route(STOP_PATH, post(stop))
             .with_state(answers)
             .merge(calls);
         axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
@@ -201,6 +210,20 @@ async fn change(
     answer(move || Json((answers.change)(request)).into_response()).await
 }
 
+/// Whoever may change what runs may end it.
+async fn stop(
+    State(answers): State<Answers>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<StopRequest>,
+) -> Response {
+    if !peer.may_change() {
+        let why = "only root and the user Guideway runs as may stop it";
+        return (StatusCode::FORBIDDEN, why).into_response();
+    }
+    tracing::info!(uid = peer.uid(), pid = peer.pid(), ?request.drain_ms, "a stop is asked for");
+    answer(move || Json((answers.stop)(request)).into_response()).await
+}
+
 /// It may take locks and, with many backends, a while: not on a thread others wait for.
 async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
     match tokio::task::spawn_blocking(make).await {
@@ -212,7 +235,7 @@ async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
 #[cfg(test)]
 mod tests {
     use super::super::inspect::NoFlows;
-    use super::super::{fetch, request_change, sample_report};
+    use super::super::{fetch, request_change, request_stop, sample_report};
     use super::*;
 
     #[tokio::test]
@@ -228,6 +251,7 @@ mod tests {
         let answers = Answers {
             status: Arc::new(sample_report),
             change: Arc::new(change),
+            stop: Arc::new(|_| StopReport::default()),
             data_plane: Arc::new(NoFlows),
         };
         let task = tokio::spawn(socket.serve(answers));
@@ -243,6 +267,9 @@ mod tests {
         };
         let report = request_change(&path, &request, limit).await.unwrap();
         assert!(report.refused == Some(request.text));
+        let stop = StopRequest { drain_ms: Some(5) };
+        let report = request_stop(&path, &stop, limit).await.unwrap();
+        assert_eq!(report, StopReport::default());
         let error = AdminSocket::bind(&path).unwrap_err().to_string();
         let wanted = format!("another guideway is running (pid {}) on ", std::process::id());
         assert!(error.starts_with(&wanted), "{error}");

@@ -13,11 +13,14 @@ pub mod explain;
 #[cfg(feature = "afxdp")]
 pub mod feed;
 pub mod flows;
+#[cfg(feature = "afxdp")]
+mod log;
 pub mod plan;
 pub mod replay;
 #[cfg(feature = "afxdp")]
 pub mod run;
 pub mod status;
+pub mod stop;
 pub mod top;
 
 mod table;
@@ -54,6 +57,7 @@ enum Command {
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
     Rollback(apply::RollbackArgs),
+    Stop(stop::StopArgs),
     Replay(replay::ReplayArgs),
 }
 
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),
         Command::Rollback(args) => apply::rollback(&args),
+        Command::Stop(args) => stop::run(&args),
         Command::Replay(args) => replay::run(&args),
     }
 }
