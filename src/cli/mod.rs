@@ -18,12 +18,15 @@ pub mod explain;
 #[cfg(feature = "afxdp")]
 pub mod feed;
 pub mod flows;
+#[cfg(feature = "afxdp")]
+mod log;
 pub mod plan;
 pub mod replay;
 #[cfg(feature = "afxdp")]
 pub mod run;
 pub mod services;
 pub mod status;
+pub mod stop;
 pub mod top;
 
 mod moment;
@@ -69,6 +72,7 @@ enum Command {
     Config(config::ConfigArgs),
     #[cfg(feature = "afxdp")]
     Doctor(doctor::DoctorArgs),
+    Stop(stop::StopArgs),
     Replay(replay::ReplayArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         #[cfg(feature = "afxdp")]
         Command::Doctor(args) => doctor::run(&args),
+        Command::Stop(args) => stop::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

@@ -11,6 +11,7 @@ mod health_state;
 mod health_view;
 mod merge;
 mod neighbours;
+mod no_new_flows;
 mod node;
 mod plan;
 mod refusal;
@@ -37,8 +38,9 @@ pub use merge::{
     Source, Unit, merge,
 };
 pub use neighbours::{NeighbourList, WantedNeighbour, retired_neighbours, wanted_neighbours};
+pub use no_new_flows::without_new_flows;
 pub use node::{
-    FeedSpec, FlowRecordsSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread,
+    FeedSpec, FlowRecordsSpec, HttpSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread,
     WorkerGonePolicy, WorkersSpec, XdpModeChoice, ZeroCopyChoice,
 };
 pub use plan::{FlowFates, Moved, Plan, PlanInput, ServiceChange, ServicePlan, plan};

@@ -28,6 +28,7 @@ mod neighbours;
 mod queues;
 mod records;
 mod reload;
+mod running;
 mod sctp;
 mod storm;
 mod support;
