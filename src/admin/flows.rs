@@ -87,18 +87,14 @@ pub fn flow_of(
     let key = &entry.key;
     let backend = snapshot.backend(BackendId(entry.backend));
     let service = backend.and_then(|backend| snapshot.service_of(backend));
-    let to = match (entry.is_nat(), backend) {
-        (true, _) => Some(entry.backend_socket()),
-        (false, Some(backend)) => Some(backend.socket_for(key.destination_port)),
-        (false, None) => None,
-    };
+    let to = entry.sent_to(backend);
     let snat = entry.is_nat().then(|| entry.snat_socket());
     proto::Flow {
         client: key.source.ip().to_string(),
         client_port: key.source_port.into(),
         vip: key.destination.ip().to_string(),
         vip_port: key.destination_port.into(),
-        protocol: protocol_name(key.protocol_number()),
+        protocol: Protocol::name_of(key.protocol_number()),
         service: service.map(|service| service.name.to_string()).unwrap_or_default(),
         backend: backend.map(|backend| backend.name.to_string()).unwrap_or_default(),
         backend_address: to.map(|to| to.ip().to_string()).unwrap_or_default(),
@@ -120,10 +116,6 @@ fn moved_of(FlowMeter { began_ms, traffic }: &FlowMeter, now: Ticks) -> proto::M
         packets_out: traffic.packets_out,
         bytes_out: traffic.bytes_out,
     }
-}
-
-fn protocol_name(number: u8) -> String {
-    Protocol::from_number(number).map_or_else(|| number.to_string(), |known| known.to_string())
 }
 
 /// The key of the packets that are asked about.

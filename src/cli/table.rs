@@ -1,4 +1,4 @@
-//! Aligned tables as the commands print them.
+//! Aligned tables and explanations as the commands print them.
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 
@@ -62,4 +62,26 @@ impl Aligned {
         }
         self.table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
+}
+
+/// Width of a line of explanation.
+#[cfg(feature = "afxdp")]
+pub const COLUMNS: usize = 100;
+
+/// A text in lines that end before [`COLUMNS`] with this much in front of each.
+#[cfg(feature = "afxdp")]
+pub fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.last().map_or(0, String::len);
+        match lines.last_mut() {
+            Some(line) if last == 0 => line.push_str(word),
+            Some(line) if indent + last + 1 + word.len() <= COLUMNS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
 }

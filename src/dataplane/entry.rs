@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{FlowState, Side};
+use crate::forwarding::Backend;
 use crate::wire::{Address, FlowKey, MacAddress, PortId, Tags};
 
 /// The bits of [`FlowEntry::flags`].
@@ -353,6 +354,15 @@ impl FlowEntry {
     /// Where its backend listens.
     pub fn backend_socket(&self) -> SocketAddr {
         self.backend_address.socket(self.port_of_backend())
+    }
+
+    /// Where the flow's packets go, by its backend as the snapshot has it; none when that is gone and the flow
+    /// is not translated.
+    pub fn sent_to(&self, backend: Option<&Backend>) -> Option<SocketAddr> {
+        match self.is_nat() {
+            true => Some(self.backend_socket()),
+            false => backend.map(|backend| backend.socket_for(self.key.destination_port)),
+        }
     }
 
     /// The source that the backend sees under NAT.

@@ -68,10 +68,9 @@ impl TapFilter {
     }
 }
 
-fn has_end((network, host_bits): (Address, u128), frame: &[u8]) -> bool {
-    let is_inside =
-        |end: Address| end.is_v4() == network.is_v4() && end.bits() & !host_bits == network.bits();
-    ends_of(frame).is_some_and(|(source, destination)| is_inside(source) || is_inside(destination))
+fn has_end(network: (Address, u128), frame: &[u8]) -> bool {
+    let ends = ends_of(frame);
+    ends.is_some_and(|(source, destination)| source.is_in(network) || destination.is_in(network))
 }
 
 impl Prepared {

@@ -29,11 +29,8 @@ pub struct FlowFilter {
 impl FlowFilter {
     fn matches(&self, flow: &Flow) -> bool {
         let client = flow.key().source;
-        let is_client = |&(network, host_bits): &(Address, u128)| {
-            client.is_v4() == network.is_v4() && client.bits() & !host_bits == network.bits()
-        };
         !flow.is_affinity()
-            && self.clients.as_ref().is_none_or(is_client)
+            && self.clients.is_none_or(|network| client.is_in(network))
             && self.backends.as_ref().is_none_or(|ids| ids.binary_search(&flow.backend).is_ok())
     }
 }

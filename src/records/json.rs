@@ -8,19 +8,13 @@ use crate::wire::Protocol;
 /// One object and a line end. Moments are in milliseconds since 1970; what is not known is null.
 pub fn line(record: &FlowRecord) -> String {
     let key = &record.key;
-    let number = key.protocol_number();
-    let protocol =
-        Protocol::from_number(number).map_or_else(|| number.to_string(), |known| known.to_string());
-    let socket = |address: crate::wire::Address, port| {
-        std::net::SocketAddr::new(address.ip(), port).to_string()
-    };
     let named = |name: &str| if name.is_empty() { None } else { Some(name.to_owned()) };
     let object = json!({
         "start_unix_ms": record.start_unix_ms,
         "end_unix_ms": record.end_unix_ms,
-        "protocol": protocol,
-        "client": socket(key.source, key.source_port),
-        "vip": socket(key.destination, key.destination_port),
+        "protocol": Protocol::name_of(key.protocol_number()),
+        "client": key.source_socket().to_string(),
+        "vip": key.destination_socket().to_string(),
         "snat": record.snat.map(|snat| snat.to_string()),
         "backend_address": record.backend.map(|backend| backend.to_string()),
         "service": named(&record.service),

@@ -77,11 +77,6 @@ impl FlowRecord {
         let entry = &event.entry;
         let backend = snapshot.backend(BackendId(entry.backend));
         let service = backend.and_then(|backend| snapshot.service_of(backend));
-        let to = match (entry.is_nat(), backend) {
-            (true, _) => Some(entry.backend_socket()),
-            (false, Some(backend)) => Some(backend.socket_for(entry.key.destination_port)),
-            (false, None) => None,
-        };
         let FlowMeter { began_ms, traffic } = event.meter.unwrap_or_default();
         let was_closed = FlowState::of(entry).is_some_and(FlowState::has_ended);
         Some(FlowRecord {
@@ -89,7 +84,7 @@ impl FlowRecord {
             end_unix_ms: clock.unix_ms(entry.last_seen_ms),
             key: entry.key,
             snat: entry.is_nat().then(|| entry.snat_socket()),
-            backend: to,
+            backend: entry.sent_to(backend),
             service: service.map(|service| service.name.to_string()).unwrap_or_default(),
             backend_name: backend.map(|backend| backend.name.to_string()).unwrap_or_default(),
             traffic,

@@ -5,7 +5,7 @@
 //! came with it, and counts what does not fit: it never waits, and never allocates.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -17,8 +17,10 @@ use crate::wire::PortId;
 
 /// Copies of one worker that may wait for their reader.
 const WAITING: usize = 1024;
-/// Longest wait for a worker to give its tap back.
+/// Longest wait for a worker to take its tap, and to give it back.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The worker's end.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Tap {
     full: Producer<TapCopy>,
     empty: Consumer<TapCopy>,
     lost: Arc<AtomicU64>,
+    /// The worker has it.
+    is_there: Arc<AtomicBool>,
     /// The frame in hand, as it came.
     before: Vec<u8>,
     before_len: usize,
@@ -36,6 +40,11 @@ pub struct Tap {
 }
 
 impl Tap {
+    /// The worker has it: from here on frames are copied.
+    pub(super) fn arrive(&self) {
+        self.is_there.store(true, Ordering::Release);
+    }
+
     /// A frame before the engine has it.
     #[cold]
     pub(super) fn before(&mut self, frame: &[u8]) {
@@ -128,6 +137,7 @@ struct Read {
     /// None once the capture ends.
     rings: Option<(Consumer<TapCopy>, Producer<TapCopy>)>,
     lost: Arc<AtomicU64>,
+    is_there: Arc<AtomicBool>,
     back: Receiver<Box<Tap>>,
 }
 
@@ -138,7 +148,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Begins to copy.
+    /// Begins to copy, and waits until all workers do.
     ///
     /// # Errors
     /// When there is a capture already, or a worker does not take messages.
@@ -156,6 +166,15 @@ impl Capture {
             capture.reads.push(read);
             let sent = worker.send(Message::Tap(tap));
             sent.map_err(|_| CaptureError::Stuck(worker.number))?;
+        }
+        let until = Instant::now() + BACK_WITHIN;
+        for read in &capture.reads {
+            while !read.is_there.load(Ordering::Acquire) {
+                if Instant::now() > until {
+                    return Err(CaptureError::Stuck(read.worker.number));
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
         }
         Ok(capture)
     }
@@ -219,17 +238,19 @@ fn pair(worker: &Arc<WorkerShared>, filter: &TapFilter) -> (Box<Tap>, Read) {
         let _ = fill_empty.push(copy);
     }
     let lost = Arc::new(AtomicU64::new(0));
+    let is_there = Arc::new(AtomicBool::new(false));
     let (back, came_back) = bounded(1);
     let tap = Tap {
         filter: filter.clone(),
         full,
         empty,
         lost: lost.clone(),
+        is_there: is_there.clone(),
         before: room(),
         before_len: 0,
         skip: 0,
         back,
     };
     let rings = Some((read_full, fill_empty));
-    (Box::new(tap), Read { worker: worker.clone(), rings, lost, back: came_back })
+    (Box::new(tap), Read { worker: worker.clone(), rings, lost, is_there, back: came_back })
 }

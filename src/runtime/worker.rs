@@ -362,7 +362,10 @@ impl<D: Device> Bench<D> {
             match shared.next_message() {
                 None => return done,
                 Some(Message::Walk(walk, back)) => self.walk = Some((walk, back)),
-                Some(Message::Tap(tap)) => self.tap = Some(tap),
+                Some(Message::Tap(tap)) => {
+                    tap.arrive();
+                    self.tap = Some(tap);
+                }
                 Some(Message::Transmit(port, bytes)) => {
                     let Some(frame) = self.device.acquire(port, bytes.len()) else { continue };
                     self.device.view(&frame).bytes_mut().copy_from_slice(&bytes);

@@ -137,6 +137,12 @@ impl Address {
         SocketAddr::new(self.ip(), port)
     }
 
+    /// Is it in this network: its first address, and ones where host bits are?
+    #[inline]
+    pub fn is_in(self, (network, host_bits): (Address, u128)) -> bool {
+        self.is_v4() == network.is_v4() && self.bits() & !host_bits == network.bits()
+    }
+
     /// Can it be one host's, as a packet's source or destination? Not the unspecified, loopback,
     /// multicast, reserved or broadcast address (RFC 1122 section 3.2.1.3, RFC 4291 section 2).
     #[inline]

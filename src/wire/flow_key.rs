@@ -32,6 +32,11 @@ impl Protocol {
         }
     }
 
+    /// The name for an IANA number; of one that is not balanced, the number.
+    pub fn name_of(number: u8) -> String {
+        Protocol::from_number(number).map_or_else(|| number.to_string(), |known| known.to_string())
+    }
+
     /// The IANA number, as it stands in the IP header.
     #[inline]
     pub const fn number(self) -> u8 {

@@ -6,11 +6,9 @@ use serde_json::Value;
 
 use super::settings::{Finding, State};
 use crate::cli::status::CounterChoice;
-use crate::cli::table::{Aligned, bad, plain};
+use crate::cli::table::{Aligned, bad, plain, wrapped};
 use crate::io::afxdp::decap::layout::DECAP_COUNTERS;
 
-/// Width of an explanation.
-const COLUMNS: usize = 100;
 /// Before explanations and commands.
 const INDENT: &str = "       ";
 
@@ -60,7 +58,7 @@ pub fn settings_text(findings: &[Finding]) -> String {
         };
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{word:<6} {setting}: {value}; wanted: {wanted}");
-        for line in wrap(why) {
+        for line in wrapped(why, INDENT.len()) {
             let _ = writeln!(text, "{INDENT}{line}");
         }
         if let Some(fix) = fix {
@@ -82,25 +80,10 @@ pub fn settings_value(findings: &[Finding]) -> Value {
     serde_json::json!({ "wrong": wrong, "settings": findings })
 }
 
-fn wrap(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.last().map_or(0, String::len);
-        match lines.last_mut() {
-            Some(line) if last == 0 => line.push_str(word),
-            Some(line) if INDENT.len() + last + 1 + word.len() <= COLUMNS => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_string()),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::table::COLUMNS;
 
     fn counted() -> [Counted; 1] {
         let mut counters = [0; DECAP_COUNTERS.len()];

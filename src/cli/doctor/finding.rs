@@ -5,6 +5,8 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::cli::table::wrapped;
+
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,8 +65,6 @@ impl Finding {
     }
 }
 
-/// Width of a line of advice.
-const COLUMNS: usize = 100;
 /// Before advice.
 const INDENT: &str = "      ";
 
@@ -87,7 +87,7 @@ pub fn for_people(findings: &[Finding], coloured: bool) -> String {
         let of = if of.is_empty() { String::new() } else { format!(" {of}") };
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{word}  {check}{of}: {found}");
-        for line in advice.iter().flat_map(|advice| wrap(advice)) {
+        for line in advice.iter().flat_map(|advice| wrapped(advice, INDENT.len())) {
             let _ = writeln!(text, "{INDENT}{line}");
         }
     }
@@ -104,25 +104,10 @@ pub fn for_programs(findings: &[Finding]) -> Value {
     json!({ "failed": failed, "warned": warned, "findings": findings })
 }
 
-fn wrap(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.last().map_or(0, String::len);
-        match lines.last_mut() {
-            Some(line) if last == 0 => line.push_str(word),
-            Some(line) if INDENT.len() + last + 1 + word.len() <= COLUMNS => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_string()),
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::table::COLUMNS;
 
     #[test]
     fn findings_look_like_this() {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::reload::Reloader;
 use super::replace_file::write_private;
-use super::status::now_unix_ms;
 use crate::admin::{AskError, DrainAsk, DrainDone, DrainError, DrainVerb};
+use crate::cli::moment::now_unix_ms;
 use crate::control::{Drain, Drains};
 
 /// The form of the file. A later one has another number, and reads this one, too.

@@ -8,8 +8,9 @@ use tokio::time::sleep;
 
 use super::notify::Notifier;
 use super::reload::Reloader;
-use super::status::{StatusContext, now_unix_ms};
+use super::status::StatusContext;
 use crate::admin::{DataPlane, StopReport, StopRequest, StoppingStatus};
+use crate::cli::moment::now_unix_ms;
 use crate::dataplane::{FlowEntry, FlowFilter, FlowState, FlowWalk};
 
 /// The answer to whoever asked is on its way meanwhile.

@@ -26,6 +26,7 @@ use anyhow::{Context, anyhow, ensure};
 use crossbeam::channel::{Sender, bounded, unbounded};
 
 use super::log::{self, LogFormat};
+use super::moment::now_unix_ms;
 use crate::admin::{AdminSocket, ConfigurationStatus, HttpListener, RefusedReload, ReloadsStatus};
 use crate::control::{DesiredState, NodeSpec};
 use crate::forwarding::ClusterKey;
@@ -39,7 +40,7 @@ use notify::Notifier;
 use records::Recording;
 use reload::{Reloader, tell_warnings};
 use sources::Sources;
-use status::{StatusContext, now_unix_ms};
+use status::StatusContext;
 use tasks::{Parts, Tasks};
 
 /// Balance: take VIP traffic off the configured interfaces until told to stop (SIGTERM, SIGINT).

@@ -14,8 +14,8 @@ use anyhow::Context;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::dataplane::worker_count;
-use super::status::now_unix_ms;
 use crate::admin::FlowRecordsStatus;
+use crate::cli::moment::now_unix_ms;
 use crate::control::NodeSpec;
 use crate::dataplane::{End, FlowEvent, FlowEventKind, FlowFilter, FlowWalk};
 use crate::records::{Clock, FlowRecord, ipfix, line};

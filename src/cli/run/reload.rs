@@ -6,8 +6,9 @@ use std::time::Duration;
 use crossbeam::channel::bounded;
 
 use super::sources::{MOST_LINES, Read, Sources};
-use super::status::{StatusContext, now_unix_ms};
+use super::status::StatusContext;
 use crate::admin::RefusedReload;
+use crate::cli::moment::now_unix_ms;
 use crate::control::{
     DesiredState, NodeSpec, Refusal, Topology, diff, warnings, without_new_flows,
 };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::admin::ChangeRequest;
+use crate::cli::moment::now_unix_ms;
 use crate::control::{
     Delivery, DesiredState, Drains, Form, HeldChange, Merged, Merger, NodeSpec, Outcome, Part,
     Refusal, Source, Topology, Unit, check_against,
@@ -14,7 +15,6 @@ use crate::source::yaml::{self, ConfigError, LoadedConfig};
 
 use super::drains;
 use super::last_good::{LastGood, ago};
-use super::status::now_unix_ms;
 
 /// File or folder; feeds come behind it.
 const YAML: usize = 0;

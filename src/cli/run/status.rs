@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Sender, bounded};
 
@@ -12,9 +12,9 @@ use super::records::RecordCounts;
 use crate::admin::{
     ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
     InterfaceStatus, Measured, SnatStatus, StatusReport, StoppingStatus, TakePart, WorkerStatus,
-    drains_of,
-    services_of,
+    drains_of, services_of,
 };
+use crate::cli::moment::now_unix_ms;
 use crate::control::{Drains, NodeSpec, Topology};
 use crate::dataplane::{Counters, FlowWalk, TapCopy, TapFilter};
 use crate::forwarding::Snapshot;
@@ -239,12 +239,6 @@ impl Copies for Copied {
     fn lost(&self) -> u64 {
         self.0.lost()
     }
-}
-
-/// Milliseconds since 1970.
-pub fn now_unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn counters_of(reports: &[WorkerReport], retired_cut: u64) -> CountersStatus {

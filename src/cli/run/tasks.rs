@@ -16,11 +16,12 @@ use super::feeds::Feeds;
 use super::notify::Notifier;
 use super::probes::{Targets, run_probes, targets_of};
 use super::reload::{HANG_UP, Reloader};
-use super::status::{StatusContext, now_unix_ms};
+use super::status::StatusContext;
 use crate::admin::{
     AdminSocket, Answers, ChangeReport, DrainError, HttpListener, Pages, StopReport,
 };
 use crate::announce::{WantedGroup, groups_of, keep_groups};
+use crate::cli::moment::now_unix_ms;
 use crate::control::{
     DesiredState, InterfaceSpec, NeighbourList, Topology, WantedNeighbour, wanted_neighbours,
 };

@@ -72,19 +72,16 @@ impl Rates {
 }
 
 fn services(before: &StatusReport, now: &StatusReport, seconds: f64) -> Vec<(Both, Vec<Both>)> {
-    let traffic = |report: &StatusReport| -> BTreeMap<(String, String), TrafficStatus> {
-        let of = |service: &crate::admin::ServiceStatus| {
-            let name = service.name.clone();
-            let backends = service.backends.clone().into_iter();
-            backends.map(move |b: BackendStatus| ((name.clone(), b.name), b.traffic))
-        };
-        report.services.iter().flat_map(of).collect()
-    };
-    let before = traffic(before);
+    let before: BTreeMap<(&str, &str), TrafficStatus> = before
+        .services
+        .iter()
+        .flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
+        .map(|(service, backend)| ((&*service.name, &*backend.name), backend.traffic))
+        .collect();
     let service = |service: &crate::admin::ServiceStatus| {
         let backend = |backend: &BackendStatus| {
             let new = backend.traffic;
-            let key = (service.name.clone(), backend.name.clone());
+            let key = (&*service.name, &*backend.name);
             // One that is new has everything from now on.
             let old = before.get(&key).copied().unwrap_or(new);
             Both {
