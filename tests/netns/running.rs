@@ -50,26 +50,30 @@ fn metrics_tell_of_traffic_and_privileges_are_gone() {
     let threads = capabilities_of(guideway.id());
     // CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; workers have none.
     let control = (1u64 << 12) | (1 << 13) | (1 << 39);
-    for (name, effective) in &threads {
+    for (name, sets) in &threads {
         let wanted = if name.starts_with("gw-worker") { 0 } else { control };
-        assert_eq!(*effective, wanted, "{name} of {threads:x?}");
+        // Also of what a program could have that it started.
+        assert_eq!(*sets, [wanted, wanted, 0, control], "{name} of {threads:x?}");
     }
     assert!(threads.iter().filter(|(name, _)| name.starts_with("gw-worker")).count() == 2);
     assert_eq!(guideway.terminate().code(), Some(0));
 }
 
-/// The name and the effective capabilities of each thread.
-fn capabilities_of(process: u32) -> Vec<(String, u64)> {
+/// The name of each thread, and its permitted, effective, inheritable and bounding capabilities.
+fn capabilities_of(process: u32) -> Vec<(String, [u64; 4])> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let of = |task: std::path::PathBuf| {
-        let status = std::fs::read_to_string(task.join("status")).unwrap();
+        // One that has ended meanwhile tells nothing.
+        let status = std::fs::read_to_string(task.join("status")).ok()?;
         let field = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
             line.unwrap().trim().to_owned()
         };
-        (field("Name:"), u64::from_str_radix(&field("CapEff:"), 16).unwrap())
+        let set = |key: &str| u64::from_str_radix(&field(key), 16).unwrap();
+        assert_eq!(field("NoNewPrivs:"), "1");
+        Some((field("Name:"), ["CapPrm:", "CapEff:", "CapInh:", "CapBnd:"].map(set)))
     };
-    tasks.map(|task| of(task.unwrap().path())).collect()
+    tasks.filter_map(|task| of(task.unwrap().path())).collect()
 }
 
 #[test]

@@ -105,7 +105,8 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let tasks = Tasks::new()?;
     let notifier = Arc::new(Notifier::from_environment());
     // Before the file is read, so that no change is missed.
-    let changes = FileWatch::new(&args.config, DEBOUNCE);
+    let watched = args.config.clone();
+    let changes = tasks.by_a_helper(move || FileWatch::new(&watched, DEBOUNCE))?;
     let (mut sources, read) = Sources::open(&args.config, &args.state_dir)?;
     let config = sources.main().clone();
     let admin = AdminSocket::bind(&config.node.admin_socket).map_err(anyhow::Error::from)?;

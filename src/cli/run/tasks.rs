@@ -143,6 +143,18 @@ impl Tasks {
         drop(entered);
         Ok(Tasks { runtime, signals })
     }
+
+    /// Has a helper thread do something: threads that come of it have its privileges, and not those
+    /// that the start alone needs.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub fn by_a_helper<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.runtime.block_on(self.runtime.spawn_blocking(work)).context("a helper thread")
+    }
 }
 
 /// What tasks work with.
