@@ -25,6 +25,7 @@ mod modes;
 mod mtu;
 mod nat;
 mod neighbours;
+mod packaged;
 mod queues;
 mod records;
 mod reload;
