@@ -3,6 +3,7 @@
 CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
 DENY := $(TOOLS)/bin/cargo-deny
+DEB := $(TOOLS)/bin/cargo-deb
 # Variables of `make demo`: KEEP=1 leaves the demo running.
 KEEP ?=
 # Variables of `make test`: TEST=word runs the tests with that in their name, for example nat::
@@ -20,7 +21,7 @@ SEED ?=
 export RUST_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test e2e-kubernetes lint bench bench-short bench-engine bench-engine-short bench-pure bench-health instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
+.PHONY: help setup build package demo test e2e-kubernetes lint bench bench-short bench-engine bench-engine-short bench-pure bench-health instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,11 +33,16 @@ build: ## build the release binary and the test peer
 	@scripts/setup build
 	$(CARGO) build --locked --release --bin guideway --example testpeer
 
+package: $(DEB) ## build the Debian package: target/package/guideway_VERSION_ARCH.deb
+	@scripts/setup build package
+	$(CARGO) build --locked --release --bin guideway
+	@CARGO="$(CARGO)" scripts/package
+
 demo: build ## show the main job on real traffic in namespaces (KEEP=1 leaves it running; root)
 	@scripts/setup test
 	@KEEP=$(KEEP) demo/run
 
-test: ## run all tests, those with root and namespaces too (TEST=word: those with it in their name)
+test: $(DEB) ## run all tests, those with root and namespaces too (TEST=word: those with it in their name)
 	@scripts/setup build test kubernetes
 	@CARGO="$(CARGO)" scripts/run-tests $(TEST)
 
@@ -61,6 +67,12 @@ deny: $(DENY) ## check licences, bans and sources of dependencies
 # Unoptimised it builds in a third of the time and still checks in seconds.
 $(DENY):
 	$(CARGO) install cargo-deny --locked --debug --version '^0.20' --root $(TOOLS) \
+		--target-dir $(TOOLS)/build
+	rm -rf $(TOOLS)/build
+
+# Xz is a command of the machine's, so that no library of it has to be built.
+$(DEB):
+	$(CARGO) install cargo-deb --locked --debug --version '^3.8' --no-default-features --root $(TOOLS) \
 		--target-dir $(TOOLS)/build
 	rm -rf $(TOOLS)/build
 

@@ -9,12 +9,16 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::proto::admin_client::AdminClient;
-use super::{CHANGE_PATH, ChangeReport, ChangeRequest, STATUS_PATH, StatusReport};
+use super::{
+    CHANGE_PATH, ChangeReport, ChangeRequest, STATUS_PATH, STOP_PATH, StatusReport, StopReport,
+    StopRequest,
+};
 
 /// More than any report: 65,536 backends take about 30 MB.
 const REPORT_LIMIT_BYTES: usize = 256 << 20;
@@ -70,8 +74,29 @@ pub async fn request_change(
     change: &ChangeRequest,
     limit: Duration,
 ) -> Result<ChangeReport, FetchError> {
-    let body = serde_json::to_vec(change).unwrap_or_default();
-    let request = Request::post(CHANGE_PATH)
+    post(socket, CHANGE_PATH, change, limit).await
+}
+
+/// Has it end.
+///
+/// # Errors
+/// See [`FetchError`]; each says what to do.
+pub async fn request_stop(
+    socket: &Path,
+    stop: &StopRequest,
+    limit: Duration,
+) -> Result<StopReport, FetchError> {
+    post(socket, STOP_PATH, stop, limit).await
+}
+
+async fn post<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    what: &impl Serialize,
+    limit: Duration,
+) -> Result<T, FetchError> {
+    let body = serde_json::to_vec(what).unwrap_or_default();
+    let request = Request::post(path)
         .header(HOST, "guideway")
         .header(CONTENT_TYPE, "application/json")
         .body(Full::from(body));

@@ -7,30 +7,35 @@ mod client;
 mod drains;
 mod explain;
 mod flows;
+mod http;
 mod inspect;
+pub mod metrics;
 pub mod proto;
 #[cfg(test)]
 mod sample;
 mod server;
 mod services;
 mod status;
+mod stop;
 
 pub use capture::Copies;
 pub use change::{Applied, ChangeReport, ChangeRequest, ChangeVerb};
-pub use client::{Admin, FetchError, connect, fetch, request_change};
+pub use client::{Admin, FetchError, connect, fetch, request_change, request_stop};
 pub use drains::{DrainAsk, DrainDone, DrainError, DrainSource, DrainStatus, DrainVerb, drains_of};
 pub use flows::AskError;
+pub use http::{HttpError, HttpListener, Pages};
 pub use inspect::{DataPlane, TakePart};
 #[cfg(test)]
 pub(crate) use sample::sample_report;
-pub use server::{AdminError, AdminSocket, Answers, ChangeSource, StatusSource};
+pub use server::{AdminError, AdminSocket, Answers, ChangeSource, StatusSource, StopSource};
 pub use services::{Measured, services_of};
 pub use status::{
     BackendStatus, ClusterStatus, ConfigurationStatus, CountersStatus, FeedStatus,
     FlowRecordsStatus, GenerationStatus, HealthStatus, InterfaceStatus, NextHopStatus,
-    RefusedReload, ServiceState, ServiceStatus, SnatStatus, StatusReport, TrafficStatus,
-    WorkerStatus,
+    RefusedReload, ReloadsStatus, ServiceState, ServiceStatus, SnatStatus, StatusReport,
+    TrafficStatus, WorkerStatus,
 };
+pub use stop::{StopReport, StopRequest, StoppingStatus};
 
 /// Where the admin socket is when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/guideway/admin.sock";
@@ -38,3 +43,5 @@ pub const DEFAULT_SOCKET: &str = "/run/guideway/admin.sock";
 const STATUS_PATH: &str = "/v1/status";
 /// Where a [`ChangeRequest`] is sent.
 const CHANGE_PATH: &str = "/v1/change";
+/// Where a [`StopRequest`] is sent.
+const STOP_PATH: &str = "/v1/stop";

@@ -39,6 +39,8 @@ pub fn sample_report() -> StatusReport {
         received_bytes: 200_000,
         flows: 21,
         flows_limit: 1_048_576,
+        forwarded: 1980,
+        dropped: 17,
         handed_over: 3,
         restarts: worker.into(),
     };
@@ -54,7 +56,9 @@ pub fn sample_report() -> StatusReport {
         pid: 4242,
         now_unix_ms: 1_700_000_192_000,
         started_unix_ms: 1_700_000_000_000,
+        stopping: None,
         configuration: ConfigurationStatus {
+            reloads: ReloadsStatus { taken_over: 3, refused: 1, ..ReloadsStatus::default() },
             file: "/etc/guideway/guideway.yaml".into(),
             loaded_in_generation: 5,
             loaded_unix_ms: 1_700_000_100_000,

@@ -20,13 +20,19 @@ use tokio::net::unix::UCred;
 
 use super::drains::DrainSource;
 use super::inspect::{self, DataPlane};
-use super::{CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, StatusReport};
+use super::{
+    CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, STOP_PATH, StatusReport,
+    StopReport, StopRequest,
+};
 
 /// Makes a report of this moment.
 pub type StatusSource = Arc<dyn Fn() -> StatusReport + Send + Sync>;
 
 /// Does a change, or says what it would do.
 pub type ChangeSource = Arc<dyn Fn(ChangeRequest) -> ChangeReport + Send + Sync>;
+
+/// Ends what runs.
+pub type StopSource = Arc<dyn Fn(StopRequest) -> StopReport + Send + Sync>;
 
 /// Bytes of a request: the largest configuration file, with every byte of it escaped.
 const REQUEST_LIMIT_BYTES: usize = 100 << 20;
@@ -40,6 +46,8 @@ pub struct Answers {
     pub change: ChangeSource,
     /// Drains by hand.
     pub drain: DrainSource,
+    /// The end of what runs.
+    pub stop: StopSource,
     /// Questions about packets and flows.
     pub data_plane: Arc<dyn DataPlane>,
 }
@@ -146,6 +154,7 @@ impl AdminSocket {
         let router = Router::new()
             .route(STATUS_PATH, get(report))
             .route(CHANGE_PATH, post(change).layer(limit))
+            .route(STOP_PATH, post(stop))
             .with_state(answers)
             .merge(calls);
         axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
@@ -204,6 +213,20 @@ async fn change(
     answer(move || Json((answers.change)(request)).into_response()).await
 }
 
+/// Whoever may change what runs may end it.
+async fn stop(
+    State(answers): State<Answers>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(request): Json<StopRequest>,
+) -> Response {
+    if !peer.may_change() {
+        let why = "only root and the user Guideway runs as may stop it";
+        return (StatusCode::FORBIDDEN, why).into_response();
+    }
+    tracing::info!(uid = peer.uid(), pid = peer.pid(), ?request.drain_ms, "a stop is asked for");
+    answer(move || Json((answers.stop)(request)).into_response()).await
+}
+
 /// It may take locks and, with many backends, a while: not on a thread others wait for.
 async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
     match tokio::task::spawn_blocking(make).await {
@@ -215,7 +238,7 @@ async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
 #[cfg(test)]
 mod tests {
     use super::super::inspect::NoFlows;
-    use super::super::{DrainDone, fetch, request_change, sample_report};
+    use super::super::{DrainDone, fetch, request_change, request_stop, sample_report};
     use super::*;
 
     #[tokio::test]
@@ -232,6 +255,7 @@ mod tests {
             status: Arc::new(sample_report),
             change: Arc::new(change),
             drain: Arc::new(|_| Ok(DrainDone::default())),
+            stop: Arc::new(|_| StopReport::default()),
             data_plane: Arc::new(NoFlows),
         };
         let task = tokio::spawn(socket.serve(answers));
@@ -248,6 +272,9 @@ mod tests {
         };
         let report = request_change(&path, &request, limit).await.unwrap();
         assert!(report.refused == Some(request.text));
+        let stop = StopRequest { drain_ms: Some(5) };
+        let report = request_stop(&path, &stop, limit).await.unwrap();
+        assert_eq!(report, StopReport::default());
         let error = AdminSocket::bind(&path).unwrap_err().to_string();
         let wanted = format!("another guideway is running (pid {}) on ", std::process::id());
         assert!(error.starts_with(&wanted), "{error}");

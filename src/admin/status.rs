@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::DrainStatus;
+use super::{DrainStatus, StoppingStatus};
 use crate::control::{Health, IdlePolicy};
 use crate::dataplane::{Counters, DropReason, EventCounters, ReplyKind};
 use crate::forwarding::BackendState;
@@ -25,6 +25,9 @@ pub struct StatusReport {
     pub now_unix_ms: u64,
     /// When the process started.
     pub started_unix_ms: u64,
+    /// It is to end, and lets no new flows begin.
+    #[serde(default)]
+    pub stopping: Option<StoppingStatus>,
     /// Where its orders come from.
     pub configuration: ConfigurationStatus,
     /// Which snapshot is in use.
@@ -117,6 +120,22 @@ pub struct ConfigurationStatus {
     pub loaded_unix_ms: u64,
     /// A later form that was refused, if the file has not become good since.
     pub refused: Option<RefusedReload>,
+    /// What became of each reading of it.
+    #[serde(default)]
+    pub reloads: ReloadsStatus,
+}
+
+/// Readings of the configuration, the one at start aside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ReloadsStatus {
+    /// Taken over.
+    pub taken_over: u64,
+    /// Nothing had changed.
+    pub unchanged: u64,
+    /// Kept back, to be confirmed.
+    pub held: u64,
+    /// Refused, all of it or a part.
+    pub refused: u64,
 }
 
 /// A configuration that was not taken.
@@ -177,6 +196,12 @@ pub struct WorkerStatus {
     pub flows: u64,
     /// Most it may have.
     pub flows_limit: u64,
+    /// Frames forwarded.
+    #[serde(default)]
+    pub forwarded: u64,
+    /// Frames dropped, for whatever reason.
+    #[serde(default)]
+    pub dropped: u64,
     /// Packets given to the workers that own their flows.
     pub handed_over: u64,
     /// Times it panicked and was started again.
@@ -258,6 +283,29 @@ pub struct TrafficStatus {
     pub packets_out: u64,
     /// Bytes of their frames, as they came.
     pub bytes_out: u64,
+}
+
+impl TrafficStatus {
+    /// Both together.
+    pub fn plus(&self, other: &TrafficStatus) -> TrafficStatus {
+        self.with(other, |one, other| one + other)
+    }
+
+    /// What has come since an earlier count; all of it where counting began anew.
+    pub fn since(&self, before: &TrafficStatus) -> TrafficStatus {
+        let is_anew = self.packets_in < before.packets_in || self.packets_out < before.packets_out;
+        let before = if is_anew { TrafficStatus::default() } else { *before };
+        self.with(&before, |now, before| now.saturating_sub(before))
+    }
+
+    fn with(&self, other: &TrafficStatus, join: impl Fn(u64, u64) -> u64) -> TrafficStatus {
+        TrafficStatus {
+            packets_in: join(self.packets_in, other.packets_in),
+            bytes_in: join(self.bytes_in, other.bytes_in),
+            packets_out: join(self.packets_out, other.packets_out),
+            bytes_out: join(self.bytes_out, other.bytes_out),
+        }
+    }
 }
 
 /// What a health check says.

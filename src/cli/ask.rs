@@ -107,9 +107,13 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// Colours only where a person sees them and has not said no (no-color.org).
 pub fn is_coloured() -> bool {
+    std::io::stdout().is_terminal() && !is_colour_refused()
+}
+
+/// Somebody does not want colours, or has a terminal without them.
+pub fn is_colour_refused() -> bool {
     let said_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    std::io::stdout().is_terminal() && !said_no && !is_dumb
+    said_no || std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::ask::{Output, is_coloured};
-use super::run::init_log;
+use super::log::{self, LogFormat};
 use super::status::CounterChoice;
 use crate::io::afxdp::XdpMode;
 use crate::io::afxdp::decap::{AddressPrefix, Decap, DecapOptions};
@@ -65,6 +65,9 @@ pub struct DecapArgs {
     /// What to log: error, warn, info, debug, or a filter such as `guideway::runtime=debug`
     #[arg(long, value_name = "FILTER", env = "GUIDEWAY_LOG", default_value = "info")]
     pub log: String,
+    /// How the log is written: for people, or as a JSON object a line
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
 }
 
 /// Where the XDP program runs.
@@ -135,7 +138,7 @@ fn machine_addresses() -> anyhow::Result<BTreeSet<MachineAddress>> {
 
 /// Decapsulates until a signal ends it; then prints the counters.
 fn decapsulate(args: &DecapArgs) -> anyhow::Result<()> {
-    init_log(&args.log);
+    log::begin(&args.log, args.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // From here on signals are kept until the programs are on their interfaces.
     let signals = {

@@ -17,11 +17,13 @@ pub mod feed;
 pub mod flows;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+mod log;
 pub mod plan;
 pub mod replay;
 pub mod run;
 pub mod services;
 pub mod status;
+pub mod stop;
 pub mod top;
 
 mod moment;
@@ -65,6 +67,7 @@ enum Command {
     Undrain(drain::UndrainArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
+    Stop(stop::StopArgs),
     Replay(replay::ReplayArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Undrain(args) => drain::undrain(&args),
         Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Stop(args) => stop::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

@@ -11,6 +11,7 @@ mod health_state;
 mod health_view;
 mod merge;
 mod neighbours;
+mod no_new_flows;
 mod node;
 mod plan;
 mod refusal;
@@ -37,9 +38,11 @@ pub use merge::{
     Source, Unit, merge,
 };
 pub use neighbours::{NeighbourList, WantedNeighbour, retired_neighbours, wanted_neighbours};
+pub use no_new_flows::without_new_flows;
 pub use node::{
-    AddressPoolSpec, FeedSpec, FlowRecordsSpec, IdlePolicy, InterfaceSpec, KubernetesSpec,
-    LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec, XdpModeChoice, ZeroCopyChoice,
+    AddressPoolSpec, FeedSpec, FlowRecordsSpec, HttpSpec, IdlePolicy, InterfaceSpec,
+    KubernetesSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy, WorkersSpec, XdpModeChoice,
+    ZeroCopyChoice,
 };
 pub use plan::{FlowFates, Moved, Plan, PlanInput, ServiceChange, ServicePlan, plan};
 pub use refusal::Refusal;

@@ -196,6 +196,17 @@ pub struct AddressPoolSpec {
     pub share_across_namespaces: bool,
 }
 
+/// Metrics over HTTP, which only tell and change nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HttpSpec {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Most services that have metrics of their own.
+    pub most_services: usize,
+    /// Most backends that have.
+    pub most_backends: usize,
+}
+
 /// Everything fixed at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeSpec {
@@ -207,6 +218,8 @@ pub struct NodeSpec {
     pub limits: LimitsSpec,
     /// The admin socket.
     pub admin_socket: PathBuf,
+    /// Metrics over HTTP; none: nobody listens.
+    pub http: Option<HttpSpec>,
     /// Where state that outlives a run is kept (the cluster key, when none is configured).
     pub state_dir: PathBuf,
     /// A directory on a bpffs for the pinned XDP programs.

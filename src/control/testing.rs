@@ -238,6 +238,7 @@ pub(super) fn node() -> NodeSpec {
         },
         limits: limits(),
         admin_socket: "/run/guideway/admin.sock".into(),
+        http: None,
         state_dir: "/var/lib/guideway".into(),
         bpf_dir: "/sys/fs/bpf/guideway".into(),
         cluster_key_file: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::{Controller, SteerTarget, Step, clock};
+use super::{Controller, Seldom, SteerTarget, Step, clock};
 use crate::control::{DesiredState, Health, Refusal, Topology};
 
 /// Longest time between two looks at what time brings: drained backends, announcements, tables
@@ -43,6 +43,7 @@ pub fn run_control_loop<T: SteerTarget>(
     events: &Receiver<Event<T>>,
     mut on_step: impl FnMut(&Controller<T>, &Step),
 ) -> Controller<T> {
+    let mut refused = Seldom::new(10_000);
     loop {
         let first = match events.recv_timeout(TICK) {
             Ok(event) => Some(event),
@@ -72,9 +73,12 @@ pub fn run_control_loop<T: SteerTarget>(
                 }
             }
             Err(refusals) => {
-                // Only topology and health changed, so this is a limit that was reached.
-                for refusal in refusals {
-                    tracing::error!(%refusal, "the running snapshot stays");
+                // Only topology and health changed, so this is a limit that was reached, and will
+                // be at each step until one of them changes again.
+                if let Some(untold) = refused.ask(clock::now().0) {
+                    for refusal in refusals {
+                        tracing::error!(%refusal, untold, "the running snapshot stays");
+                    }
                 }
             }
         }

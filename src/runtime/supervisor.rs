@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Worker, WorkerShared};
+use super::{Seldom, Worker, WorkerShared, clock, privileges};
 use crate::io::Device;
 
 /// How long a worker that panicked is given before it goes on: a hundred restarts a second at most.
@@ -80,6 +80,10 @@ fn supervise<D: Device>(
     {
         tracing::warn!(worker = shared.number, core = id, "the worker could not be pinned");
     }
+    if let Err(error) = privileges::keep_only(privileges::WORKER) {
+        tracing::warn!(worker = shared.number, %error, "the worker keeps its privileges");
+    }
+    let mut panics = Seldom::new(1_000);
     loop {
         // Unwind safety: `recover` rebuilds everything derived from the flow entries, and frames
         // in hand are kept outside the call.
@@ -87,7 +91,10 @@ fn supervise<D: Device>(
         let Err(panic) = ended else { return };
         shared.count_restart();
         let reason = panic_text(panic.as_ref());
-        tracing::error!(worker = shared.number, reason, "a worker panicked and is restarted");
+        if let Some(untold) = panics.ask(clock::now().0) {
+            let worker = shared.number;
+            tracing::error!(worker, reason, untold, "a worker panicked and is restarted");
+        }
         // A worker that panics over and over must not take a core and fill the log.
         std::thread::sleep(PAUSE_AFTER_PANIC);
         worker = worker.recover();

@@ -29,6 +29,7 @@ pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "io",
         "a queue's counters are plain data, shown as they are; no device comes with them",
     ),
+    ("src/admin/metrics/frames.rs", "io", "the same counters, as Prometheus is told"),
     ("src/admin/sample.rs", "io", "the same counters in the report that tests and docs show"),
 ];
 

@@ -69,7 +69,7 @@ pub struct ServeArgs {
 /// Runs a command.
 pub fn run(args: &FeedArgs) -> ExitCode {
     let FeedCommand::Serve(args) = &args.command;
-    super::run::init_log(&args.log);
+    super::log::begin(&args.log, super::log::LogFormat::Auto);
     match serve_until_signal(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

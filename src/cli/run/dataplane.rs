@@ -18,6 +18,7 @@ use crate::io::afxdp::{
 use crate::io::{Device, QueueStatistics};
 use crate::runtime::{
     HandOver, Idle, Publisher, SteerTarget, Supervisor, Waker, Worker, WorkerShared, engine_config,
+    privileges,
 };
 use crate::wire::MacAddress;
 use crate::wire::toeplitz::{self, Toeplitz};
@@ -41,6 +42,10 @@ pub fn start(node: &NodeSpec, ended_flows: Vec<Producer<FlowEvent>>) -> anyhow::
     let workers = worker_count(node)?;
     let opened = afxdp::open(&open_options(node, workers))?;
     let Opened { devices, wakers, steer, notes, warnings, rss } = opened;
+    // What the start needed is done; threads from here on have no more than this.
+    if let Err(error) = privileges::keep_only(privileges::CONTROL) {
+        tracing::warn!(%error, "the control thread keeps its privileges");
+    }
     notes.iter().for_each(|note| tracing::info!("{note}"));
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     devices.iter().zip(0..).for_each(|(device, worker)| tell_modes(device, worker));

@@ -1,12 +1,15 @@
 //! `guideway run`: puts the parts together, keeps them running, takes them apart.
 
+mod alive;
 mod change;
 mod cluster_key;
 mod clusters;
 mod dataplane;
 mod drains;
+mod ending;
 mod feeds;
 mod last_good;
+mod notify;
 mod probes;
 mod records;
 mod reload;
@@ -18,20 +21,24 @@ mod tasks;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow, ensure};
 use crossbeam::channel::{Sender, bounded, unbounded};
 
+use super::log::{self, LogFormat};
 use super::moment::now_unix_ms;
-use crate::admin::{AdminSocket, ConfigurationStatus, RefusedReload};
+use crate::admin::{AdminSocket, ConfigurationStatus, HttpListener, RefusedReload, ReloadsStatus};
 use crate::control::{DesiredState, NodeSpec};
+use crate::forwarding::ClusterKey;
 use crate::io::afxdp::bridge;
-use crate::runtime::{Controller, Event, Step, netlink, run_control_loop};
+use crate::runtime::{Controller, Event, Step, clock, netlink, run_control_loop};
 use crate::source::yaml::watch::{DEBOUNCE, FileWatch};
 use crate::source::yaml::{ConfigError, DEFAULT_STATE_DIR, LoadedConfig};
 use clusters::Clusters;
 use dataplane::{DataPlane, SteerPrograms};
 use feeds::Feeds;
+use notify::Notifier;
 use records::Recording;
 use reload::{Reloader, tell_warnings};
 use sources::Sources;
@@ -52,6 +59,9 @@ pub struct RunArgs {
     /// What to log: error, warn, info, debug, or a filter such as `guideway::runtime=debug`.
     #[arg(long, value_name = "FILTER", env = "GUIDEWAY_LOG", default_value = "info")]
     pub log: String,
+    /// How the log is written: for people, or as a JSON object a line.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
 }
 
 /// Why it ended before it was told to.
@@ -78,7 +88,7 @@ impl From<anyhow::Error> for Failure {
 
 /// Runs until a signal ends it.
 pub fn run(args: &RunArgs) -> ExitCode {
-    init_log(&args.log);
+    log::begin(&args.log, args.log_format);
     match run_until_stopped(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Refused(error)) => {
@@ -92,26 +102,17 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-/// For people on a terminal, JSON otherwise.
-pub(super) fn init_log(filter: &str) {
-    use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.with_target(false).init();
-    } else {
-        log.json().flatten_event(true).init();
-    }
-}
-
 fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     // From here on signals are kept until all is up: nothing is left half done by them.
     let tasks = Tasks::new()?;
+    let notifier = Arc::new(Notifier::from_environment());
     // Before the file is read, so that no change is missed.
-    let changes = FileWatch::new(&args.config, DEBOUNCE);
+    let watched = args.config.clone();
+    let changes = tasks.by_a_helper(move || FileWatch::new(&watched, DEBOUNCE))?;
     let (mut sources, read) = Sources::open(&args.config, &args.state_dir)?;
     let config = sources.main().clone();
     let admin = AdminSocket::bind(&config.node.admin_socket).map_err(anyhow::Error::from)?;
+    let http = listen(&config.node)?;
     let bridges = BridgePorts::make(&config.node)?;
     let topology = netlink::read_topology(&config.node.interfaces)
         .context("the kernel does not tell about links, routes and neighbours")?;
@@ -119,9 +120,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let feeds = Feeds::open(&config.node, &mut sources, &topology);
     let clusters = Clusters::open(&config.node, &mut sources, &topology)?;
     let desired = sources.merged().desired.clone();
-    let (key, key_file) = cluster_key::load(&config.node)?;
-    let fingerprint = cluster_key::fingerprint(&key);
-    tracing::info!(file = %key_file.display(), fingerprint, "cluster key");
+    let (key, fingerprint) = load_key(&config.node)?;
     let (given, taken) = records::rings(&config.node)?;
     let limits = config.node.limits.clone();
     let DataPlane { publisher, supervisor, steer } = dataplane::start(&config.node, given)?;
@@ -140,6 +139,7 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         cluster_key_fingerprint: fingerprint,
         record_counts: recording.counts(),
         started_unix_ms: now_unix_ms(),
+        stopping: Mutex::default(),
     });
     let (outside, mut hooks) = tasks::channels(&topology, context.clone());
     let control = std::thread::Builder::new()
@@ -149,9 +149,9 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     let result = take_over_first(&config, &desired, &events).and_then(|()| {
         tell_warnings(&desired);
         sources.keep_good();
-        let (node, context_too) = (config.node.clone(), context.clone());
-        let reloader = Reloader { sources, node, context: context_too, desired };
-        let parts = Parts { outside, admin, reloader, changes, feeds, clusters, context, topology };
+        let reloader = Reloader::new(sources, config.node.clone(), context.clone(), desired);
+        let told = (changes, feeds, clusters);
+        let parts = Parts { outside, admin, http, reloader, told, context, topology, notifier };
         let check = || {
             ensure!(supervisor.is_running(), "a worker thread has ended, see the panic above");
             ensure!(!control.is_finished(), "the control thread has ended, see the panic above");
@@ -166,15 +166,37 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         bridges.keep();
         return result;
     }
-    // No receiver: the control thread has ended already.
-    let _ = events.send(Event::Stop);
-    let controller = control.join().map_err(|_| anyhow!("the control thread panicked"))?;
     // Traffic goes back to the kernel before the workers end, so that none of it is lost in between.
-    controller.into_steer_target().0.detach();
+    give_back(control, &events)?;
     recording.end();
     supervisor.stop();
     bridges.remove();
     result
+}
+
+/// Metrics over HTTP, where they are wanted.
+fn listen(node: &NodeSpec) -> anyhow::Result<Option<HttpListener>> {
+    Ok(node.http.map(|http| HttpListener::bind(http.listen)).transpose()?)
+}
+
+/// The cluster key and what is shown of it.
+fn load_key(node: &NodeSpec) -> anyhow::Result<(ClusterKey, String)> {
+    let (key, file) = cluster_key::load(node)?;
+    let fingerprint = cluster_key::fingerprint(&key);
+    tracing::info!(file = %file.display(), fingerprint, "cluster key");
+    Ok((key, fingerprint))
+}
+
+/// Ends the control thread and takes the XDP programs off.
+fn give_back(
+    control: JoinHandle<Controller<SteerPrograms>>,
+    events: &Sender<Event<SteerPrograms>>,
+) -> anyhow::Result<()> {
+    // No receiver: the control thread has ended already.
+    let _ = events.send(Event::Stop);
+    let controller = control.join().map_err(|_| anyhow!("the control thread panicked"))?;
+    controller.into_steer_target().0.detach();
+    Ok(())
 }
 
 fn configuration_status(sources: &Sources) -> ConfigurationStatus {
@@ -187,6 +209,7 @@ fn configuration_status(sources: &Sources) -> ConfigurationStatus {
         loaded_in_generation: 1,
         loaded_unix_ms: now_unix_ms(),
         refused: refused.map(|error| RefusedReload { at_unix_ms: now_unix_ms(), error }),
+        reloads: ReloadsStatus::default(),
     }
 }
 
@@ -217,7 +240,13 @@ fn on_step(controller: &Controller<SteerPrograms>, step: &Step, hooks: &mut task
         tracing::info!(generation, services, "snapshot published");
     }
     step.notes.iter().for_each(|note| tracing::warn!("{note}"));
-    step.steer_refused.iter().for_each(|why| tracing::error!(why, "not steered, tried again"));
+    // At each step, until there is room.
+    if !step.steer_refused.is_empty()
+        && let Some(untold) = hooks.steer_refused.ask(clock::now().0)
+    {
+        let tell = |why: &String| tracing::error!(why, untold, "not steered, tried again");
+        step.steer_refused.iter().for_each(tell);
+    }
 }
 
 /// The veth pairs into bridges of this machine, which a clean stop removes. Those that were made

@@ -9,7 +9,9 @@ use super::sources::{MOST_LINES, Read, Sources};
 use super::status::StatusContext;
 use crate::admin::RefusedReload;
 use crate::cli::moment::now_unix_ms;
-use crate::control::{DesiredState, NodeSpec, Refusal, Topology, diff, warnings};
+use crate::control::{
+    DesiredState, NodeSpec, Refusal, Topology, diff, warnings, without_new_flows,
+};
 use crate::runtime::Event;
 use crate::source::yaml::ConfigError;
 
@@ -30,6 +32,8 @@ pub struct Reloader {
     pub context: Arc<StatusContext>,
     /// What is in force.
     pub desired: DesiredState,
+    /// The end has begun: whatever is read, no new flows.
+    pub is_ending: bool,
 }
 
 /// What a reload did.
@@ -40,6 +44,16 @@ enum Did {
 }
 
 impl Reloader {
+    /// With this in force.
+    pub fn new(
+        sources: Sources,
+        node: NodeSpec,
+        context: Arc<StatusContext>,
+        desired: DesiredState,
+    ) -> Reloader {
+        Reloader { sources, node, context, desired, is_ending: false }
+    }
+
     /// Reads what has changed; what is refused changes nothing and is shown in log and status.
     pub fn reload(&mut self, topology: &Topology, why: &str) {
         let read = self.sources.read();
@@ -51,16 +65,19 @@ impl Reloader {
         let error = match result {
             Ok(Did::TookOver) => {
                 tracing::info!(%file, why, "configuration taken over");
+                status.reloads.taken_over += 1;
                 status.loaded_unix_ms = now_unix_ms();
                 status.loaded_in_generation = self.context.publisher.current().generation;
                 None
             }
             Ok(Did::Nothing) => {
                 tracing::info!(%file, why, "configuration read, unchanged");
+                status.reloads.unchanged += 1;
                 None
             }
             Ok(Did::Held) => {
                 tracing::warn!(%file, why, "configuration read, and held");
+                status.reloads.held += 1;
                 None
             }
             Err(error) => Some(error.to_string()),
@@ -71,6 +88,7 @@ impl Reloader {
             tracing::error!(why, "not all of the configuration is in force:\n{refused}");
         }
         let error = error.or(refused);
+        status.reloads.refused += u64::from(error.is_some());
         status.refused = error.map(|error| RefusedReload { at_unix_ms: now_unix_ms(), error });
     }
 
@@ -100,6 +118,7 @@ impl Reloader {
     }
 
     pub(super) fn publish(&mut self, desired: DesiredState) -> Result<(), ConfigError> {
+        let desired = if self.is_ending { without_new_flows(&desired) } else { desired };
         if desired == self.desired {
             return Ok(());
         }

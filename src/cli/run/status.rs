@@ -12,8 +12,8 @@ use super::feeds::FeedView;
 use super::records::RecordCounts;
 use crate::admin::{
     ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
-    InterfaceStatus, Measured, SnatStatus, StatusReport, TakePart, WorkerStatus, drains_of,
-    services_of,
+    InterfaceStatus, Measured, SnatStatus, StatusReport, StoppingStatus, TakePart, WorkerStatus,
+    drains_of, services_of,
 };
 use crate::cli::moment::now_unix_ms;
 use crate::control::{Drains, NodeSpec, Topology};
@@ -55,6 +55,8 @@ pub struct StatusContext {
     /// Of records of flows, where somebody gets them.
     pub record_counts: Option<Arc<RecordCounts>>,
     pub started_unix_ms: u64,
+    /// Set once the end has begun.
+    pub stopping: Mutex<Option<StoppingStatus>>,
 }
 
 impl StatusContext {
@@ -101,6 +103,7 @@ impl StatusContext {
             pid: std::process::id(),
             now_unix_ms: now_unix_ms(),
             started_unix_ms: self.started_unix_ms,
+            stopping: self.stopping(),
             configuration: configuration.clone(),
             generation: GenerationStatus {
                 published: snapshot.generation,
@@ -117,6 +120,19 @@ impl StatusContext {
             counters: counters_of(&reports, told.retired_cut),
             flow_records: self.record_counts.as_ref().map(|counts| counts.status()),
         }
+    }
+
+    /// What is known of the end, once it has begun.
+    pub fn stopping(&self) -> Option<StoppingStatus> {
+        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line for people: what is in force.
+    pub fn in_short(&self) -> String {
+        let snapshot = self.publisher.current();
+        let (services, workers) = (snapshot.services.len(), self.publisher.workers().len());
+        let generation = snapshot.generation;
+        format!("{services} services, {workers} workers, generation {generation}")
     }
 
     fn ask_workers(&self) -> Vec<WorkerReport> {
@@ -192,6 +208,8 @@ impl StatusContext {
             received_bytes: report.counters.received_bytes,
             flows: report.live_flows.iter().map(|&flows| u64::from(flows)).sum(),
             flows_limit: self.node.limits.flows_per_worker as u64,
+            forwarded: report.counters.forwarded,
+            dropped: report.counters.dropped.iter().sum(),
             handed_over: report.counters.events.handed_over,
             restarts: worker.restarts(),
         });

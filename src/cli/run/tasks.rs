@@ -10,19 +10,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::alive::{keep_told, pages};
 use super::clusters::Clusters;
+use super::ending;
 use super::feeds::{Feeds, MOST_WAITING};
+use super::notify::Notifier;
 use super::probes::{Targets, run_probes, targets_of};
 use super::reload::{HANG_UP, Reloader};
 use super::status::StatusContext;
-use crate::admin::{AdminSocket, Answers, ChangeReport, DrainError};
+use crate::admin::{
+    AdminSocket, Answers, ChangeReport, DrainError, HttpListener, Pages, StopReport,
+};
 use crate::announce::{WantedGroup, groups_of, keep_groups};
 use crate::cli::moment::now_unix_ms;
 use crate::control::{
     DesiredState, InterfaceSpec, NeighbourList, Topology, WantedNeighbour, wanted_neighbours,
 };
 use crate::forwarding::Snapshot;
-use crate::runtime::{Event, netlink};
+use crate::runtime::{Event, Seldom, netlink, privileges};
 use crate::source;
 use crate::source::yaml::watch::FileWatch;
 
@@ -40,6 +45,8 @@ pub struct Hooks {
     neighbours: NeighbourList,
     /// What probes were told of last.
     probed: DesiredState,
+    /// How often it is told what the XDP programs' tables have no room for.
+    pub steer_refused: Seldom,
 }
 
 /// The tasks' ends.
@@ -57,7 +64,8 @@ pub fn channels(topology: &Topology, context: Arc<StatusContext>) -> (Outside, H
     let (groups, groups_seen) = watch::channel(BTreeSet::new());
     let outside = Outside { wanted: wanted_seen, targets: targets_seen, groups: groups_seen };
     let (neighbours, probed) = (NeighbourList::default(), DesiredState::default());
-    (outside, Hooks { wanted, targets, groups, context, neighbours, probed })
+    let steer_refused = Seldom::new(10_000);
+    (outside, Hooks { wanted, targets, groups, context, neighbours, probed, steer_refused })
 }
 
 impl Hooks {
@@ -123,6 +131,7 @@ impl Tasks {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("gw-tasks")
+            .on_thread_start(give_up_privileges)
             .enable_all()
             .build()
             .context("the tokio runtime")?;
@@ -135,18 +144,31 @@ impl Tasks {
         drop(entered);
         Ok(Tasks { runtime, signals })
     }
+
+    /// Has a helper thread do something: threads that come of it have its privileges, and not those
+    /// that the start alone needs.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub fn by_a_helper<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        self.runtime.block_on(self.runtime.spawn_blocking(work)).context("a helper thread")
+    }
 }
 
 /// What tasks work with.
 pub struct Parts {
     pub outside: Outside,
     pub admin: AdminSocket,
+    pub http: Option<HttpListener>,
     pub reloader: Reloader,
-    pub changes: FileWatch,
-    pub feeds: Feeds,
-    pub clusters: Clusters,
+    /// Who tells that the configuration has changed.
+    pub told: (FileWatch, Feeds, Clusters),
     pub context: Arc<StatusContext>,
     pub topology: Topology,
+    pub notifier: Arc<Notifier>,
 }
 
 /// Runs all tasks until SIGTERM or SIGINT. `check` is asked every second whether all threads run.
@@ -159,7 +181,8 @@ pub fn run_until_signal(
     check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Tasks { runtime, signals } = tasks;
-    let Parts { outside, admin, reloader, changes, feeds, clusters, context, topology } = parts;
+    let Parts { outside, admin, http, reloader, told, context, topology, notifier } = parts;
+    let (changes, feeds, clusters) = told;
     runtime.block_on(async {
         let (topologies, topologies_seen) = watch::channel(topology);
         let interfaces = context.node.interfaces.clone();
@@ -170,32 +193,13 @@ pub fn run_until_signal(
         let (deliver, delivered) = mpsc::channel(MOST_WAITING);
         feeds.follow(&context, &deliver);
         clusters.follow(&deliver);
+        tokio::spawn(keep_told(notifier.clone(), context.clone()));
+        let pages = context.node.http.map(|http| pages(context.clone(), http));
+        if let Some((http, pages)) = http.zip(pages) {
+            tokio::spawn(serve_http(http, pages));
+        }
         let (asked, asks) = mpsc::channel(8);
-        let answers = {
-            let context = context.clone();
-            let to_drain = asked.clone();
-            let change = move |request| {
-                let done =
-                    ask(&asked, move |reloader, topology| reloader.change(request, topology));
-                let refused = Some(STOPPING.to_string());
-                done.unwrap_or(ChangeReport { refused, ..ChangeReport::default() })
-            };
-            let drain = move |request| {
-                let done = ask(&to_drain, move |reloader, _| reloader.drain(request));
-                done.unwrap_or_else(|| Err(DrainError::Failed(STOPPING.to_string())))
-            };
-            Answers {
-                data_plane: context.clone(),
-                status: Arc::new(move || context.report()),
-                change: Arc::new(change),
-                drain: Arc::new(drain),
-            }
-        };
-        tokio::spawn(async move {
-            if let Err(error) = admin.serve(answers).await {
-                tracing::error!(%error, "the admin socket is closed");
-            }
-        });
+        tokio::spawn(serve_admin(admin, answers(context.clone(), asked)));
         tracing::info!(pid = std::process::id(), "guideway is running");
         let threads = async {
             loop {
@@ -203,11 +207,59 @@ pub fn run_until_signal(
                 check()?;
             }
         };
-        tokio::select! {
-            ended = watch_and_wait(signals, reloader, changes, (asks, delivered), topologies_seen) => ended,
+        let topologies = topologies_seen;
+        let watched = Watched { signals, changes, asks, delivered, topologies };
+        let ended = tokio::select! {
+            ended = watch_and_wait(watched, reloader, notifier.clone()) => ended,
             failed = threads => failed,
-        }
+        };
+        notifier.stopping();
+        ended
     })
+}
+
+/// What the admin socket is answered by. Changes, drains and the end go to the task that reloads.
+fn answers(context: Arc<StatusContext>, asked: mpsc::Sender<Ask>) -> Answers {
+    let (to_drain, to_stop) = (asked.clone(), asked.clone());
+    let refused = || Some(STOPPING.to_string());
+    let change = move |request| {
+        let done = ask(&asked, move |reloader, topology| reloader.change(request, topology));
+        done.unwrap_or_else(|| ChangeReport { refused: refused(), ..ChangeReport::default() })
+    };
+    let drain = move |request| {
+        let done = ask(&to_drain, move |reloader, _| reloader.drain(request));
+        done.unwrap_or_else(|| Err(DrainError::Failed(STOPPING.to_string())))
+    };
+    let stop = move |request| {
+        let done = ask(&to_stop, move |reloader, _| reloader.begin_end(request));
+        done.unwrap_or_else(|| StopReport { refused: refused(), stopping: None })
+    };
+    Answers {
+        data_plane: context.clone(),
+        status: Arc::new(move || context.report()),
+        change: Arc::new(change),
+        drain: Arc::new(drain),
+        stop: Arc::new(stop),
+    }
+}
+
+async fn serve_admin(admin: AdminSocket, answers: Answers) {
+    if let Err(error) = admin.serve(answers).await {
+        tracing::error!(%error, "the admin socket is closed");
+    }
+}
+
+async fn serve_http(http: HttpListener, pages: Pages) {
+    if let Err(error) = http.serve(pages).await {
+        tracing::error!(%error, "HTTP is closed");
+    }
+}
+
+/// Helper threads need less than the start does, and are there before it.
+fn give_up_privileges() {
+    if let Err(error) = privileges::keep_only(privileges::CONTROL) {
+        tracing::warn!(%error, "a helper thread keeps its privileges");
+    }
 }
 
 /// Watches routes and neighbours for ever: what breaks is begun anew.
@@ -246,22 +298,32 @@ fn ask<T: Send + 'static>(
     answered.blocking_recv().ok()
 }
 
-/// Reloads on SIGHUP and on changes of the file, changes it when asked, and ends drains whose time is
-/// over, until a signal ends it.
-async fn watch_and_wait(
+/// What the task that reloads waits for.
+struct Watched {
     signals: Signals,
-    mut reloader: Reloader,
-    mut changes: FileWatch,
-    (mut asks, mut delivered): (mpsc::Receiver<Ask>, mpsc::Receiver<source::ask::Ask>),
+    changes: FileWatch,
+    asks: mpsc::Receiver<Ask>,
+    delivered: mpsc::Receiver<source::ask::Ask>,
     topologies: watch::Receiver<Topology>,
+}
+
+/// Reloads on SIGHUP and on changes of the file, and changes it when asked, until a signal ends it, or
+/// the flows are over of one that is to end.
+async fn watch_and_wait(
+    watched: Watched,
+    mut reloader: Reloader,
+    notifier: Arc<Notifier>,
 ) -> anyhow::Result<()> {
+    let Watched { signals, mut changes, mut asks, mut delivered, topologies } = watched;
     let Signals { mut terminate, mut interrupt, mut hang_up } = signals;
+    let context = reloader.context.clone();
     let mut seconds = interval(CHECK_EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let cause = tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
+            () = ending::over(&context, &notifier) => return Ok(()),
             _ = hang_up.recv() => Cause::Reload(HANG_UP),
             () = changes.changed() => Cause::Reload("the file changed"),
             Some(ask) = asks.recv() => Cause::Ask(ask),
@@ -272,13 +334,10 @@ async fn watch_and_wait(
             },
         };
         let topology = topologies.borrow().clone();
+        let notifier = notifier.clone();
         // Reading and compiling takes its time; signals wait for it, packets do not.
         let task = tokio::task::spawn_blocking(move || {
-            match cause {
-                Cause::Reload(why) => reloader.reload(&topology, why),
-                Cause::Feed(ask) => reloader.take_feed(ask, &topology),
-                Cause::Ask(work) => work(&mut reloader, &topology),
-            }
+            reloader.act(cause, &topology, &notifier);
             reloader
         });
         reloader = task.await.context("the reload panicked")?;
@@ -290,6 +349,20 @@ enum Cause {
     Reload(&'static str),
     Ask(Ask),
     Feed(source::ask::Ask),
+}
+
+impl Reloader {
+    fn act(&mut self, cause: Cause, topology: &Topology, notifier: &Notifier) {
+        match cause {
+            Cause::Reload(why) => {
+                notifier.reloading();
+                self.reload(topology, why);
+                notifier.ready(&self.context.in_short());
+            }
+            Cause::Feed(ask) => self.take_feed(ask, topology),
+            Cause::Ask(work) => work(self, topology),
+        }
+    }
 }
 
 async fn forward_topologies(mut seen: watch::Receiver<Topology>, context: Arc<StatusContext>) {

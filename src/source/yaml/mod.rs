@@ -97,6 +97,7 @@ impl LoadedConfig {
             ("workers", new.workers == old.workers),
             ("limits", new.limits == old.limits),
             ("admin.socket", new.admin_socket == old.admin_socket),
+            ("admin.http", new.http == old.http),
             ("state_dir", new.state_dir == old.state_dir),
             ("bpf_dir", new.bpf_dir == old.bpf_dir),
             ("cluster_key_file", new.cluster_key_file == old.cluster_key_file),
@@ -125,6 +126,18 @@ fn placed(tree: &Node, refusals: Vec<Refusal>) -> Vec<Finding> {
 /// Milliseconds of a duration such as `2h4m`, written as in a file.
 pub fn duration_ms(text: &str) -> Option<u64> {
     Some(text).filter(|text| !text.is_empty()).and_then(scalar::milliseconds)
+}
+
+/// A duration as files have it, such as `2h4m`, in milliseconds.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn duration_in_ms(text: &str) -> Result<u32, String> {
+    let read = scalar::duration_ms(0, u32::MAX)(scalar::Scalar { text, plain: true });
+    read.map_err(|wrong| {
+        let hint = wrong.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}; wanted {}{hint}", wrong.problem, wrong.wanted)
+    })
 }
 
 /// A refusal of a file as a whole.

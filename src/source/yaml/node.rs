@@ -4,12 +4,13 @@ use super::feeds;
 use super::kubernetes;
 use super::reader::Section;
 use super::scalar::{
-    Scalar, Wrong, choice, duration_ms, interface_name, number, path, socket_address, socket_path,
+    Scalar, Wrong, boolean, choice, duration_ms, interface_name, number, path, socket_address,
+    socket_path,
 };
 use super::schema;
 use crate::control::{
-    FlowRecordsSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread, WorkerGonePolicy,
-    WorkersSpec, XdpModeChoice, ZeroCopyChoice,
+    FlowRecordsSpec, HttpSpec, IdlePolicy, InterfaceSpec, LimitsSpec, NodeSpec, Spread,
+    WorkerGonePolicy, WorkersSpec, XdpModeChoice, ZeroCopyChoice,
 };
 
 /// Ports are numbered by a byte, and a machine with more NICs is not known.
@@ -28,7 +29,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
     let workers = root.section("workers", &schema::WORKERS).and_then(|section| workers(&section));
     let limits = root.section("limits", &schema::LIMITS).and_then(|section| limits(&section));
     let admin = root.section("admin", &schema::ADMIN);
-    let admin_socket = admin.and_then(|section| section.get("socket", socket_path));
+    let admin_socket = admin.as_ref().and_then(|section| section.get("socket", socket_path));
+    let http = admin.as_ref().and_then(http);
     let state_dir = root.get("state_dir", path);
     let bpf_dir = root.get("bpf_dir", path);
     let cluster_key_file = root.optional("cluster_key_file", path);
@@ -46,6 +48,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<NodeSpec> {
         workers: workers?,
         limits: limits?,
         admin_socket: admin_socket?,
+        http: http?,
         state_dir: state_dir?,
         bpf_dir: bpf_dir?,
         cluster_key_file: cluster_key_file?,
@@ -144,6 +147,23 @@ fn check_cores(section: &Section<'_>, count: Option<Option<u8>>, cores: &[usize]
         let problem = format!("{} cores", cores.len());
         section.refuse("cores", problem, "one for each of the workers in `count`");
     }
+}
+
+/// Metrics tell who serves what, so they leave the machine only where somebody wants that.
+fn http(section: &Section<'_>) -> Option<Option<HttpSpec>> {
+    let listen = section.optional("http", socket_address);
+    let anywhere = section.get("http_anywhere", boolean);
+    let most_services = section.get("metrics_services", number(0..=1_000_000));
+    let most_backends = section.get("metrics_backends", number(0..=1_000_000));
+    let (listen, anywhere) = (listen?, anywhere?);
+    if let Some(listen) = listen.filter(|listen| !anywhere && !listen.ip().is_loopback()) {
+        let problem = format!("`{listen}` is reached from outside of this machine");
+        let wanted = "an address such as 127.0.0.1, or `http_anywhere: true`";
+        section.refuse("http", problem, wanted);
+        return None;
+    }
+    let (most_services, most_backends) = (most_services?, most_backends?);
+    Some(listen.map(|listen| HttpSpec { listen, most_services, most_backends }))
 }
 
 fn limits(section: &Section<'_>) -> Option<LimitsSpec> {

@@ -128,12 +128,17 @@ pub(super) fn address(scalar: Scalar<'_>) -> Read<IpAddr> {
     }
 }
 
-/// An address with a port: `192.0.2.9:4739`, `[2001:db8::9]:4739`.
+/// Where something listens: an address with its port.
 pub(super) fn socket_address(scalar: Scalar<'_>) -> Read<SocketAddr> {
-    const WANTED: &str = "an address and a port, such as 192.0.2.9:4739 or \"[2001:db8::9]:4739\"";
+    const WANTED: &str = "an address and port such as 127.0.0.1:9464 or \"[::1]:9464\"";
     let text = present(scalar, WANTED)?;
-    let socket = text.parse::<SocketAddr>().ok().filter(|socket| socket.port() != 0);
-    socket.ok_or_else(|| Wrong::new(quoted(text), WANTED))
+    let wrong = || Wrong::new(format!("{} is no address with a port", quoted(text)), WANTED);
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => Err(wrong().hint("port 0 is nowhere")),
+        Ok(address) => Ok(address),
+        Err(_) if text.parse::<IpAddr>().is_ok() => Err(wrong().hint("its port is missing")),
+        Err(_) => Err(wrong()),
+    }
 }
 
 fn not_mapped(address: Ipv6Addr, text: &str, wanted: &str) -> Read<Ipv6Addr> {
@@ -421,6 +426,23 @@ mod tests {
         ];
         for (text, fine) in rows {
             assert_eq!(network(of(text)).is_ok(), fine, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_with_ports() {
+        let rows = [
+            ("127.0.0.1:9464", true),
+            ("[::1]:9464", true),
+            ("127.0.0.1", false),
+            ("127.0.0.1:0", false),
+            ("127.0.0.1:65536", false),
+            ("::1:9464", false),
+            ("localhost:9464", false),
+            (":9464", false),
+        ];
+        for (text, fine) in rows {
+            assert_eq!(socket_address(of(text)).is_ok(), fine, "{text}");
         }
     }
 

@@ -129,8 +129,16 @@ pub(super) static LIMITS: Schema = Schema {
     ],
 };
 
-pub(super) static ADMIN: Schema =
-    Schema { path: "admin", fields: &[or("socket", "/run/guideway/admin.sock")] };
+pub(super) static ADMIN: Schema = Schema {
+    path: "admin",
+    fields: &[
+        or("socket", "/run/guideway/admin.sock"),
+        optional("http", "nobody listens"),
+        or("http_anywhere", "false"),
+        or("metrics_services", "1000"),
+        or("metrics_backends", "10000"),
+    ],
+};
 
 pub(super) static FLOW_RECORDS: Schema = Schema {
     path: "flow_records",

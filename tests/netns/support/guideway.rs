@@ -194,6 +194,14 @@ impl Guideway {
         Guideway::start_by(lab, namespace, &path, path.clone())
     }
 
+    /// The same by a configuration's text.
+    pub fn start_text(lab: &Lab, namespace: &Namespace, text: &str) -> Guideway {
+        let path = lab.write("guideway.yaml", text);
+        let guideway = Guideway::start_by(lab, namespace, &path, path.clone());
+        guideway.wait_until_serving();
+        guideway
+    }
+
     fn start_by(lab: &Lab, namespace: &Namespace, given: &Path, path: PathBuf) -> Guideway {
         let mut command = namespace.command(BINARY);
         command.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1").env("NO_COLOR", "1");
@@ -267,6 +275,14 @@ impl Guideway {
     pub fn ask(&self, command: &str, more: &[&str]) -> Output {
         let mut asks = Command::new(BINARY);
         process::output(asks.arg(command).args(more).arg("--socket").arg(&self.socket))
+    }
+
+    /// The same, to be asked from another thread.
+    pub fn asker(&self, command: &str, more: &[&str]) -> impl Fn() -> Output + Send + 'static {
+        let words: Vec<String> =
+            [&[command], more].concat().iter().map(|w| w.to_string()).collect();
+        let socket = self.socket.clone();
+        move || process::output(Command::new(BINARY).args(&words).arg("--socket").arg(&socket))
     }
 
     /// A counter of all workers by its name: a verdict's, a drop reason's or an event's.
@@ -382,6 +398,11 @@ impl Guideway {
     /// Ends it as systemd would.
     pub fn terminate(self) -> ExitStatus {
         self.end_by("TERM")
+    }
+
+    /// Waits for the end that somebody asked it for.
+    pub fn ended(mut self) -> ExitStatus {
+        self.process.wait(SOON)
     }
 
     /// Ends it by a signal that it answers by cleaning up.

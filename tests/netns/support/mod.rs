@@ -6,13 +6,16 @@ pub mod encapsulated;
 mod guideway;
 pub mod judge;
 mod lab;
+mod machine;
 mod network;
+pub mod page;
 mod peers;
 mod process;
 mod uml;
 
 pub use guideway::{Backend, Config, Guideway, Service, refused, refused_under};
 pub use lab::Lab;
+pub use machine::{Machine, package};
 pub use network::{Namespace, Site, plug, switch};
 pub use peers::{
     Download, Hold, Nginx, fragments, get, serve, serve_all, storm, testpeer, transfer, udp,

@@ -1,6 +1,7 @@
 //! Whole files: what is read, and what each mistake is answered with.
 
 mod addresses;
+mod admin;
 mod hostile;
 mod json_schema;
 mod mistakes;
