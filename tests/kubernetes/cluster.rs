@@ -75,6 +75,14 @@ impl Cluster<'_> {
         Namespace::existing(&(self.lab.prefix() + name), &self.run_dir)
     }
 
+    /// Sends a signal to one of its programs, by the name of its log.
+    pub fn signal(&self, program: &str, signal: &str) {
+        let file = self.run_dir.join(format!("{program}.pid"));
+        let id = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file:?}: {e}"));
+        let sent = Command::new("kill").args(["-s", signal, id.trim()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal} {program}");
+    }
+
     /// Runs kubectl at the client's; panics with what it said when it fails.
     pub fn kubectl(&self, words: &[&str]) -> String {
         let output = self.try_kubectl(words);

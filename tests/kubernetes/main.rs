@@ -4,6 +4,7 @@
 //! have to be there: `scripts/kubernetes-programs core`. A cluster takes seconds to start, so tests
 //! share one: each file has one test, made of parts that have a Kubernetes namespace each.
 
+mod balancer;
 mod bed;
 mod cluster;
 mod space;
