@@ -16,7 +16,7 @@
 #   NUMBER     0 to 3: chooses the addresses, so that clusters can be joined. Default 0
 #   JOIN       PREFIX of a running cluster whose NUMBER is 0: this one has no client and no machine in
 #              front of its own, but a link to each of that one's
-#   GRACE      seconds for which a dead node's heartbeats may be missing. Default 40, as in Kubernetes
+#   GRACE      seconds for which a node's heartbeats, which come every 10, may be missing. Default 40
 #   BALANCER   a line of shell, started at the client's; for tests of the tests. Default: none
 set -euo pipefail
 : "${RUN_DIR:?a folder for state and logs}"
