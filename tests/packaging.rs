@@ -2,7 +2,6 @@
 //! of the crate. Package and unit are tried in `tests/netns/packaged.rs`; for the container file there
 //! is nothing to try it with.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -60,9 +59,9 @@ fn the_container_has_the_binarys_libraries() {
     let Some(guideway) = GUIDEWAY else { return };
     let output = Command::new("ldd").arg(guideway).output().unwrap();
     let libraries = String::from_utf8(output.stdout).unwrap();
-    let names: BTreeSet<&str> =
+    let names: Vec<&str> =
         libraries.lines().filter_map(|line| line.trim().split(['.', ' ']).next()).collect();
-    assert!(names.contains("libelf"), "{libraries}");
+    assert!(names.contains(&"libelf"), "{libraries}");
     let install = CONTAINER.lines().find(|line| line.contains("apt-get install")).unwrap();
     for name in names {
         let package = match name {
