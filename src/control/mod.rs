@@ -49,4 +49,4 @@ pub use refusal::Refusal;
 pub use shared::Shared;
 pub use topology::{LinkState, OwnAddress, Topology, UpperLink};
 pub use validate::{validate, validate_part, validate_service};
-pub use warnings::{Warning, warnings};
+pub use warnings::{Warning, warnings, warnings_of};

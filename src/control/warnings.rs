@@ -23,18 +23,20 @@ impl fmt::Display for Warning {
 
 /// Everything odd about a desired state that [`super::validate`] lets pass.
 pub fn warnings(desired: &DesiredState) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    for (place, service) in desired.services.iter().enumerate() {
-        let path = format!("services[{place}]");
-        let found = [
-            small_table(service).map(|text| (format!("{path}.table_size"), text)),
-            no_share(service).map(|text| (format!("{path}.backends"), text)),
-        ];
-        let found = found.into_iter().flatten();
-        warnings.extend(found.map(|(path, text)| Warning { path, text }));
-        warnings.extend(twice(&path, service));
-    }
-    warnings
+    let services = desired.services.iter().enumerate();
+    services
+        .flat_map(|(place, service)| warnings_of(&format!("services[{place}]"), service))
+        .collect()
+}
+
+/// Everything odd about one service, which is called `path`.
+pub fn warnings_of(path: &str, service: &ServiceSpec) -> Vec<Warning> {
+    let found = [
+        small_table(service).map(|text| (format!("{path}.table_size"), text)),
+        no_share(service).map(|text| (format!("{path}.backends"), text)),
+    ];
+    let found = found.into_iter().flatten().map(|(path, text)| Warning { path, text });
+    found.chain(twice(path, service)).collect()
 }
 
 fn small_table(service: &ServiceSpec) -> Option<String> {

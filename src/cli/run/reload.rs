@@ -10,7 +10,7 @@ use super::status::StatusContext;
 use crate::admin::RefusedReload;
 use crate::cli::moment::now_unix_ms;
 use crate::control::{
-    DesiredState, NodeSpec, Refusal, Topology, diff, warnings, without_new_flows,
+    DesiredState, NodeSpec, Refusal, Topology, diff, warnings, warnings_of, without_new_flows,
 };
 use crate::runtime::Event;
 use crate::source::yaml::ConfigError;
@@ -149,7 +149,9 @@ fn tell(old: &DesiredState, new: &DesiredState) {
     if changes.len() > MOST_LINES {
         tracing::info!("and {} more changes", changes.len() - MOST_LINES);
     }
-    tell_warnings(new);
+    let (_, changed) = new.changes_since(old);
+    let odd = changed.iter().flat_map(|s| warnings_of(&format!("services[{}]", s.name), s));
+    odd.take(MOST_LINES).for_each(|warning| tracing::warn!("{warning}"));
 }
 
 /// What can hardly be meant.
