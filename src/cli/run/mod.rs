@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow, ensure};
-use crossbeam::channel::{Sender, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use super::log::{self, LogFormat};
 use super::moment::now_unix_ms;
@@ -141,11 +141,8 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
         started_unix_ms: now_unix_ms(),
         stopping: Mutex::default(),
     });
-    let (outside, mut hooks) = tasks::channels(&topology, context.clone());
-    let control = std::thread::Builder::new()
-        .name("gw-control".into())
-        .spawn(move || run_control_loop(controller, &inbox, |c, step| on_step(c, step, &mut hooks)))
-        .context("the control thread")?;
+    let (outside, hooks) = tasks::channels(&topology, context.clone());
+    let control = begin_control(controller, inbox, hooks)?;
     let result = take_over_first(&config, &desired, &events).and_then(|()| {
         tell_warnings(&desired);
         sources.keep_good();
@@ -172,6 +169,18 @@ fn run_until_stopped(args: &RunArgs) -> Result<(), Failure> {
     supervisor.stop();
     bridges.remove();
     result
+}
+
+/// The control thread, which compiles and publishes.
+fn begin_control(
+    controller: Controller<SteerPrograms>,
+    inbox: Receiver<Event<SteerPrograms>>,
+    mut hooks: tasks::Hooks,
+) -> anyhow::Result<JoinHandle<Controller<SteerPrograms>>> {
+    std::thread::Builder::new()
+        .name("gw-control".into())
+        .spawn(move || run_control_loop(controller, &inbox, |c, step| on_step(c, step, &mut hooks)))
+        .context("the control thread")
 }
 
 /// Metrics over HTTP, where they are wanted.

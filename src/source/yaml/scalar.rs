@@ -130,7 +130,7 @@ pub(super) fn address(scalar: Scalar<'_>) -> Read<IpAddr> {
 
 /// Where something listens: an address with its port.
 pub(super) fn socket_address(scalar: Scalar<'_>) -> Read<SocketAddr> {
-    const WANTED: &str = "an address and port such as 127.0.0.1:9464 or \"[::1]:9464\"";
+    const WANTED: &str = "an address and a port such as 127.0.0.1:9464 or \"[::1]:9464\"";
     let text = present(scalar, WANTED)?;
     let wrong = || Wrong::new(format!("{} is no address with a port", quoted(text)), WANTED);
     match text.parse::<SocketAddr>() {

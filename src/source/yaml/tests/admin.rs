@@ -39,7 +39,7 @@ fn mistakes() {
         ),
         (
             "http: 127.0.0.1",
-            "f:2:16: admin.http: `127.0.0.1` is no address with a port; wanted an address and port \
+            "f:2:16: admin.http: `127.0.0.1` is no address with a port; wanted an address and a port \
              such as 127.0.0.1:9464 or \"[::1]:9464\"
    2 | admin: { http: 127.0.0.1 }
      |                ^^^^^^^^^
