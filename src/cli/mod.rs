@@ -15,7 +15,6 @@ pub mod drain;
 pub mod explain;
 pub mod feed;
 pub mod flows;
-#[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 mod log;
 pub mod plan;
@@ -58,7 +57,6 @@ enum Command {
     Explain(explain::ExplainArgs),
     Capture(capture::CaptureArgs),
     Feed(feed::FeedArgs),
-    #[cfg(feature = "kubernetes")]
     Kubernetes(kubernetes::KubernetesArgs),
     Plan(plan::PlanArgs),
     Apply(apply::ApplyArgs),
@@ -88,7 +86,6 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Feed(args) => feed::run(&args),
-        #[cfg(feature = "kubernetes")]
         Command::Kubernetes(args) => kubernetes::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Apply(args) => apply::apply(&args),

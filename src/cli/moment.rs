@@ -1,7 +1,8 @@
 //! Moments and durations on the command line.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+pub use crate::source::moment::now_unix_ms;
 use crate::source::yaml::duration_ms;
 
 const DAY_S: i64 = 86_400;
@@ -31,12 +32,6 @@ pub fn until(text: &str) -> Result<u64, String> {
     }
     let seconds = rfc3339(text).ok_or_else(wrong)?;
     u64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1_000)).ok_or_else(wrong)
-}
-
-/// Milliseconds since 1970.
-pub fn now_unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A moment as RFC 3339 writes it, in UTC.

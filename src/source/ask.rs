@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::control::Delivery;
 
@@ -17,6 +17,20 @@ pub struct Ask {
     pub names: Vec<String>,
     /// What became of them, or why nothing of it was taken.
     pub answer: oneshot::Sender<Result<Took, String>>,
+}
+
+impl Ask {
+    /// Delivers, and waits for what becomes of it; none: Guideway is stopping.
+    pub async fn deliver(
+        asks: &mpsc::Sender<Ask>,
+        source: usize,
+        deliveries: Vec<Delivery>,
+        names: Vec<String>,
+    ) -> Option<Result<Took, String>> {
+        let (answer, answered) = oneshot::channel();
+        asks.send(Ask { source, deliveries, names, answer }).await.ok()?;
+        answered.await.ok()
+    }
 }
 
 /// What became of a delivery.

@@ -5,4 +5,6 @@ pub mod ask;
 #[cfg(feature = "program")]
 pub mod grpc;
 pub mod kubernetes;
+#[cfg(feature = "program")]
+pub mod moment;
 pub mod yaml;

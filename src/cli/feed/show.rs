@@ -11,7 +11,8 @@ use tokio::time::sleep;
 use crate::cli::ask::is_coloured;
 use crate::cli::table::{Aligned, bad, doubtful, good, plain};
 use crate::source::grpc::peer::Served;
-use crate::source::grpc::{Board, Event, PeerView, now_unix_ms};
+use crate::source::grpc::{Board, Event, PeerView};
+use crate::source::moment::now_unix_ms;
 use crate::source::yaml::ConfigError;
 
 const DRAW_EVERY: Duration = Duration::from_secs(1);

@@ -1,14 +1,13 @@
 //! Kubernetes clusters of a run: started from what was kept of them, followed for ever.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::feeds::host_name;
+use super::kept;
 use super::last_good::ago;
-use super::replace_file::write_private;
 use super::sources::{MOST_LINES, Sources};
 use crate::admin::ClusterStatus;
 use crate::cli::moment::now_unix_ms;
@@ -18,9 +17,6 @@ use crate::source::kubernetes::forms::Forms;
 use crate::source::kubernetes::keep::Kept;
 use crate::source::kubernetes::world::{Options, World};
 use crate::source::kubernetes::{Cluster, ClusterState, follow};
-
-/// Bytes of a kept state: what is larger is none.
-const MOST_KEPT_BYTES: u64 = 1 << 30;
 
 /// One cluster as status shows it.
 pub struct ClusterView {
@@ -140,42 +136,21 @@ impl Clusters {
 /// A name that no other replica has, and that this one has not after a restart: what it wrote before is
 /// not its own then.
 fn instance() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{host}_{:016x}", rand::random::<u64>())
+    format!("{}_{:016x}", host_name(), rand::random::<u64>())
 }
 
 fn kept_file(state_dir: &Path, cluster: &str) -> PathBuf {
     state_dir.join("kubernetes").join(format!("{cluster}.json"))
 }
 
-/// What was kept, if it can be read; trouble is told of, since the API will tell all of it.
 fn read_kept(file: &Path) -> Option<Kept> {
-    let read = || -> Result<Option<Kept>, String> {
-        match fs::metadata(file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
-            Ok(metadata) if metadata.len() > MOST_KEPT_BYTES => return Err("too large".to_string()),
-            Ok(_) => {}
-        }
-        let bytes = fs::read(file).map_err(|error| error.to_string())?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string())
-    };
-    read().unwrap_or_else(|error| {
-        let file = file.display();
-        tracing::warn!(%file, error, "the kept state of a cluster cannot be read");
-        None
-    })
+    let decode = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| error.to_string());
+    kept::read(file, "a cluster", decode)
 }
 
 fn keep(file: &Path, kept: &Kept) {
-    let write = || {
-        if let Some(folder) = file.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        write_private(file, &serde_json::to_vec(kept)?)
-    };
-    if let Err(error) = write() {
-        let file = file.display();
-        tracing::warn!(%file, %error, "the state of a cluster is not kept: see `state_dir`");
+    match serde_json::to_vec(kept) {
+        Ok(bytes) => kept::keep(file, "a cluster", &bytes),
+        Err(error) => tracing::warn!(%error, "the state of a cluster is not kept"),
     }
 }

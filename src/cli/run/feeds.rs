@@ -1,16 +1,14 @@
 //! Feeds of a run: started from what was kept of them, followed for ever, and taken over like files.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prost::Message;
 use tokio::sync::mpsc;
 
+use super::kept;
 use super::last_good::ago;
 use super::reload::Reloader;
-use super::replace_file::write_private;
 use super::sources::{MOST_LINES, Sources};
 use super::status::StatusContext;
 use crate::admin::{FeedStatus, HealthStatus};
@@ -23,8 +21,6 @@ use crate::source::grpc::{FeedState, Follower, follow};
 
 /// Deliveries that may wait: each feed and each cluster has one under way at most.
 pub const MOST_WAITING: usize = 16;
-/// Bytes of a kept state: what is larger is none.
-const MOST_KEPT_BYTES: u64 = 1 << 30;
 
 /// One feed as status shows it.
 pub struct FeedView {
@@ -199,7 +195,8 @@ fn progress(context: &StatusContext) -> Vec<ServiceProgress> {
     services.collect()
 }
 
-fn host_name() -> String {
+/// What the machine calls itself.
+pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
@@ -207,41 +204,19 @@ fn kept_file(state_dir: &Path, feed: &str) -> PathBuf {
     state_dir.join("feeds").join(format!("{feed}.state"))
 }
 
-/// What was kept, if it can be read; trouble is told of, since the feed will send all of it.
 fn read_kept(file: &Path) -> Option<KeptState> {
-    let read = || -> Result<Option<KeptState>, String> {
-        let told = |error: std::io::Error| error.to_string();
-        match fs::metadata(file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(told(error)),
-            Ok(metadata) if metadata.len() > MOST_KEPT_BYTES => return Err("too large".to_string()),
-            Ok(_) => {}
-        }
-        let bytes = fs::read(file).map_err(told)?;
-        KeptState::decode(&*bytes).map(Some).map_err(|error| error.to_string())
-    };
-    read().unwrap_or_else(|error| {
-        let file = file.display();
-        tracing::warn!(%file, error, "the kept state of a feed cannot be read");
-        None
-    })
+    let decode = |bytes: &[u8]| KeptState::decode(bytes).map_err(|error| error.to_string());
+    kept::read(file, "a feed", decode)
 }
 
 fn keep(file: &Path, kept: &KeptState) {
-    let write = || {
-        if let Some(folder) = file.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        }
-        write_private(file, &kept.encode_to_vec())
-    };
-    if let Err(error) = write() {
-        let file = file.display();
-        tracing::warn!(%file, %error, "the state of a feed is not kept: see `state_dir`");
-    }
+    kept::keep(file, "a feed", &kept.encode_to_vec());
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -8,6 +8,7 @@ mod dataplane;
 mod drains;
 mod ending;
 mod feeds;
+mod kept;
 mod last_good;
 mod notify;
 mod probes;

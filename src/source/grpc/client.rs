@@ -5,12 +5,12 @@
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::SinkExt;
 use futures::channel::mpsc as stream;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
@@ -23,6 +23,7 @@ use super::proto::{FollowRequest, KeptState, ServiceProgress, Update};
 use super::session::Session;
 use crate::control::FeedSpec;
 use crate::source::ask::Ask;
+use crate::source::moment::now_unix_ms;
 
 /// First wait after a connection is lost; doubled each time up to the longest, less up to a half by
 /// chance.
@@ -211,12 +212,9 @@ impl Follower {
                 return Ok((answer, false));
             }
         };
-        let (answer, answered) = oneshot::channel();
         let (deliveries, names) = (change.deliveries(), change.names());
-        let ask = Ask { source: self.number, deliveries, names, answer };
-        let stopping = || "Guideway is stopping".to_string();
-        self.asks.send(ask).await.map_err(|_| stopping())?;
-        let took = answered.await.map_err(|_| stopping())?;
+        let took = Ask::deliver(&self.asks, self.number, deliveries, names).await;
+        let took = took.ok_or_else(|| "Guideway is stopping".to_string())?;
         let is_taken = took.as_ref().is_ok_and(|took| took.held.is_none());
         let problem = took.as_ref().err().cloned();
         let answer = session.took(change, took);
@@ -285,12 +283,6 @@ fn chain(error: &tonic::transport::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Milliseconds since 1970.
-pub fn now_unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub mod session;
 #[cfg(test)]
 mod tests;
 
-pub use client::{FeedState, Follower, follow, now_unix_ms};
+pub use client::{FeedState, Follower, follow};
 pub use io::{ServerFiles, plain_is_allowed};
 pub use progress::Sent;
 pub use resource::{make, used_twice};

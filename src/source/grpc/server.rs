@@ -16,12 +16,12 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::MOST_MESSAGE_BYTES;
-use super::client::now_unix_ms;
 use super::io::{Io, PeerInfo, ServerFiles, is_for};
 use super::peer::{Peer, Served};
 use super::proto::follow_request::Message;
 use super::proto::service_feed_server::{ServiceFeed, ServiceFeedServer};
 use super::proto::{DESCRIPTORS, FollowRequest, Hello, Progress, ServiceProgress, Update};
+use crate::source::moment::now_unix_ms;
 
 /// Balancers at once.
 const MOST_PEERS: usize = 4_096;

@@ -125,12 +125,11 @@ impl AddressPoolSpec {
         if self.addresses.is_empty() {
             return Err("`addresses` is empty".to_string());
         }
-        let blocks: Result<Vec<Block>, String> =
-            self.addresses.iter().map(|text| Block::parse(text)).collect();
+        let blocks = Block::parse_all(&self.addresses)?;
         let label = |(key, value): (&String, &String)| (Arc::from(&**key), Arc::from(&**value));
         Ok(Pool {
             name: name.into(),
-            blocks: blocks?,
+            blocks,
             auto_assign: self.auto_assign,
             priority: self.priority,
             skip_ends: self.skip_ends,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -17,11 +17,13 @@ use super::forms::Forms;
 use super::keep::Kept;
 use super::objects::Key;
 use super::plan::{Write, plan, tidy};
+use super::pool::Pool;
 use super::watch::{News, watch_all};
-use super::world::{Change, Kind, Options, Standing, World};
+use super::world::{Change, Kind, Options, World};
 use super::write::{Failure, Writer};
-use crate::control::{Delivery, Form, KubernetesSpec, Part};
-use crate::source::ask::{Ask, Took};
+use crate::control::{Delivery, KubernetesSpec, Part};
+use crate::source::ask::Ask;
+use crate::source::moment::now_unix_ms;
 
 /// News that may wait: a watch that is faster than we are waits.
 const MOST_WAITING: usize = 4096;
@@ -102,12 +104,6 @@ pub async fn follow(cluster: Cluster, world: World) {
     state.note(|state| state.problems.remove("connection"));
     tracing::info!(cluster = %name, "the cluster is followed");
     state.run(client).await;
-}
-
-/// Unix milliseconds.
-fn now_unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 /// What a service's writes have come to.
@@ -199,8 +195,10 @@ impl Following {
         let (mut led, mut tidy_at) = (false, Instant::now() + TIDY_EVERY);
         let mut look = tokio::time::interval(Duration::from_millis(500));
         loop {
-            let wake =
-                self.queue.next_wait().into_iter().chain(self.keep_at).chain([tidy_at]).min();
+            // What is in the way of a write that waits is no reason to look again and again.
+            let may_write = led && self.queue.under_way.len() < MOST_WRITES;
+            let retry = self.queue.next_wait().filter(|_| may_write);
+            let wake = retry.into_iter().chain(self.keep_at).min();
             tokio::select! {
                 one = told.recv() => {
                     let Some(one) = one else { return };
@@ -213,7 +211,7 @@ impl Following {
                 Some(Ok(changes)) = tidying.join_next() => {
                     changes.into_iter().for_each(|change| self.world.apply(change));
                 }
-                () = sleep_until(wake.unwrap_or(tidy_at)) => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 _ = look.tick() => {}
             }
             if self.cluster.asks.is_closed() {
@@ -231,14 +229,15 @@ impl Following {
                 continue;
             }
             self.deliver().await;
+            let is_time = tidy_at <= Instant::now() && tidying.is_empty();
+            if is_time {
+                tidy_at = Instant::now() + TIDY_EVERY;
+            }
             if leads {
                 self.start(&writer, &mut writes);
-                if tidy_at <= Instant::now() && tidying.is_empty() {
-                    tidy_at = Instant::now() + TIDY_EVERY;
+                if is_time {
                     self.tidy(&writer, &mut tidying);
                 }
-            } else if tidy_at <= Instant::now() {
-                tidy_at = Instant::now() + TIDY_EVERY;
             }
             self.keep();
         }
@@ -281,32 +280,33 @@ impl Following {
             return;
         }
         let (mut forms, mut gone) = (vec![], vec![]);
-        let delivery = if self.is_whole {
+        if self.is_whole {
             for key in &dirty {
                 let (more, less) = self.forms.update(&self.world, key);
                 forms.extend(more);
                 gone.extend(less);
             }
-            Delivery::Some(forms.clone(), gone.clone())
         } else {
             forms = self.forms.all(&self.world);
-            Delivery::Whole(Part::of(forms.clone()))
-        };
+        }
         dirty.into_iter().for_each(|key| self.queue.push(key));
         if self.is_whole && forms.is_empty() && gone.is_empty() {
             return;
         }
-        let taken = self.ask(delivery, &forms, gone).await;
+        let names = forms.iter().map(|form| &form.spec.name).chain(&gone).cloned().collect();
+        let delivery = match self.is_whole {
+            true => Delivery::Some(forms, gone),
+            false => Delivery::Whole(Part::of(forms)),
+        };
+        let Cluster { asks, number, .. } = &self.cluster;
+        let took = Ask::deliver(asks, *number, vec![delivery], names).await;
+        let taken = took.is_some_and(|took| took.is_ok());
         let now = now_unix_ms();
         if taken {
             self.is_whole = true;
             self.keep_at.get_or_insert(Instant::now() + KEEP_AFTER);
         }
-        let is_ours = |(key, service): &(&Key, &super::objects::Service)| {
-            matches!(self.world.standing(key, service), Standing::Ours | Standing::Orphaned)
-        };
-        let ours = self.world.services().filter(is_ours).count();
-        let services = self.forms.len();
+        let (ours, services) = (self.forms.ours(), self.forms.len());
         self.note(|state| {
             state.known_unix_ms.get_or_insert(now);
             if taken {
@@ -314,21 +314,6 @@ impl Following {
             }
             (state.ours, state.services) = (ours, services);
         });
-    }
-
-    async fn ask(&self, delivery: Delivery, forms: &[Form], gone: Vec<String>) -> bool {
-        let names = forms.iter().map(|form| form.spec.name.clone()).chain(gone).collect();
-        let (answer, answered) = oneshot::channel();
-        let source = self.cluster.number;
-        let ask = Ask { source, deliveries: vec![delivery], names, answer };
-        if self.cluster.asks.send(ask).await.is_err() {
-            return false;
-        }
-        let took: Result<Took, String> = match answered.await {
-            Ok(took) => took,
-            Err(_) => return false,
-        };
-        took.is_ok()
     }
 
     fn start(&mut self, writer: &Writer, writes: &mut JoinSet<Done>) {
@@ -438,7 +423,7 @@ impl Options {
     /// # Errors
     /// What is wrong with a pool.
     pub fn of(spec: &KubernetesSpec, is_one_of_several: bool) -> Result<Options, String> {
-        let pools: Result<Vec<_>, String> = spec.pools.iter().map(super::pool::Pool::of).collect();
+        let pools: Result<Vec<_>, String> = spec.pools.iter().map(Pool::of).collect();
         Ok(Options {
             classes: spec.classes.iter().map(|class| Arc::from(class.as_str())).collect(),
             default: spec.default,

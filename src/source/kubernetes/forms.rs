@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::endpoints::targets;
-use super::objects::{IpFamily, Key, Service};
+use super::endpoints::{Target, targets};
+use super::objects::{Claim, IpFamily, Key, Service, ServicePort};
 use super::world::{Standing, World};
 use crate::control::{BackendSpec, Form, ServiceSpec, Shared};
 use crate::forwarding::{FlowRules, Mode, PrefixSet};
@@ -14,6 +14,7 @@ use crate::wire::Protocol;
 /// What is made of the cluster's services, and which names each of them has at the moment.
 #[derive(Clone, Debug, Default)]
 pub struct Forms {
+    /// Of each that is ours, be it served or not.
     names: HashMap<Key, Vec<String>>,
 }
 
@@ -24,7 +25,7 @@ impl Forms {
         let names: Vec<String> = forms.iter().map(|form| form.spec.name.clone()).collect();
         let before = self.names.remove(key).unwrap_or_default();
         let gone = before.into_iter().filter(|name| !names.contains(name)).collect();
-        if !names.is_empty() {
+        if is_ours(world, key) {
             self.names.insert(key.clone(), names);
         }
         (forms, gone)
@@ -37,6 +38,11 @@ impl Forms {
         keys.iter().flat_map(|key| self.update(world, key).0).collect()
     }
 
+    /// How many services of the cluster are ours.
+    pub fn ours(&self) -> usize {
+        self.names.len()
+    }
+
     /// How many services of the desired state there are.
     pub fn len(&self) -> usize {
         self.names.values().map(Vec::len).sum()
@@ -44,19 +50,16 @@ impl Forms {
 
     /// Is there none?
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.len() == 0
     }
 }
 
 /// The services of the desired state for one Service. Addresses count once they are claimed, which all
 /// replicas see alike; the status follows.
 pub fn forms(world: &World, key: &Key) -> Vec<Form> {
-    let Some(service) = world.service(key) else { return vec![] };
-    if !matches!(world.standing(key, service), Standing::Ours | Standing::Orphaned) {
-        return vec![];
-    }
+    let Some(service) = world.service(key).filter(|_| is_ours(world, key)) else { return vec![] };
     let held = world.held(key, service);
-    let is_sure = |claim: &&super::objects::Claim| !claim.version.is_empty();
+    let is_sure = |claim: &&Claim| !claim.version.is_empty();
     let addresses = held.iter().filter(|(_, claim)| is_sure(claim)).map(|(address, _)| *address);
     let rules = rules(service);
     let mut forms = vec![];
@@ -76,11 +79,15 @@ pub fn forms(world: &World, key: &Key) -> Vec<Form> {
     forms
 }
 
+fn is_ours(world: &World, key: &Key) -> bool {
+    let standing = world.service(key).map(|service| world.standing(key, service));
+    matches!(standing, Some(Standing::Ours | Standing::Orphaned))
+}
+
 /// `default.web.80.tcp`: namespaces and names have no dots, so this is unique. Status, metrics and
 /// records show it.
 pub fn name(prefix: &str, key: &Key, (protocol, port): (Protocol, u16), address: IpAddr) -> String {
     let family = if address.is_ipv4() { "" } else { ".v6" };
-    let protocol = if protocol == Protocol::Tcp { "tcp" } else { "udp" };
     format!("{prefix}{}.{}.{port}.{protocol}{family}", key.namespace, key.name)
 }
 
@@ -96,13 +103,8 @@ fn rules(service: &Service) -> FlowRules {
 
 /// Endpoints by way of their nodes, which know their pods, so that no route to pod networks is needed.
 /// Of a node that has no address in this family the kernel's routes decide.
-fn backends(
-    world: &World,
-    key: &Key,
-    port: &super::objects::ServicePort,
-    family: IpFamily,
-) -> Vec<BackendSpec> {
-    let backend = |target: super::endpoints::Target| {
+fn backends(world: &World, key: &Key, port: &ServicePort, family: IpFamily) -> Vec<BackendSpec> {
+    let backend = |target: Target| {
         let node = target.node.and_then(|name| world.node(&name));
         let mut backend = BackendSpec::new(target.name, target.socket);
         backend.via = node.and_then(|node| node.address(family));

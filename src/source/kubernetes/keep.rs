@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::objects::{Claim, Key, Node, Service, Slice};
-use super::world::{Change, Kind, Options, World};
+use super::world::{Change, Options, World};
 
 /// The form that this version writes.
 const FORMAT: u32 = 1;
@@ -65,19 +65,12 @@ impl Kept {
     }
 }
 
-impl World {
-    /// Everything that is not in the lists of a fresh look is gone, and versions begin anew: the API's
-    /// store may have been set back.
-    pub fn begin_list(&mut self, kind: Kind) {
-        self.forget_versions(kind);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::source::kubernetes::forms::Forms;
     use crate::source::kubernetes::testing::{claim, endpoint, service, slice, world};
+    use crate::source::kubernetes::world::Kind;
 
     #[test]
     fn kept_and_read_again() {

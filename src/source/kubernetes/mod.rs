@@ -3,16 +3,16 @@
 //! What is decided is pure: [`world`] is the cluster as it was last seen, [`forms`] what is served of it,
 //! [`plan`] what the one writer of a cluster has to write. Around that are connections.
 
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 mod api;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 mod client;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 pub mod crds;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 mod elect;
 pub mod endpoints;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 mod follow;
 pub mod forms;
 pub mod keep;
@@ -20,15 +20,15 @@ pub mod lease;
 pub mod objects;
 pub mod plan;
 pub mod pool;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 mod read;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 mod watch;
 pub mod world;
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 mod write;
 
-#[cfg(feature = "kubernetes")]
+#[cfg(feature = "program")]
 pub use follow::{Cluster, ClusterState, follow};

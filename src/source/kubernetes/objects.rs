@@ -86,6 +86,13 @@ pub struct Wishes {
     pub wrong: Vec<String>,
 }
 
+impl Wishes {
+    /// The address of this family that is asked for.
+    pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
+    }
+}
+
 /// IPv4 or IPv6, as the API writes them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum IpFamily {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::objects::{Claim, IpFamily, Key, Service};
-use super::pool::{NoAddress, choose};
+use super::objects::{Claim, Holder, IpFamily, Key, Service};
+use super::pool::{NoAddress, REUSE_AFTER_MS, choose};
 use super::world::{Standing, World};
 
 /// One write.
@@ -73,14 +73,14 @@ pub fn tidy(world: &World, now_ms: u64) -> (Vec<(IpAddr, Tidy)>, Option<u64>) {
     let pools = world.pools();
     let ours = |claim: &&Claim| claim.manager == world.options().manager;
     for (address, claim) in world.claims().filter(|(_, claim)| ours(claim)) {
-        let is_there = |holder: &&super::objects::Holder| {
+        let is_there = |holder: &&Holder| {
             world.service(&holder.service).is_some_and(|service| service.uid == holder.uid)
         };
         if let Some(gone) = claim.holders.iter().find(|holder| !is_there(holder)) {
             found.push((address, Tidy::Forget(gone.service.clone(), gone.uid.clone())));
         } else if claim.holders.is_empty() {
             let pool = pools.iter().find(|pool| pool.name == claim.pool);
-            let rest_ms = pool.map_or(super::pool::REUSE_AFTER_MS, |pool| pool.reuse_after_ms);
+            let rest_ms = pool.map_or(REUSE_AFTER_MS, |pool| pool.reuse_after_ms);
             let free_ms = claim.released_ms.unwrap_or_default().saturating_add(rest_ms);
             if free_ms <= now_ms {
                 found.push((address, Tidy::Delete));
@@ -188,11 +188,11 @@ fn address_of(
     held: &[(IpAddr, &Claim)],
 ) -> Result<Found, NoAddress> {
     let wishes = &service.wishes;
-    let wanted = wishes.addresses.iter().find(|address| IpFamily::of(**address) == family);
+    let wanted = wishes.address(family);
     let mut of_family = held.iter().filter(|(address, _)| IpFamily::of(*address) == family);
     // Pools may change under it; only what the service itself asks for moves it.
     let is_fine = |(address, claim): &&(IpAddr, &Claim)| match wanted {
-        Some(wanted) => wanted == address,
+        Some(wanted) => wanted == *address,
         None => wishes.pool.as_ref().is_none_or(|pool| *pool == claim.pool),
     };
     if let Some((address, _)) = of_family.find(is_fine) {
@@ -203,7 +203,7 @@ fn address_of(
         return Ok(Found::New(address, claim));
     }
     let taken = |address| taken(world, key, service, address);
-    let (address, pool) = choose(&world.pools(), (key, service), family, &taken)?;
+    let (address, pool) = choose(world.pools(), (key, service), family, &taken)?;
     let mut claim = Claim {
         manager: world.options().manager.clone(),
         pool,
@@ -223,14 +223,14 @@ fn earlier(
     family: IpFamily,
 ) -> Option<(IpAddr, Claim)> {
     let wishes = &service.wishes;
-    let wanted = wishes.addresses.iter().find(|a| IpFamily::of(**a) == family);
+    let wanted = wishes.address(family);
     let pools = world.pools();
     let fits = |(address, claim): &(IpAddr, &Claim)| {
         let pool = pools.iter().find(|pool| pool.name == claim.pool);
         IpFamily::of(*address) == family
             && claim.holders.is_empty()
             && claim.last.as_ref() == Some(key)
-            && wanted.is_none_or(|wanted| wanted == address)
+            && wanted.is_none_or(|wanted| wanted == *address)
             && wishes.pool.as_ref().is_none_or(|pool| *pool == claim.pool)
             && pool.is_some_and(|pool| pool.admits(key, service) && pool.has(*address))
     };
@@ -248,17 +248,15 @@ fn shared(
     family: IpFamily,
 ) -> Option<(IpAddr, Claim)> {
     let share = service.wishes.share.as_ref()?;
-    let wanted = service.wishes.addresses.iter().find(|a| IpFamily::of(**a) == family);
+    let wanted = service.wishes.address(family);
     let pools = world.pools();
     let across = |claim: &Claim| {
         pools.iter().any(|pool| pool.name == claim.pool && pool.share_across_namespaces)
     };
     let fits = |(address, claim): &(IpAddr, &Claim)| {
-        let is_near = |holder: &super::objects::Holder| {
-            holder.service.namespace == key.namespace || across(claim)
-        };
+        let is_near = |holder: &Holder| holder.service.namespace == key.namespace || across(claim);
         IpFamily::of(*address) == family
-            && wanted.is_none_or(|wanted| wanted == address)
+            && wanted.is_none_or(|wanted| wanted == *address)
             && claim.share.as_ref() == Some(share)
             && !claim.version.is_empty()
             && !claim.holders.is_empty()
@@ -284,7 +282,7 @@ fn has_room(world: &World, claim: &Claim, service: &Service) -> bool {
 fn join(claim: &mut Claim, key: &Key, service: &Service) {
     claim.released_ms = None;
     let (service, uid) = (key.clone(), service.uid.clone());
-    claim.holders.push(super::objects::Holder { service, uid });
+    claim.holders.push(Holder { service, uid });
 }
 
 /// Who has an address.

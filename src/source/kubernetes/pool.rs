@@ -138,6 +138,14 @@ impl Block {
         Ok(Block { first, last, family })
     }
 
+    /// Each of these.
+    ///
+    /// # Errors
+    /// What is wrong with the first that is.
+    pub fn parse_all(texts: &[String]) -> Result<Vec<Block>, String> {
+        texts.iter().map(|text| Block::parse(text)).collect()
+    }
+
     /// Is it one of ours?
     pub fn has(&self, address: IpAddr) -> bool {
         IpFamily::of(address) == self.family && (self.first..=self.last).contains(&bits(address))
@@ -201,8 +209,7 @@ impl Pool {
     /// # Errors
     /// What is wrong with it.
     pub fn of(spec: &AddressPoolSpec) -> Result<Pool, String> {
-        let blocks: Result<Vec<Block>, String> =
-            spec.addresses.iter().map(|text| Block::parse(text)).collect();
+        let blocks = Block::parse_all(&spec.addresses)?;
         Ok(Pool {
             auto_assign: spec.auto_assign,
             priority: spec.priority,
@@ -210,7 +217,7 @@ impl Pool {
             namespaces: spec.namespaces.iter().map(|name| Arc::from(name.as_str())).collect(),
             reuse_after_ms: spec.reuse_after_ms.into(),
             share_across_namespaces: spec.share_across_namespaces,
-            ..Pool::new(&spec.name, blocks?)
+            ..Pool::new(&spec.name, blocks)
         })
     }
 
@@ -262,7 +269,7 @@ pub fn choose(
     }
     let wishes = &service.wishes;
     let of_family = |address: &&IpAddr| IpFamily::of(**address) == family;
-    if let Some(&address) = wishes.addresses.iter().find(of_family) {
+    if let Some(address) = wishes.address(family) {
         return this_one(pools, (key, service), address, taken);
     }
     // One that stands in its status already is kept, whoever wrote it.

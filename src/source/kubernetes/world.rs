@@ -95,6 +95,8 @@ pub struct World {
     slice_of: HashMap<Key, Arc<str>>,
     nodes: BTreeMap<Arc<str>, Node>,
     pools: BTreeMap<Arc<str>, Result<Pool, String>>,
+    /// Those of the configuration, then those.
+    all_pools: Vec<Pool>,
     claims: BTreeMap<IpAddr, Claim>,
     /// Addresses that a Service holds, or seems to.
     held: HashMap<Key, BTreeSet<IpAddr>>,
@@ -105,7 +107,8 @@ pub struct World {
 impl World {
     /// One of which nothing is known.
     pub fn new(options: Options) -> World {
-        World { options, ..World::default() }
+        let all_pools = options.pools.clone();
+        World { options, all_pools, ..World::default() }
     }
 
     /// What the configuration says.
@@ -140,6 +143,8 @@ impl World {
             }
             Change::Pool(name, pool) => {
                 if put(&mut self.pools, name, pool) {
+                    let of_cluster = self.pools.values().filter_map(|pool| pool.as_ref().ok());
+                    self.all_pools = self.options.pools.iter().chain(of_cluster).cloned().collect();
                     self.all_are_dirty();
                 }
             }
@@ -248,11 +253,6 @@ impl World {
         dirty
     }
 
-    /// The service is to be looked at again.
-    pub fn is_dirty(&mut self, key: Key) {
-        self.dirty.insert(key);
-    }
-
     /// A service.
     pub fn service(&self, key: &Key) -> Option<&Service> {
         self.services.get(key)
@@ -283,7 +283,9 @@ impl World {
         self.nodes.iter().map(|(name, node)| (name.clone(), node.clone())).collect()
     }
 
-    pub(super) fn forget_versions(&mut self, kind: Kind) {
+    /// All of a kind are going to be told. What is not among them will be gone, and versions begin anew:
+    /// the API's store may have been set back.
+    pub fn begin_list(&mut self, kind: Kind) {
         match kind {
             Kind::Service => self.services.values_mut().for_each(|service| service.version = 0),
             Kind::Claim => {
@@ -300,9 +302,8 @@ impl World {
     }
 
     /// All pools, those of the configuration first.
-    pub fn pools(&self) -> Vec<Pool> {
-        let of_cluster = self.pools.values().filter_map(|pool| pool.as_ref().ok());
-        self.options.pools.iter().chain(of_cluster).cloned().collect()
+    pub fn pools(&self) -> &[Pool] {
+        &self.all_pools
     }
 
     /// All that is claimed.

@@ -17,6 +17,7 @@ use super::objects::{Claim, Holder, Key};
 use super::plan::{Tidy, Told, Write};
 use super::read::{self, CONDITION, OUR_FINALIZER, STANDARD_FINALIZER};
 use super::world::Change;
+use crate::source::moment::now_unix_ms;
 
 /// How often a claim that changes under the hand is read anew.
 const TRIES: usize = 4;
@@ -211,7 +212,7 @@ impl Writer {
                 return Ok(());
             }
             if claim.holders.is_empty() {
-                claim.released_ms = Some(now_ms());
+                claim.released_ms = Some(now_unix_ms());
                 claim.last = Some(key.clone());
                 claim.share = None;
             }
@@ -303,8 +304,4 @@ fn taken(
         Err(error) if code(&error) == 409 => Err(Failure::Beaten),
         Err(error) => Err(Failure::Refused(told(&error))),
     }
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }

@@ -12,17 +12,8 @@ const MOST_FEEDS: usize = 16;
 
 pub(super) fn read(root: &Section<'_>) -> Option<Vec<FeedSpec>> {
     let feeds = root.maps("feeds", &schema::FEED, feed)?;
-    if feeds.len() > MOST_FEEDS {
-        let problem = format!("there are {}", feeds.len());
-        root.refuse("feeds", problem, format!("at most {MOST_FEEDS}"));
-        return None;
-    }
-    for (place, feed) in feeds.iter().enumerate() {
-        if let Some(first) = feeds.iter().take(place).position(|other| other.name == feed.name) {
-            let problem = format!("`{}` is feeds[{first}] already", feed.name);
-            root.refuse_below("feeds", &format!("[{place}].name"), problem, "a name of its own");
-        }
-    }
+    let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
+    root.own_names("feeds", MOST_FEEDS, &names)?;
     Some(feeds)
 }
 

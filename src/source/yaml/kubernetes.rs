@@ -15,23 +15,9 @@ const DAY_MS: u32 = 24 * 60 * 60 * 1000;
 
 pub(super) fn read(root: &Section<'_>) -> Option<Vec<KubernetesSpec>> {
     let clusters = root.maps("kubernetes", &schema::KUBERNETES, cluster)?;
-    if clusters.len() > MOST_CLUSTERS {
-        let problem = format!("there are {}", clusters.len());
-        root.refuse("kubernetes", problem, format!("at most {MOST_CLUSTERS}"));
-        return None;
-    }
-    own_names(root, "kubernetes", clusters.iter().map(|cluster| cluster.name.as_str()));
+    let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    root.own_names("kubernetes", MOST_CLUSTERS, &names)?;
     Some(clusters)
-}
-
-fn own_names<'a>(section: &Section<'_>, key: &str, names: impl Iterator<Item = &'a str>) {
-    let names: Vec<&str> = names.collect();
-    for (place, name) in names.iter().enumerate() {
-        if let Some(first) = names.iter().take(place).position(|other| other == name) {
-            let problem = format!("`{name}` is {key}[{first}] already");
-            section.refuse_below(key, &format!("[{place}].name"), problem, "a name of its own");
-        }
-    }
 }
 
 fn cluster(section: &Section<'_>) -> Option<KubernetesSpec> {
@@ -43,7 +29,8 @@ fn cluster(section: &Section<'_>) -> Option<KubernetesSpec> {
     let manager = section.get("manager", label);
     let lease_namespace = section.get("lease_namespace", label);
     let pools = section.maps("pools", &schema::ADDRESS_POOL, pool);
-    own_names(section, "pools", pools.iter().flatten().map(|pool| pool.name.as_str()));
+    let names: Vec<&str> = pools.iter().flatten().map(|pool| pool.name.as_str()).collect();
+    section.own_names("pools", usize::MAX, &names)?;
     Some(KubernetesSpec {
         name: name_of_it?,
         kubeconfig: kubeconfig?,

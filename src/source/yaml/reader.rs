@@ -211,6 +211,21 @@ impl<'t> Section<'t> {
         whole.then_some(values)
     }
 
+    /// The maps of a list have names of their own, and there are no more than `most`; none: more.
+    pub fn own_names(&self, key: &str, most: usize, names: &[&str]) -> Option<()> {
+        if names.len() > most {
+            self.refuse(key, format!("there are {}", names.len()), format!("at most {most}"));
+            return None;
+        }
+        for (place, name) in names.iter().enumerate() {
+            if let Some(first) = names.iter().take(place).position(|other| other == name) {
+                let problem = format!("`{name}` is {key}[{first}] already");
+                self.refuse_below(key, &format!("[{place}].name"), problem, "a name of its own");
+            }
+        }
+        Some(())
+    }
+
     /// Each scalar of a list; none when the list was not written.
     pub fn scalars<T>(
         &self,
