@@ -5,11 +5,15 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::BackendSpec;
+
 /// How backends are probed. Two services that say the same of the same socket share the probes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct HealthCheckSpec {
     /// What is tried.
     pub kind: HealthCheckKind,
+    /// Whom probes go to.
+    pub probed: Probed,
     /// Port; none: the backend's.
     pub port: Option<u16>,
     /// Address the probes come from; none: as the kernel's routes say.
@@ -37,6 +41,7 @@ impl HealthCheckSpec {
     pub fn new(kind: HealthCheckKind) -> HealthCheckSpec {
         HealthCheckSpec {
             kind,
+            probed: Probed::Backend,
             port: None,
             source: None,
             interval_ms: 2_000,
@@ -46,6 +51,27 @@ impl HealthCheckSpec {
             fall: 3,
             flap_window_ms: 600_000,
             flap_wait_ms: 300_000,
+        }
+    }
+}
+
+/// Whom probes go to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Probed {
+    /// The backend itself.
+    #[default]
+    Backend,
+    /// The station that its packets are sent to, such as the node of a pod: one check for all backends
+    /// behind it.
+    Via,
+}
+
+impl Probed {
+    /// Where probes of a backend go.
+    pub fn address_of(self, backend: &BackendSpec) -> IpAddr {
+        match self {
+            Probed::Backend => backend.address,
+            Probed::Via => backend.routed_by(),
         }
     }
 }

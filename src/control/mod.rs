@@ -29,7 +29,7 @@ pub use compile::{
 pub use desired::{BackendSpec, DesiredState, HealthFrom, ServiceSpec, SnatSpec, TunnelSourceSpec};
 pub use diff::diff;
 pub use health_check::{
-    Exchange, GrpcCheck, HealthCheckKind, HealthCheckSpec, HttpCheck, StatusSet, TlsCheck,
+    Exchange, GrpcCheck, HealthCheckKind, HealthCheckSpec, HttpCheck, Probed, StatusSet, TlsCheck,
 };
 pub use health_state::HealthState;
 pub use health_view::{Health, HealthView};

@@ -27,6 +27,8 @@ fn services_get_addresses_and_their_pods_get_packets() {
         ("ranges", only_those_clients),
         ("types", another_type_and_back),
         ("rolling", no_request_is_lost_by_a_rolling_update),
+        ("nodes", pods_see_the_client_by_their_node),
+        ("unplugged", a_dead_node_is_left_quickly),
         ("gone", a_deleted_namespace_does_not_hang),
         ("role", the_account_can_do_no_more),
     ]);
@@ -337,6 +339,61 @@ fn no_request_is_lost_by_a_rolling_update(space: &Space) {
     println!("{asked} requests during a rolling update, {} lost", lost.len());
     assert!(asked > 100, "{asked}");
     assert_eq!(lost, Vec::<String>::new());
+}
+
+/// Target `nodes` with `externalTrafficPolicy: Local`: direct return to the nodes that have pods, where
+/// kube-proxy does the rest.
+fn pods_see_the_client_by_their_node(space: &Space) {
+    space.deploy("web", 2);
+    for (name, policy) in [("local", "Local"), ("cluster", "Cluster")] {
+        space.apply(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  \
+             annotations: {{ guideway.dev/target: nodes }}\nspec:\n  type: LoadBalancer\n  \
+             externalTrafficPolicy: {policy}\n  selector: {{ app: web }}\n  \
+             ports: [{{ port: 80, targetPort: http }}]\n"
+        ));
+    }
+    let pods: BTreeSet<String> =
+        space.wait_for_pods("web", 2).into_iter().map(|pod| pod.name).collect();
+    let client = space.cluster.machine("cl");
+    for name in ["local", "cluster"] {
+        let vip = wait_for_addresses(space, name, 1).remove(0);
+        let ingress = &service(space, name)["status"]["loadBalancer"]["ingress"][0];
+        assert_eq!(ingress["ipMode"], "VIP", "kube-proxy has to know the address");
+        watch(&format!("both pods by {name}"), SOON, || {
+            let answers = (0..20).map(|_| get(&client, &url(&vip)));
+            let answered: Result<BTreeSet<String>, String> = answers.collect();
+            answered
+                .and_then(|found| if found == pods { Ok(()) } else { Err(format!("{found:?}")) })
+        });
+    }
+    let vip = wait_for_addresses(space, "local", 1).remove(0);
+    let seen = get(&client, &format!("http://{vip}/clientip")).unwrap();
+    assert!(seen.starts_with("198.51.100.2:"), "{seen}");
+}
+
+/// Kubernetes takes 50 s to notice; new connections must not wait for that.
+fn a_dead_node_is_left_quickly(space: &Space) {
+    expose(space, "web", 3);
+    let vip = wait_for_addresses(space, "web", 1).remove(0);
+    wait_for_answer(space, &vip);
+    let (client, switch) = (space.cluster.machine("cl"), space.cluster.machine("sw"));
+    // Every node is known to answer.
+    std::thread::sleep(Duration::from_secs(2));
+    switch.run("ip link set n3 nomaster");
+    let unplugged = std::time::Instant::now();
+    let mut last_failure = Duration::ZERO;
+    while unplugged.elapsed() < Duration::from_secs(8) {
+        let asked = unplugged.elapsed();
+        if !client.try_run(&format!("curl -sS -m 1 {}", url(&vip))).status.success() {
+            last_failure = asked;
+        }
+    }
+    switch.run("ip link set n3 master br0");
+    println!(
+        "the last new connection that failed began {last_failure:.1?} after the node was unplugged"
+    );
+    assert!(last_failure < Duration::from_secs(4), "{last_failure:?}");
 }
 
 fn a_deleted_namespace_does_not_hang(space: &Space) {

@@ -30,7 +30,7 @@ pub fn targets_of(desired: &DesiredState) -> Vec<ProbeTarget> {
             targets.push(ProbeTarget {
                 service: name.clone(),
                 backend: backend.name.as_str().into(),
-                socket: SocketAddr::new(backend.address, port),
+                socket: SocketAddr::new(spec.probed.address_of(backend), port),
                 spec: spec.clone(),
             });
         }

@@ -91,6 +91,8 @@ pub struct ServiceSpec {
     pub ip_families: Option<Vec<String>>,
     pub ip_family_policy: Option<String>,
     pub ports: Option<Vec<Port>>,
+    pub external_traffic_policy: Option<String>,
+    pub health_check_node_port: Option<i32>,
     pub session_affinity: Option<String>,
     pub session_affinity_config: Option<SessionAffinityConfig>,
 }
@@ -185,7 +187,20 @@ pub struct TargetRef {
 #[serde(default)]
 pub struct Node {
     pub metadata: ObjectMeta,
+    pub spec: NodeSpec,
     pub status: NodeStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    pub taints: Option<Vec<Taint>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    pub key: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,14 +1,17 @@
 //! A Service that has addresses -> the services of the desired state: one for each port and address.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::endpoints::{Target, targets};
-use super::objects::{Claim, IpFamily, Key, Service, ServicePort};
+use super::endpoints::{Target as Endpoint, targets};
+use super::objects::{Claim, IpFamily, Key, Node, Service, ServicePort, Target};
 use super::world::{Standing, World};
-use crate::control::{BackendSpec, Form, ServiceSpec, Shared};
-use crate::forwarding::{FlowRules, Mode, PrefixSet};
+use crate::control::{
+    BackendSpec, Form, HealthCheckKind, HealthCheckSpec, HttpCheck, Probed, ServiceSpec, Shared,
+    StatusSet,
+};
+use crate::forwarding::{BackendGonePolicy, FlowRules, Mode, PrefixSet};
 use crate::wire::Protocol;
 
 /// What is made of the cluster's services, and which names each of them has at the moment.
@@ -65,14 +68,28 @@ pub fn forms(world: &World, key: &Key) -> Vec<Form> {
     let mut forms = vec![];
     for address in addresses {
         for port in &service.ports {
-            // What is not translated is told in the status of the port.
-            let Some(protocol) = port.transport.wire() else { continue };
-            let backends = backends(world, key, port, IpFamily::of(address));
+            // What cannot be sent there is told in the status.
+            let target = service.wishes.target;
+            let Some(protocol) = port.transport.wire(target) else { continue };
+            let family = IpFamily::of(address);
+            let backends = match target {
+                Target::Pods => pods(world, key, port, family),
+                Target::Nodes => nodes(world, (key, service), port, family),
+            };
             let name = name(&world.options().prefix, key, (protocol, port.port), address);
             let mut spec = ServiceSpec::new(name, (address, port.port).into(), backends);
             spec.protocol = protocol;
             spec.rules = rules.clone();
-            spec.mode = if service.wishes.keep_source { Mode::Dnat } else { Mode::Nat };
+            spec.mode = match (target, service.wishes.keep_source) {
+                (Target::Nodes, _) => Mode::L2dsr,
+                (Target::Pods, true) => Mode::Dnat,
+                (Target::Pods, false) => Mode::Nat,
+            };
+            spec.health_check = Some(check(service));
+            // Where all checks disagree with Kubernetes, Kubernetes is right.
+            spec.min_healthy_percent = 1;
+            // A node that is silent for a moment must not cost its connections.
+            spec.on_backend_gone = BackendGonePolicy::Keep;
             forms.push(Form { spec: Shared::from(spec), created_ms: service.created_ms });
         }
     }
@@ -101,11 +118,43 @@ fn rules(service: &Service) -> FlowRules {
     }
 }
 
+/// Of a node, by the way that packets go: its own word where kube-proxy gives one, else an echo, one for
+/// all of its pods. Kubernetes takes 50 s to notice that a node is dead.
+fn check(service: &Service) -> HealthCheckSpec {
+    let kind = match service.wishes.target {
+        Target::Pods => HealthCheckKind::Icmp,
+        Target::Nodes => HealthCheckKind::Http(HttpCheck {
+            method: "GET".to_string(),
+            path: "/healthz".to_string(),
+            host: None,
+            status: StatusSet(vec![200..=200]),
+            body: None,
+            tls: None,
+        }),
+    };
+    // A node without endpoints of its own tells so at a port of the service; that it can forward at all,
+    // at that of kube-proxy.
+    let local = service.health_port.filter(|_| service.is_local);
+    let port = matches!(kind, HealthCheckKind::Http(_)).then(|| local.unwrap_or(KUBE_PROXY));
+    HealthCheckSpec {
+        probed: Probed::Via,
+        port,
+        interval_ms: 500,
+        timeout_ms: 400,
+        rise: 1,
+        fall: 3,
+        ..HealthCheckSpec::new(kind)
+    }
+}
+
+/// Where kube-proxy tells whether it is well.
+const KUBE_PROXY: u16 = 10_256;
+
 /// Endpoints by way of their nodes, which know their pods, so that no route to pod networks is needed.
 /// Of a node that has no address in this family the kernel's routes decide.
-fn backends(world: &World, key: &Key, port: &ServicePort, family: IpFamily) -> Vec<BackendSpec> {
-    let backend = |target: Target| {
-        let node = target.node.and_then(|name| world.node(&name));
+fn pods(world: &World, key: &Key, port: &ServicePort, family: IpFamily) -> Vec<BackendSpec> {
+    let backend = |target: Endpoint| {
+        let node = target.node.as_ref().and_then(|name| world.node(name));
         let mut backend = BackendSpec::new(target.name, target.socket);
         backend.via = node.and_then(|node| node.address(family));
         // A pod in the node's own network is the node.
@@ -114,6 +163,36 @@ fn backends(world: &World, key: &Key, port: &ServicePort, family: IpFamily) -> V
         backend
     };
     targets(port, family, world.slices(key)).into_iter().map(backend).collect()
+}
+
+/// Nodes, to which packets go as they are: all of them, or with `externalTrafficPolicy: Local` those with
+/// endpoints of their own, by their number.
+fn nodes(
+    world: &World,
+    (key, service): (&Key, &Service),
+    port: &ServicePort,
+    family: IpFamily,
+) -> Vec<BackendSpec> {
+    let mut of_node: BTreeMap<Arc<str>, (u16, u16)> = BTreeMap::new();
+    for target in targets(port, family, world.slices(key)) {
+        let Some(node) = target.node else { continue };
+        let (new, old) = of_node.entry(node).or_default();
+        let count = if target.drain { old } else { new };
+        *count = count.saturating_add(1);
+    }
+    let backend = |(name, node): (&Arc<str>, &Node)| {
+        let address = node.address(family)?;
+        let mut backend = BackendSpec::new(name.to_string(), (address, port.port).into());
+        backend.drain = node.is_leaving;
+        if service.is_local {
+            let (new, _) = *of_node.get(name)?;
+            // One whose endpoints are all about to end keeps its flows.
+            backend.drain |= new == 0;
+            backend.weight = new.max(1);
+        }
+        Some(backend)
+    };
+    world.all_nodes().filter_map(backend).collect()
 }
 
 #[cfg(test)]
@@ -178,6 +257,45 @@ mod tests {
     }
 
     use crate::source::kubernetes::objects::Endpoint;
+
+    #[test]
+    fn nodes_by_the_number_of_their_endpoints() {
+        let (mut world, key) = (world(), Key::new("shop", "web"));
+        let mut service = service();
+        service.wishes.target = Target::Nodes;
+        world.apply(Change::Claim("203.0.113.1".parse().unwrap(), Some(claim("web"))));
+        let ending =
+            Endpoint { ready: false, terminating: true, ..endpoint("p4", "10.244.3.4", "n3") };
+        let endpoints = [
+            endpoint("p1", "10.244.1.5", "n1"),
+            endpoint("p2", "10.244.1.6", "n1"),
+            endpoint("p3", "10.244.2.3", "n2"),
+            ending,
+        ];
+        world.apply(slice("web-1", "web", endpoints));
+        let served = |world: &World| {
+            let forms = forms(world, &key);
+            let backends = forms[0].spec.backends.iter();
+            let told = backends.map(|b| {
+                let drain = if b.drain { " drain" } else { "" };
+                format!("{} {}:{} {}{drain}", b.name, b.address, b.port, b.weight)
+            });
+            (forms[0].spec.mode, told.collect::<Vec<_>>().join(", "))
+        };
+        world.apply(Change::Service(key.clone(), Some(service.clone())));
+        let all = "n1 10.210.0.11:80 1, n2 10.210.0.12:80 1, n3 10.210.0.13:80 1";
+        assert_eq!(served(&world), (Mode::L2dsr, all.to_string()), "kube-proxy may hop");
+        service.is_local = true;
+        world.apply(Change::Service(key.clone(), Some(service)));
+        let own = "n1 10.210.0.11:80 2, n2 10.210.0.12:80 1, n3 10.210.0.13:80 1 drain";
+        assert_eq!(served(&world).1, own);
+        let leaving = Node { is_leaving: true, ..world.node("n1").unwrap().clone() };
+        world.apply(Change::Node("n1".into(), Some(leaving)));
+        assert!(
+            served(&world).1.starts_with("n1 10.210.0.11:80 2 drain, n2"),
+            "nothing new for it"
+        );
+    }
 
     #[test]
     fn what_a_service_says_becomes_rules() {

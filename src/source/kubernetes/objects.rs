@@ -57,6 +57,10 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `sessionAffinity: ClientIP`, and for how long.
     pub affinity_s: Option<u32>,
+    /// `externalTrafficPolicy: Local`: only nodes with endpoints of their own.
+    pub is_local: bool,
+    /// Where those nodes tell whether they have some.
+    pub health_port: Option<u16>,
     /// `loadBalancerSourceRanges`; empty: everybody.
     pub source_ranges: Vec<Range>,
     /// Labels, which pools may ask for.
@@ -65,8 +69,8 @@ pub struct Service {
     pub wishes: Wishes,
     /// The addresses in its status.
     pub status: Vec<IpAddr>,
-    /// Whether all of these have the `ipMode` that we write.
-    pub status_has_our_mode: bool,
+    /// The `ipMode` that all of these have; none: they differ, or have none.
+    pub status_mode: Option<IpMode>,
     /// What our condition in its status says: reason and message.
     pub told: Option<(Arc<str>, Arc<str>)>,
 }
@@ -82,6 +86,8 @@ pub struct Wishes {
     pub share: Option<Arc<str>>,
     /// The client's address stays in the packets.
     pub keep_source: bool,
+    /// Where packets go.
+    pub target: Target,
     /// What could not be read of them.
     pub wrong: Vec<String>,
 }
@@ -90,6 +96,54 @@ impl Wishes {
     /// The address of this family that is asked for.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
+    }
+}
+
+/// Where packets go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Target {
+    /// Straight to pods.
+    #[default]
+    Pods,
+    /// Unchanged to nodes, where kube-proxy sends them on.
+    Nodes,
+}
+
+impl Target {
+    /// What it means for packets that pods send to the address.
+    pub fn ip_mode(self) -> IpMode {
+        match self {
+            Target::Pods => IpMode::Proxy,
+            Target::Nodes => IpMode::Vip,
+        }
+    }
+}
+
+/// `ipMode` of an address in a status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum IpMode {
+    /// Nodes know the address, and send to pods what arrives for it.
+    Vip,
+    /// Only the balancer knows it: packets from pods go there, too.
+    Proxy,
+}
+
+impl IpMode {
+    /// As the API writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            IpMode::Vip => "VIP",
+            IpMode::Proxy => "Proxy",
+        }
+    }
+
+    /// As the API writes it, which is `VIP` where nothing is said.
+    pub fn of(word: Option<&str>) -> Option<IpMode> {
+        match word {
+            None | Some("VIP") => Some(IpMode::Vip),
+            Some("Proxy") => Some(IpMode::Proxy),
+            Some(_) => None,
+        }
     }
 }
 
@@ -148,12 +202,13 @@ impl Transport {
         }
     }
 
-    /// As packets have it; none: it is not translated.
-    pub fn wire(self) -> Option<Protocol> {
-        match self {
-            Transport::Tcp => Some(Protocol::Tcp),
-            Transport::Udp => Some(Protocol::Udp),
-            Transport::Sctp => None,
+    /// As packets have it; none: it cannot be sent there, since SCTP is not translated.
+    pub fn wire(self, target: Target) -> Option<Protocol> {
+        match (self, target) {
+            (Transport::Tcp, _) => Some(Protocol::Tcp),
+            (Transport::Udp, _) => Some(Protocol::Udp),
+            (Transport::Sctp, Target::Nodes) => Some(Protocol::Sctp),
+            (Transport::Sctp, Target::Pods) => None,
         }
     }
 
@@ -231,6 +286,8 @@ pub struct Endpoint {
 pub struct Node {
     /// Its addresses of type InternalIP, at most one of a family.
     pub addresses: Vec<IpAddr>,
+    /// It is about to go, or is not to be used from outside: nothing new for it.
+    pub is_leaving: bool,
 }
 
 impl Node {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::objects::{Claim, Holder, IpFamily, Key, Service};
+use super::objects::{Claim, Holder, IpFamily, IpMode, Key, Service};
 use super::pool::{NoAddress, REUSE_AFTER_MS, choose};
 use super::world::{Standing, World};
 
@@ -22,7 +22,7 @@ pub enum Write {
     /// The service leaves the claim; the last one leaves it to rest.
     Release(IpAddr),
     /// The addresses in the status, and what our condition says.
-    Status(Vec<IpAddr>, Told),
+    Status(Vec<IpAddr>, IpMode, Told),
     /// Nothing of ours is left in the status.
     ClearStatus,
     /// An event.
@@ -312,11 +312,14 @@ fn told(service: &Service, addresses: &[IpAddr], problems: &[Told]) -> Told {
     let unable: Vec<String> = service
         .ports
         .iter()
-        .filter(|port| port.transport.wire().is_none())
+        .filter(|port| port.transport.wire(service.wishes.target).is_none())
         .map(|port| format!("{} {}", port.transport.word(), port.port))
         .collect();
     if !unable.is_empty() {
-        let message = format!("{} is not balanced: only TCP and UDP are", unable.join(", "));
+        let message = format!(
+            "{} is not balanced: SCTP is with `guideway.dev/target: nodes` only",
+            unable.join(", ")
+        );
         return Told::bad("ProtocolNotSupported", message);
     }
     Told::good("Ready", format!("{} assigned", list(addresses.iter().copied())))
@@ -328,9 +331,10 @@ fn status(service: &Service, addresses: Vec<IpAddr>, told: Told) -> Option<Write
         .told
         .as_ref()
         .is_some_and(|(reason, message)| *reason == told.reason && *message == told.message);
-    let same_mode = service.status_has_our_mode || addresses.is_empty();
+    let mode = service.wishes.target.ip_mode();
+    let same_mode = service.status_mode == Some(mode) || addresses.is_empty();
     let is_same = service.status == addresses && same_mode && same_words;
-    (!is_same).then_some(Write::Status(addresses, told))
+    (!is_same).then_some(Write::Status(addresses, mode, told))
 }
 
 fn list(addresses: impl Iterator<Item = IpAddr>) -> String {

@@ -14,7 +14,7 @@ fn told(writes: &[Write]) -> String {
         }
         Write::ClearStatus => "clear status".to_string(),
         Write::Release(address) => format!("release {address}"),
-        Write::Status(addresses, told) => {
+        Write::Status(addresses, _, told) => {
             format!("status [{}] {}", list(addresses.iter().copied()), told.reason)
         }
         Write::Event(told) => format!("event {}", told.reason),
@@ -32,7 +32,7 @@ fn ready() -> Service {
         has_our_finalizer: true,
         has_standard_finalizer: true,
         status: vec![vip("203.0.113.1")],
-        status_has_our_mode: true,
+        status_mode: Some(IpMode::Proxy),
         told: Some(("Ready".into(), "203.0.113.1 assigned".into())),
         ..service()
     }

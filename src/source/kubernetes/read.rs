@@ -9,8 +9,8 @@ use kube::ResourceExt;
 
 use super::api;
 use super::objects::{
-    Endpoint, IpFamily, Key, Node, Range, Service, ServicePort, Slice, SlicePort, Transport,
-    Wishes, version_of,
+    Endpoint, IpFamily, IpMode, Key, Node, Range, Service, ServicePort, Slice, SlicePort, Target,
+    Transport, Wishes, version_of,
 };
 
 /// Ours, so that a service which is no balancer's any more is still known as ours.
@@ -33,6 +33,11 @@ const POOL: &[&str] =
 const SHARE: &[&str] =
     &["guideway.dev/share", "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"];
 const SOURCE: &str = "guideway.dev/source";
+const TARGET: &str = "guideway.dev/target";
+/// On a node: not for balancers outside.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// On a node: the cluster's autoscaler is going to take it away.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// Of an object in a namespace.
 pub fn key(object: &impl ResourceExt) -> Key {
@@ -61,6 +66,8 @@ pub fn service(object: &api::Service) -> Service {
         needs_both_families: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
         ports,
         affinity_s: affinity_s(spec),
+        is_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+        health_port: spec.health_check_node_port.and_then(number),
         source_ranges,
         labels: object.labels().iter().map(label).collect(),
         wishes,
@@ -148,17 +155,25 @@ fn wishes(annotations: &BTreeMap<String, String>, spec: &api::ServiceSpec) -> Wi
         Some("keep") => wishes.keep_source = true,
         Some(other) => wishes.wrong.push(format!("{SOURCE}: `{other}` is not `snat` or `keep`")),
     }
+    match annotations.get(TARGET).map(|text| text.trim()) {
+        None | Some("pods") => {}
+        Some("nodes") => wishes.target = Target::Nodes,
+        Some(other) => wishes.wrong.push(format!("{TARGET}: `{other}` is not `pods` or `nodes`")),
+    }
     wishes
 }
 
 fn status(status: &api::ServiceStatus, service: &mut Service) {
     let ingress = status.load_balancer.ingress.iter().flatten();
-    service.status_has_our_mode = true;
+    let mut modes = vec![];
     for one in ingress {
-        service.status_has_our_mode &= one.ip_mode.as_deref() == Some("Proxy");
+        modes.push(IpMode::of(one.ip_mode.as_deref()));
         let address = one.ip.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         service.status.extend(address);
     }
+    service.status_mode = modes.first().copied().flatten();
+    service.status_mode =
+        service.status_mode.filter(|mode| modes.iter().all(|m| *m == Some(*mode)));
     let conditions = status.conditions.iter().flatten();
     let ours = conditions.into_iter().find(|condition| condition.r#type == CONDITION);
     service.told = ours.map(|told| (told.reason.as_str().into(), told.message.as_str().into()));
@@ -207,7 +222,11 @@ pub fn node(object: &api::Node) -> Node {
             addresses.push(address);
         }
     }
-    Node { addresses }
+    let leaves = |taint: &api::Taint| taint.key == TO_BE_DELETED;
+    let is_leaving = object.metadata.deletion_timestamp.is_some()
+        || object.labels().contains_key(EXCLUDED)
+        || object.spec.taints.iter().flatten().any(leaves);
+    Node { addresses, is_leaving }
 }
 
 #[cfg(test)]

@@ -21,11 +21,14 @@ metadata:
     guideway.dev/pool: web
     guideway.dev/share: key
     guideway.dev/source: keep
+    guideway.dev/target: nodes
 spec:
   type: LoadBalancer
   loadBalancerClass: guideway.dev/external
   ipFamilies: [IPv6, IPv4]
   ipFamilyPolicy: RequireDualStack
+  externalTrafficPolicy: Local
+  healthCheckNodePort: 31000
   sessionAffinity: ClientIP
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}
   loadBalancerSourceRanges: ["198.51.100.0/24", " 2001:db8:1::/48"]
@@ -41,7 +44,8 @@ status:
     );
     assert_eq!(read.created_ms, 1_795_737_600_000);
     assert!(read.is_balanced && read.has_our_finalizer && read.has_standard_finalizer);
-    assert!(read.needs_both_families && read.status_has_our_mode && !read.is_deleted);
+    assert!(read.needs_both_families && !read.is_deleted);
+    assert_eq!(read.status_mode, Some(IpMode::Proxy));
     assert_eq!(read.class.as_deref(), Some("guideway.dev/external"));
     assert_eq!(read.families, [IpFamily::V6, IpFamily::V4]);
     let ports: Vec<String> = read
@@ -56,6 +60,8 @@ status:
     assert_eq!(read.wishes.pool.as_deref(), Some("web"));
     assert_eq!(read.wishes.share.as_deref(), Some("key"));
     assert!(read.wishes.keep_source && read.wishes.wrong.is_empty());
+    assert_eq!((read.wishes.target, read.is_local), (Target::Nodes, true));
+    assert_eq!(read.health_port, Some(31_000));
     assert_eq!(read.status, ["203.0.113.7".parse::<IpAddr>().unwrap()]);
     assert_eq!(read.told, Some(("Ready".into(), "fine".into())));
 }
@@ -166,4 +172,12 @@ status:
     let object: api::Node = serde_saphyr::from_str(text).unwrap();
     let addresses: Vec<String> = node(&object).addresses.iter().map(IpAddr::to_string).collect();
     assert_eq!(addresses, ["10.210.0.11", "fd00:210::11"]);
+    assert!(!node(&object).is_leaving);
+    let label = "metadata: {name: n1, labels: {node.kubernetes.io/exclude-from-external-load-balancers: \"\"}}";
+    let taint = "spec: {taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}";
+    let cordoned = "spec: {unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable}]}";
+    for (text, leaves) in [(label, true), (taint, true), (cordoned, false)] {
+        let object: api::Node = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(node(&object).is_leaving, leaves, "{text}");
+    }
 }

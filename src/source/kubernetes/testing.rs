@@ -22,7 +22,8 @@ pub fn world() -> World {
     });
     for number in 1..=3u8 {
         let six: IpAddr = format!("fd00:210::1{number}").parse().unwrap();
-        let node = Node { addresses: vec![[10, 210, 0, 10 + number].into(), six] };
+        let node =
+            Node { addresses: vec![[10, 210, 0, 10 + number].into(), six], is_leaving: false };
         world.apply(Change::Node(format!("n{number}").into(), Some(node)));
     }
     for kind in KINDS {

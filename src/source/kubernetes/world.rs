@@ -278,6 +278,11 @@ impl World {
         named.collect()
     }
 
+    /// All nodes by name.
+    pub fn all_nodes(&self) -> impl Iterator<Item = (&Arc<str>, &Node)> {
+        self.nodes.iter()
+    }
+
     /// All nodes.
     pub(super) fn nodes(&self) -> Vec<(Arc<str>, Node)> {
         self.nodes.iter().map(|(name, node)| (name.clone(), node.clone())).collect()

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::api::{self, AddressClaim};
 use super::client::{code, told};
 use super::crds::claim_name;
-use super::objects::{Claim, Holder, Key};
+use super::objects::{Claim, Holder, IpMode, Key};
 use super::plan::{Tidy, Told, Write};
 use super::read::{self, CONDITION, OUR_FINALIZER, STANDARD_FINALIZER};
 use super::world::Change;
@@ -78,8 +78,8 @@ impl Writer {
             Write::RemoveFinalizers => self.finalizers(key, false, changes).await,
             Write::Take(address, claim) => self.take(address, claim, uid, changes).await,
             Write::Release(address) => self.release(address, key, uid, changes).await,
-            Write::Status(addresses, told) => {
-                self.status(key, Some((&addresses, &told)), changes).await
+            Write::Status(addresses, mode, told) => {
+                self.status(key, Some((&addresses, mode, &told)), changes).await
             }
             Write::ClearStatus => self.status(key, None, changes).await,
             Write::Event(told) => {
@@ -116,13 +116,14 @@ impl Writer {
     async fn status(
         &self,
         key: &Key,
-        wanted: Option<(&[IpAddr], &Told)>,
+        wanted: Option<(&[IpAddr], IpMode, &Told)>,
         changes: &mut Vec<Change>,
     ) -> Result<(), Failure> {
-        let (addresses, told) = wanted.map_or((&[][..], None), |(a, told)| (a, Some(told)));
+        let none = (&[][..], IpMode::Proxy, None);
+        let (addresses, mode, told) = wanted.map_or(none, |(a, mode, told)| (a, mode, Some(told)));
         let ingress: Vec<_> = addresses
             .iter()
-            .map(|address| json!({ "ip": address.to_string(), "ipMode": "Proxy" }))
+            .map(|address| json!({ "ip": address.to_string(), "ipMode": mode.word() }))
             .collect();
         let conditions: Vec<_> = told
             .into_iter()

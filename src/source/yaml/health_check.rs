@@ -5,7 +5,9 @@ use super::reader::Section;
 use super::scalar::{
     address, boolean, bytes, choice, duration_ms, number, one_of, path, status_set, text,
 };
-use crate::control::{Exchange, GrpcCheck, HealthCheckKind, HealthCheckSpec, HttpCheck, TlsCheck};
+use crate::control::{
+    Exchange, GrpcCheck, HealthCheckKind, HealthCheckSpec, HttpCheck, Probed, TlsCheck,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -28,6 +30,8 @@ const TYPES: &[(&str, Type)] = &[
     ("icmp", Type::Icmp),
 ];
 
+const PROBED: &[(&str, Probed)] = &[("backend", Probed::Backend), ("via", Probed::Via)];
+
 const WITH_TEXT: &[&str] = &["tcp", "udp"];
 const WITH_HTTP: &[&str] = &["http", "https"];
 const WITH_TLS: &[&str] = &["https", "grpcs"];
@@ -49,6 +53,7 @@ const OF_SOME: &[(&str, &[&str])] = &[
 
 pub(super) fn read(section: &Section<'_>) -> Option<HealthCheckSpec> {
     let kind = kind(section);
+    let probed = section.get("probe", choice(PROBED));
     let port = section.optional("port", number(PORT));
     let source = section.optional("source", address);
     let time = |key| section.get(key, duration_ms(0, u32::MAX));
@@ -61,6 +66,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<HealthCheckSpec> {
     let flap_wait_ms = time("flap_wait");
     Some(HealthCheckSpec {
         kind: kind?,
+        probed: probed?,
         port: port?,
         source: source?,
         interval_ms: interval_ms?,

@@ -282,6 +282,7 @@ pub(super) static HEALTH_CHECK: Schema = Schema {
         optional("server_name", "`host`, else the backend's address"),
         or("verify", "true"),
         optional("ca_file", "the authorities that the machine trusts"),
+        or("probe", "backend"),
         optional("port", "the backend's port"),
         optional("source", "as the kernel's routes say"),
         or("interval", "2s"),

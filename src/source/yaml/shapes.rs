@@ -198,6 +198,7 @@ pub(super) const SHAPES: &[(&str, Shape)] = &[
     ("services[].health_check.server_name", Text),
     ("services[].health_check.verify", Boolean),
     ("services[].health_check.ca_file", Path),
+    ("services[].health_check.probe", Words(&["backend", "via"])),
     ("services[].health_check.port", PORT),
     ("services[].health_check.source", Address),
     ("services[].health_check.interval", Duration),
