@@ -21,7 +21,7 @@ SEED ?=
 export RUST_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build package demo test e2e-kubernetes lint bench bench-short bench-engine bench-engine-short bench-pure bench-health instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
+.PHONY: help setup build package demo demo-kubernetes test e2e-kubernetes lint bench bench-short bench-engine bench-engine-short bench-pure bench-health bench-kubernetes bench-kubernetes-short instructions instructions-accept fuzz fuzz-all soak fmt deny clean-namespaces
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ package: $(DEB) ## build the Debian package: target/package/guideway_VERSION_ARC
 demo: build ## show the main job on real traffic in namespaces (KEEP=1 leaves it running; root)
 	@scripts/setup test
 	@KEEP=$(KEEP) demo/run
+
+demo-kubernetes: ## the same in front of a real Kubernetes cluster (KEEP=1 leaves it running; root)
+	@scripts/setup build test kubernetes
+	$(CARGO) build --locked --release --bin guideway
+	@scripts/kubernetes-programs core >/dev/null
+	@KEEP=$(KEEP) demo/kubernetes
 
 test: $(DEB) ## run all tests, those with root and namespaces too (TEST=word: those with it in their name)
 	@scripts/setup build test kubernetes
@@ -104,6 +110,16 @@ bench-pure: ## tables and snapshots in memory: no root, no network
 bench-health: ## CPU of a TCP health check beside a bare epoll loop (90 seconds; loopback only)
 	@scripts/setup build
 	$(CARGO) bench --locked --bench health
+
+bench-kubernetes: ## 5,000 Services of a real API server (8 minutes; root)
+	@scripts/setup build test kubernetes
+	@scripts/kubernetes-programs core >/dev/null
+	$(CARGO) bench --locked --bench kubernetes
+
+bench-kubernetes-short: ## the same with 500 Services
+	@scripts/setup build test kubernetes
+	@scripts/kubernetes-programs core >/dev/null
+	CARGO_PROFILE_BENCH_LTO=off CARGO_PROFILE_BENCH_DEBUG=false $(CARGO) bench --locked --bench kubernetes -- --short
 
 instructions: ## instructions a packet beside the baseline, counted by valgrind; fails above +3 %
 	@scripts/setup build count

@@ -194,6 +194,10 @@ pub struct AddressPoolSpec {
     pub reuse_after_ms: u32,
     /// Services of several namespaces may share an address.
     pub share_across_namespaces: bool,
+    /// Where packets of its services go, if they say nothing else.
+    pub target: String,
+    /// Whose address backends see, if they say nothing else.
+    pub source: String,
 }
 
 /// Metrics over HTTP, which only tell and change nothing.

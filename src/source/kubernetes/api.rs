@@ -104,6 +104,8 @@ pub struct Port {
     pub name: Option<String>,
     pub protocol: Option<String>,
     pub port: Option<i32>,
+    #[serde(rename = "nodePort")]
+    pub node_port: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

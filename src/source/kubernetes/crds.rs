@@ -13,6 +13,7 @@ use super::api::AddressClaim;
 use super::endpoints::written;
 use super::objects::{Claim, Holder, Key};
 use super::pool::{Block, Pool};
+use super::way::{Target, keeps_source};
 
 fn yes() -> bool {
     true
@@ -24,6 +25,14 @@ fn hundred() -> u32 {
 
 fn minute() -> u32 {
     60
+}
+
+fn pods() -> String {
+    "pods".to_string()
+}
+
+fn snat() -> String {
+    "snat".to_string()
 }
 
 /// Addresses that services of `type: LoadBalancer` may get.
@@ -54,6 +63,12 @@ pub struct AddressPoolSpec {
     /// Services of several namespaces may share an address.
     #[serde(default)]
     pub share_across_namespaces: bool,
+    /// Where packets of its services go, if they say nothing else: `pods`, `nodes` or `nodePorts`.
+    #[serde(default = "pods")]
+    pub target: String,
+    /// Whose address backends see, if they say nothing else: ours (`snat`) or the client's (`keep`).
+    #[serde(default = "snat")]
+    pub source: String,
 }
 
 /// Somebody has the address that this is named after. Making it is the lock: the API lets only one.
@@ -137,6 +152,9 @@ impl AddressPoolSpec {
             labels: self.service_labels.iter().map(label).collect(),
             reuse_after_ms: u64::from(self.reuse_after_seconds) * 1000,
             share_across_namespaces: self.share_across_namespaces,
+            target: Target::parse(&self.target).map_err(|wrong| format!("`target`: {wrong}"))?,
+            keep_source: keeps_source(&self.source)
+                .map_err(|wrong| format!("`source`: {wrong}"))?,
         })
     }
 }

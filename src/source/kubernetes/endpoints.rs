@@ -155,7 +155,12 @@ mod tests {
 
     #[test]
     fn conditions_decide() {
-        let http = ServicePort { name: "http".into(), transport: Transport::Tcp, port: 80 };
+        let http = ServicePort {
+            name: "http".into(),
+            transport: Transport::Tcp,
+            port: 80,
+            node_port: None,
+        };
         let one = |endpoints: &'static str| vec![("http", Transport::Tcp, 8080, endpoints)];
         type Slices = Vec<(&'static str, Transport, u16, &'static str)>;
         let rows: &[(&str, Slices, &str)] = &[
@@ -199,7 +204,8 @@ mod tests {
 
     #[test]
     fn families_are_apart() {
-        let http = ServicePort { name: "".into(), transport: Transport::Tcp, port: 80 };
+        let http =
+            ServicePort { name: "".into(), transport: Transport::Tcp, port: 80, node_port: None };
         let mut six = slice(("", Transport::Tcp, 8080), "1rs!");
         six.family = IpFamily::V6;
         six.endpoints[0].address = "fd00:244::7".parse().unwrap();

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoints::{Target as Endpoint, targets};
-use super::objects::{Claim, IpFamily, Key, Node, Service, ServicePort, Target};
+use super::objects::{Claim, IpFamily, Key, Node, Service, ServicePort};
+use super::way::{Target, pool_of};
 use super::world::{Standing, World};
 use crate::control::{
     BackendSpec, Form, HealthCheckKind, HealthCheckSpec, HttpCheck, Probed, ServiceSpec, Shared,
     StatusSet,
 };
-use crate::forwarding::{BackendGonePolicy, FlowRules, Mode, PrefixSet};
+use crate::forwarding::{BackendGonePolicy, FlowRules, PrefixSet};
 use crate::wire::Protocol;
 
 /// What is made of the cluster's services, and which names each of them has at the moment.
@@ -64,28 +65,28 @@ pub fn forms(world: &World, key: &Key) -> Vec<Form> {
     let held = world.held(key, service);
     let is_sure = |claim: &&Claim| !claim.version.is_empty();
     let addresses = held.iter().filter(|(_, claim)| is_sure(claim)).map(|(address, _)| *address);
+    let way = world.way(service, pool_of(&held));
     let rules = rules(service);
     let mut forms = vec![];
     for address in addresses {
         for port in &service.ports {
             // What cannot be sent there is told in the status.
-            let target = service.wishes.target;
-            let Some(protocol) = port.transport.wire(target) else { continue };
+            let Ok(protocol) = way.protocol(port) else { continue };
             let family = IpFamily::of(address);
-            let backends = match target {
+            let backends = match way.target {
                 Target::Pods => pods(world, key, port, family),
-                Target::Nodes => nodes(world, (key, service), port, family),
+                Target::Nodes => nodes(world, (key, service), port, port.port, family),
+                Target::NodePorts => {
+                    let at_node = port.node_port.unwrap_or_default();
+                    nodes(world, (key, service), port, at_node, family)
+                }
             };
             let name = name(&world.options().prefix, key, (protocol, port.port), address);
             let mut spec = ServiceSpec::new(name, (address, port.port).into(), backends);
             spec.protocol = protocol;
             spec.rules = rules.clone();
-            spec.mode = match (target, service.wishes.keep_source) {
-                (Target::Nodes, _) => Mode::L2dsr,
-                (Target::Pods, true) => Mode::Dnat,
-                (Target::Pods, false) => Mode::Nat,
-            };
-            spec.health_check = Some(check(service));
+            spec.mode = way.mode();
+            spec.health_check = Some(check(service, way.target));
             // Where all checks disagree with Kubernetes, Kubernetes is right.
             spec.min_healthy_percent = 1;
             // A node that is silent for a moment must not cost its connections.
@@ -120,10 +121,10 @@ fn rules(service: &Service) -> FlowRules {
 
 /// Of a node, by the way that packets go: its own word where kube-proxy gives one, else an echo, one for
 /// all of its pods. Kubernetes takes 50 s to notice that a node is dead.
-fn check(service: &Service) -> HealthCheckSpec {
-    let kind = match service.wishes.target {
+fn check(service: &Service, target: Target) -> HealthCheckSpec {
+    let kind = match target {
         Target::Pods => HealthCheckKind::Icmp,
-        Target::Nodes => HealthCheckKind::Http(HttpCheck {
+        Target::Nodes | Target::NodePorts => HealthCheckKind::Http(HttpCheck {
             method: "GET".to_string(),
             path: "/healthz".to_string(),
             host: None,
@@ -165,12 +166,13 @@ fn pods(world: &World, key: &Key, port: &ServicePort, family: IpFamily) -> Vec<B
     targets(port, family, world.slices(key)).into_iter().map(backend).collect()
 }
 
-/// Nodes, to which packets go as they are: all of them, or with `externalTrafficPolicy: Local` those with
-/// endpoints of their own, by their number.
+/// Nodes, whose kube-proxy sends packets on: all of them, or with `externalTrafficPolicy: Local` those
+/// with endpoints of their own, by their number. `at_node` is the port there.
 fn nodes(
     world: &World,
     (key, service): (&Key, &Service),
     port: &ServicePort,
+    at_node: u16,
     family: IpFamily,
 ) -> Vec<BackendSpec> {
     let mut of_node: BTreeMap<Arc<str>, (u16, u16)> = BTreeMap::new();
@@ -182,7 +184,7 @@ fn nodes(
     }
     let backend = |(name, node): (&Arc<str>, &Node)| {
         let address = node.address(family)?;
-        let mut backend = BackendSpec::new(name.to_string(), (address, port.port).into());
+        let mut backend = BackendSpec::new(name.to_string(), (address, at_node).into());
         backend.drain = node.is_leaving;
         if service.is_local {
             let (new, _) = *of_node.get(name)?;
@@ -198,6 +200,7 @@ fn nodes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forwarding::Mode;
     use crate::source::kubernetes::testing::{claim, endpoint, service, slice, world};
     use crate::source::kubernetes::world::Change;
 
@@ -262,7 +265,7 @@ mod tests {
     fn nodes_by_the_number_of_their_endpoints() {
         let (mut world, key) = (world(), Key::new("shop", "web"));
         let mut service = service();
-        service.wishes.target = Target::Nodes;
+        service.wishes.target = Some(Target::Nodes);
         world.apply(Change::Claim("203.0.113.1".parse().unwrap(), Some(claim("web"))));
         let ending =
             Endpoint { ready: false, terminating: true, ..endpoint("p4", "10.244.3.4", "n3") };
@@ -286,9 +289,19 @@ mod tests {
         let all = "n1 10.210.0.11:80 1, n2 10.210.0.12:80 1, n3 10.210.0.13:80 1";
         assert_eq!(served(&world), (Mode::L2dsr, all.to_string()), "kube-proxy may hop");
         service.is_local = true;
-        world.apply(Change::Service(key.clone(), Some(service)));
+        world.apply(Change::Service(key.clone(), Some(service.clone())));
         let own = "n1 10.210.0.11:80 2, n2 10.210.0.12:80 1, n3 10.210.0.13:80 1 drain";
         assert_eq!(served(&world).1, own);
+        service.wishes.target = Some(Target::NodePorts);
+        service.ports[0].node_port = Some(30_080);
+        world.apply(Change::Service(key.clone(), Some(service.clone())));
+        let at_ports = own.replace(":80", ":30080");
+        assert_eq!(served(&world), (Mode::Nat, at_ports));
+        service.ports[0].node_port = None;
+        world.apply(Change::Service(key.clone(), Some(service.clone())));
+        assert_eq!(forms(&world, &key), [], "told in its status");
+        service.wishes.target = Some(Target::Nodes);
+        world.apply(Change::Service(key.clone(), Some(service)));
         let leaving = Node { is_leaving: true, ..world.node("n1").unwrap().clone() };
         world.apply(Change::Node("n1".into(), Some(leaving)));
         assert!(
@@ -302,7 +315,7 @@ mod tests {
         let (mut world, key) = (world(), Key::new("shop", "web"));
         let mut service = service();
         service.affinity_s = Some(10_800);
-        service.wishes.keep_source = true;
+        service.wishes.keep_source = Some(true);
         let network = "198.51.100.0".parse().unwrap();
         service.source_ranges = vec![super::super::objects::Range { network, prefix_len: 24 }];
         world.apply(Change::Service(key.clone(), Some(service)));

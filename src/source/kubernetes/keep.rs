@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::objects::{Claim, Key, Node, Service, Slice};
+use super::pool::Pool;
+use super::way::Target;
 use super::world::{Change, Options, World};
 
 /// The form that this version writes.
@@ -22,6 +24,9 @@ pub struct Kept {
     slices: Vec<(Key, Arc<str>, Slice)>,
     nodes: Vec<(Arc<str>, Node)>,
     claims: Vec<(IpAddr, Claim)>,
+    /// The cluster's pools, as far as their services depend on them: where packets go.
+    #[serde(default)]
+    pools: Vec<(Arc<str>, Target, bool)>,
 }
 
 impl Kept {
@@ -41,6 +46,11 @@ impl Kept {
             slices,
             nodes: world.nodes(),
             claims: claims.map(|(address, claim)| (address, claim.clone())).collect(),
+            pools: world
+                .pools()
+                .iter()
+                .map(|p| (p.name.clone(), p.target, p.keep_source))
+                .collect(),
             services,
         }
     }
@@ -59,6 +69,12 @@ impl Kept {
         let slices = self.slices.into_iter().map(|(key, of, s)| Change::Slice(key, Some((of, s))));
         let nodes = self.nodes.into_iter().map(|(name, node)| Change::Node(name, Some(node)));
         let claims = self.claims.into_iter().map(|(at, claim)| Change::Claim(at, Some(claim)));
+        // Out of these no address is ever given: they have none.
+        let pools = self.pools.into_iter().map(|(name, target, keep_source)| {
+            let pool = Pool { target, keep_source, ..Pool::new(&name, vec![]) };
+            Change::Pool(name, Some(Ok(pool)))
+        });
+        let claims = pools.chain(claims);
         let changes = claims.chain(nodes).chain(slices).chain(services);
         changes.for_each(|change| world.apply(change));
         Ok(world)

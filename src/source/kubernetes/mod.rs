@@ -26,6 +26,7 @@ mod read;
 mod testing;
 #[cfg(feature = "program")]
 mod watch;
+pub mod way;
 pub mod world;
 #[cfg(feature = "program")]
 mod write;

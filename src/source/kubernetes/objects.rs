@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{Family, Protocol};
+use super::way::{IpMode, Target};
+use crate::wire::Family;
 
 /// Namespace and name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -85,9 +86,11 @@ pub struct Wishes {
     /// Its address may be that of others with the same key.
     pub share: Option<Arc<str>>,
     /// The client's address stays in the packets.
-    pub keep_source: bool,
+    pub keep_source: Option<bool>,
     /// Where packets go.
-    pub target: Target,
+    pub target: Option<Target>,
+    /// What pods are told of its addresses.
+    pub ip_mode: Option<IpMode>,
     /// What could not be read of them.
     pub wrong: Vec<String>,
 }
@@ -96,54 +99,6 @@ impl Wishes {
     /// The address of this family that is asked for.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|address| IpFamily::of(*address) == family)
-    }
-}
-
-/// Where packets go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub enum Target {
-    /// Straight to pods.
-    #[default]
-    Pods,
-    /// Unchanged to nodes, where kube-proxy sends them on.
-    Nodes,
-}
-
-impl Target {
-    /// What it means for packets that pods send to the address.
-    pub fn ip_mode(self) -> IpMode {
-        match self {
-            Target::Pods => IpMode::Proxy,
-            Target::Nodes => IpMode::Vip,
-        }
-    }
-}
-
-/// `ipMode` of an address in a status.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum IpMode {
-    /// Nodes know the address, and send to pods what arrives for it.
-    Vip,
-    /// Only the balancer knows it: packets from pods go there, too.
-    Proxy,
-}
-
-impl IpMode {
-    /// As the API writes it.
-    pub fn word(self) -> &'static str {
-        match self {
-            IpMode::Vip => "VIP",
-            IpMode::Proxy => "Proxy",
-        }
-    }
-
-    /// As the API writes it, which is `VIP` where nothing is said.
-    pub fn of(word: Option<&str>) -> Option<IpMode> {
-        match word {
-            None | Some("VIP") => Some(IpMode::Vip),
-            Some("Proxy") => Some(IpMode::Proxy),
-            Some(_) => None,
-        }
     }
 }
 
@@ -202,16 +157,6 @@ impl Transport {
         }
     }
 
-    /// As packets have it; none: it cannot be sent there, since SCTP is not translated.
-    pub fn wire(self, target: Target) -> Option<Protocol> {
-        match (self, target) {
-            (Transport::Tcp, _) => Some(Protocol::Tcp),
-            (Transport::Udp, _) => Some(Protocol::Udp),
-            (Transport::Sctp, Target::Nodes) => Some(Protocol::Sctp),
-            (Transport::Sctp, Target::Pods) => None,
-        }
-    }
-
     /// In small letters.
     pub fn word(self) -> &'static str {
         match self {
@@ -231,6 +176,8 @@ pub struct ServicePort {
     pub transport: Transport,
     /// At the VIP.
     pub port: u16,
+    /// On every node.
+    pub node_port: Option<u16>,
 }
 
 /// A network of clients.

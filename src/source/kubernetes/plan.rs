@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::objects::{Claim, Holder, IpFamily, IpMode, Key, Service};
+use super::objects::{Claim, Holder, IpFamily, Key, Service};
 use super::pool::{NoAddress, REUSE_AFTER_MS, choose};
+use super::way::{IpMode, Way, pool_of};
 use super::world::{Standing, World};
 
 /// One write.
@@ -61,7 +62,9 @@ pub fn plan(world: &World, key: &Key) -> Vec<Write> {
             let message = "Its class is none of Guideway's any more. It keeps its address until \
                            `guideway kubernetes release`";
             let held: Vec<IpAddr> = world.held(key, service).iter().map(|held| held.0).collect();
-            status(service, held, Told::good("Orphaned", message.into())).into_iter().collect()
+            let told = Told::good("Orphaned", message.into());
+            let way = world.way(service, pool_of(&world.held(key, service)));
+            status(service, held, way.ip_mode, told).into_iter().collect()
         }
     }
 }
@@ -124,6 +127,8 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
     }
     let held = world.held(key, service);
     let (mut addresses, mut problems, mut new) = (vec![], vec![], vec![]);
+    // By the pool of its lowest address.
+    let mut pool = held.first().map(|(address, claim)| (*address, claim.pool.clone()));
     let wrong = service.wishes.wrong.iter();
     problems.extend(wrong.map(|wrong| Told::bad("AnnotationIgnored", wrong.clone())));
     for &family in &service.families {
@@ -132,6 +137,9 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
             Ok(Found::New(address, claim)) => {
                 new.push(address);
                 addresses.push(address);
+                if pool.as_ref().is_none_or(|(lowest, _)| address < *lowest) {
+                    pool = Some((address, claim.pool.clone()));
+                }
                 writes.push(Write::Take(address, claim));
             }
             Err(why) => problems.push(Told::bad(why.reason(), why.to_string())),
@@ -156,9 +164,10 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
             addresses.push(address);
         }
     }
-    let told = told(service, &addresses, &problems);
+    let way = world.way(service, pool.as_ref().map(|(_, pool)| &**pool));
+    let told = told(service, way, &addresses, &problems);
     let is_new_problem = service.told.as_ref().map(|told| &told.1) != Some(&told.message);
-    writes.extend(status(service, addresses, told.clone()));
+    writes.extend(status(service, addresses, way.ip_mode, told.clone()));
     writes.extend(left.iter().map(|address| Write::Release(*address)));
     if !new.is_empty() {
         let message = format!("{} assigned", list(new.into_iter()));
@@ -303,35 +312,27 @@ fn taken(world: &World, key: &Key, service: &Service, address: IpAddr) -> Option
     Some(format!("that of {}{how}", holder.service))
 }
 
-fn told(service: &Service, addresses: &[IpAddr], problems: &[Told]) -> Told {
+fn told(service: &Service, way: Way, addresses: &[IpAddr], problems: &[Told]) -> Told {
     if let Some(first) = problems.first() {
         let messages: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
         let is_good = !addresses.is_empty() && first.reason.as_ref() == "AnnotationIgnored";
         return Told { is_good, reason: first.reason.clone(), message: messages.join("; ").into() };
     }
-    let unable: Vec<String> = service
-        .ports
-        .iter()
-        .filter(|port| port.transport.wire(service.wishes.target).is_none())
-        .map(|port| format!("{} {}", port.transport.word(), port.port))
-        .collect();
-    if !unable.is_empty() {
-        let message = format!(
-            "{} is not balanced: SCTP is with `guideway.dev/target: nodes` only",
-            unable.join(", ")
-        );
-        return Told::bad("ProtocolNotSupported", message);
+    let unable: Vec<(&str, Arc<str>)> =
+        service.ports.iter().filter_map(|port| way.protocol(port).err()).collect();
+    if let Some((reason, _)) = unable.first() {
+        let messages: Vec<&str> = unable.iter().map(|(_, message)| &**message).collect();
+        return Told::bad(reason, messages.join("; "));
     }
     Told::good("Ready", format!("{} assigned", list(addresses.iter().copied())))
 }
 
 /// The status, if it is not so already.
-fn status(service: &Service, addresses: Vec<IpAddr>, told: Told) -> Option<Write> {
+fn status(service: &Service, addresses: Vec<IpAddr>, mode: IpMode, told: Told) -> Option<Write> {
     let same_words = service
         .told
         .as_ref()
         .is_some_and(|(reason, message)| *reason == told.reason && *message == told.message);
-    let mode = service.wishes.target.ip_mode();
     let same_mode = service.status_mode == Some(mode) || addresses.is_empty();
     let is_same = service.status == addresses && same_mode && same_words;
     (!is_same).then_some(Write::Status(addresses, mode, told))

@@ -322,7 +322,12 @@ fn sharing() {
         Claim { share: Some("k".into()), ..claim(name) }
     }
     fn udp(service: &mut Service) {
-        service.ports = vec![ServicePort { name: "".into(), transport: Transport::Udp, port: 80 }];
+        service.ports = vec![ServicePort {
+            name: "".into(),
+            transport: Transport::Udp,
+            port: 80,
+            node_port: None,
+        }];
     }
     const ALONE: &str = "finalizers, take 203.0.113.2 of web for shop/web, \
                          status [203.0.113.2] Ready, event AddressAssigned";

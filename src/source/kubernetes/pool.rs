@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::objects::{IpFamily, Key, Range, Service};
+use super::way::{Target, keeps_source};
 use crate::control::AddressPoolSpec;
 
 /// Rest of an address after it was given back: who talked to the last service may still send.
@@ -39,6 +40,10 @@ pub struct Pool {
     pub reuse_after_ms: u64,
     /// Services of several namespaces may share an address.
     pub share_across_namespaces: bool,
+    /// Where packets of its services go, if they say nothing else.
+    pub target: Target,
+    /// With the client's address, if they say nothing else.
+    pub keep_source: bool,
 }
 
 /// Why a service gets no address.
@@ -201,6 +206,8 @@ impl Pool {
             labels: vec![],
             reuse_after_ms: REUSE_AFTER_MS,
             share_across_namespaces: false,
+            target: Target::Pods,
+            keep_source: false,
         }
     }
 
@@ -217,6 +224,8 @@ impl Pool {
             namespaces: spec.namespaces.iter().map(|name| Arc::from(name.as_str())).collect(),
             reuse_after_ms: spec.reuse_after_ms.into(),
             share_across_namespaces: spec.share_across_namespaces,
+            target: Target::parse(&spec.target)?,
+            keep_source: keeps_source(&spec.source)?,
             ..Pool::new(&spec.name, blocks)
         })
     }

@@ -9,9 +9,10 @@ use kube::ResourceExt;
 
 use super::api;
 use super::objects::{
-    Endpoint, IpFamily, IpMode, Key, Node, Range, Service, ServicePort, Slice, SlicePort, Target,
-    Transport, Wishes, version_of,
+    Endpoint, IpFamily, Key, Node, Range, Service, ServicePort, Slice, SlicePort, Transport,
+    Wishes, version_of,
 };
+use super::way::{IpMode, Target, keeps_source};
 
 /// Ours, so that a service which is no balancer's any more is still known as ours.
 pub const OUR_FINALIZER: &str = "guideway.dev/release";
@@ -34,6 +35,7 @@ const SHARE: &[&str] =
     &["guideway.dev/share", "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"];
 const SOURCE: &str = "guideway.dev/source";
 const TARGET: &str = "guideway.dev/target";
+const IP_MODE: &str = "guideway.dev/ip-mode";
 /// On a node: not for balancers outside.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// On a node: the cluster's autoscaler is going to take it away.
@@ -99,6 +101,7 @@ fn port(port: &api::Port) -> Option<ServicePort> {
         name: port.name.as_deref().unwrap_or_default().into(),
         transport: Transport::of(port.protocol.as_deref())?,
         port: number(port.port?)?,
+        node_port: port.node_port.and_then(number),
     })
 }
 
@@ -150,17 +153,26 @@ fn wishes(annotations: &BTreeMap<String, String>, spec: &api::ServiceSpec) -> Wi
             }
         }
     }
-    match annotations.get(SOURCE).map(|text| text.trim()) {
-        None | Some("snat") => {}
-        Some("keep") => wishes.keep_source = true,
-        Some(other) => wishes.wrong.push(format!("{SOURCE}: `{other}` is not `snat` or `keep`")),
-    }
-    match annotations.get(TARGET).map(|text| text.trim()) {
-        None | Some("pods") => {}
-        Some("nodes") => wishes.target = Target::Nodes,
-        Some(other) => wishes.wrong.push(format!("{TARGET}: `{other}` is not `pods` or `nodes`")),
-    }
+    let text = |name| annotations.get(name).map(|text| text.trim());
+    let wrong = &mut wishes.wrong;
+    wishes.keep_source = word(SOURCE, text(SOURCE), keeps_source, wrong);
+    wishes.target = word(TARGET, text(TARGET), Target::parse, wrong);
+    let mode = |word: &str| {
+        IpMode::of(Some(word)).ok_or_else(|| format!("`{word}` is not `VIP` or `Proxy`"))
+    };
+    wishes.ip_mode = word(IP_MODE, text(IP_MODE), mode, wrong);
     wishes
+}
+
+/// What an annotation's word means; one that means nothing is told.
+fn word<T>(
+    name: &str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, String>,
+    wrong: &mut Vec<String>,
+) -> Option<T> {
+    let parsed = text.map(parse)?;
+    parsed.map_err(|told| wrong.push(format!("{name}: {told}"))).ok()
 }
 
 fn status(status: &api::ServiceStatus, service: &mut Service) {

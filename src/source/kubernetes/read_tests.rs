@@ -33,7 +33,7 @@ spec:
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}
   loadBalancerSourceRanges: ["198.51.100.0/24", " 2001:db8:1::/48"]
   ports:
-    - {name: http, port: 80, targetPort: web}
+    - {name: http, port: 80, targetPort: web, nodePort: 30080}
     - {name: dns, port: 53, protocol: UDP}
     - {name: sig, port: 9, protocol: SCTP}
 status:
@@ -59,8 +59,11 @@ status:
     assert_eq!(read.wishes.addresses.len(), 2);
     assert_eq!(read.wishes.pool.as_deref(), Some("web"));
     assert_eq!(read.wishes.share.as_deref(), Some("key"));
-    assert!(read.wishes.keep_source && read.wishes.wrong.is_empty());
-    assert_eq!((read.wishes.target, read.is_local), (Target::Nodes, true));
+    assert_eq!(read.wishes.keep_source, Some(true));
+    assert!(read.wishes.wrong.is_empty());
+    assert_eq!((read.wishes.target, read.is_local), (Some(Target::Nodes), true));
+    let node_ports: Vec<_> = read.ports.iter().map(|port| port.node_port).collect();
+    assert_eq!(node_ports, [Some(30_080), None, None]);
     assert_eq!(read.health_port, Some(31_000));
     assert_eq!(read.status, ["203.0.113.7".parse::<IpAddr>().unwrap()]);
     assert_eq!(read.told, Some(("Ready".into(), "fine".into())));
@@ -91,6 +94,8 @@ fn what_metallb_calls_otherwise_and_what_cannot_be_read() {
             None,
             "guideway.dev/addresses: `203.0.113.300` is no address",
         ),
+        ("guideway.dev/ip-mode: vip", "", "", None, None, "`vip` is not `VIP` or `Proxy`"),
+        ("guideway.dev/target: node", "", "", None, None, "`node` is not `pods`, `nodes` or"),
         ("guideway.dev/source: mine", "", "", None, None, "`mine` is not `snat` or `keep`"),
         (
             "a: b",

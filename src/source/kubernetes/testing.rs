@@ -41,7 +41,12 @@ pub fn service() -> Service {
         created_ms: 1000,
         is_balanced: true,
         families: vec![IpFamily::V4],
-        ports: vec![ServicePort { name: "".into(), transport: Transport::Tcp, port: 80 }],
+        ports: vec![ServicePort {
+            name: "".into(),
+            transport: Transport::Tcp,
+            port: 80,
+            node_port: None,
+        }],
         ..Service::default()
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::objects::{Claim, Key, Node, Service, Slice};
 use super::pool::Pool;
+use super::way::Way;
 
 /// What a configuration says of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -328,6 +329,12 @@ impl World {
             claim.holders.iter().any(|holder| holder.service == *key && holder.uid == service.uid)
         };
         held.filter_map(|&a| Some((a, self.claims.get(&a).filter(is_its)?))).collect()
+    }
+
+    /// Where packets of a service go whose address is of this pool.
+    pub fn way(&self, service: &Service, pool: Option<&str>) -> Way {
+        let pool = pool.and_then(|name| self.all_pools.iter().find(|pool| &*pool.name == name));
+        Way::of(&service.wishes, pool)
     }
 
     /// Whose it is.

@@ -13,9 +13,10 @@ use serde_json::json;
 use super::api::{self, AddressClaim};
 use super::client::{code, told};
 use super::crds::claim_name;
-use super::objects::{Claim, Holder, IpMode, Key};
+use super::objects::{Claim, Holder, Key};
 use super::plan::{Tidy, Told, Write};
 use super::read::{self, CONDITION, OUR_FINALIZER, STANDARD_FINALIZER};
+use super::way::IpMode;
 use super::world::Change;
 use crate::source::moment::now_unix_ms;
 

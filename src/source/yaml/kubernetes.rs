@@ -6,6 +6,7 @@ use super::scalar::{Scalar, Wrong, boolean, duration_ms, number, path, text};
 use super::schema;
 use crate::control::{AddressPoolSpec, KubernetesSpec};
 use crate::source::kubernetes::pool::Block;
+use crate::source::kubernetes::way::{Target, keeps_source};
 
 /// More is a mistake: each takes some connections.
 const MOST_CLUSTERS: usize = 16;
@@ -52,6 +53,8 @@ fn pool(section: &Section<'_>) -> Option<AddressPoolSpec> {
     let namespaces = section.scalars("namespaces", label);
     let reuse_after_ms = section.get("reuse_after", duration_ms(0, DAY_MS));
     let share_across_namespaces = section.get("share_across_namespaces", boolean);
+    let target = section.get("target", target);
+    let source = section.get("source", source);
     let addresses = addresses?.unwrap_or_default();
     if addresses.is_empty() {
         section.refuse("addresses", "it is empty", "at least one network, range or address");
@@ -66,6 +69,8 @@ fn pool(section: &Section<'_>) -> Option<AddressPoolSpec> {
         namespaces: namespaces?.unwrap_or_default(),
         reuse_after_ms: reuse_after_ms?,
         share_across_namespaces: share_across_namespaces?,
+        target: target?,
+        source: source?,
     })
 }
 
@@ -76,6 +81,22 @@ fn addresses(scalar: Scalar<'_>) -> Result<String, Wrong> {
         Ok(_) => Ok(text),
         Err(problem) => Err(Wrong { problem, wanted: wanted.to_string(), hint: None }),
     }
+}
+
+fn target(scalar: Scalar<'_>) -> Result<String, Wrong> {
+    word(scalar, |word| Target::parse(word).is_ok(), "`pods`, `nodes` or `nodePorts`")
+}
+
+fn source(scalar: Scalar<'_>) -> Result<String, Wrong> {
+    word(scalar, |word| keeps_source(word).is_ok(), "`snat` or `keep`")
+}
+
+fn word(scalar: Scalar<'_>, is_one: fn(&str) -> bool, wanted: &str) -> Result<String, Wrong> {
+    let text = text(scalar)?;
+    if is_one(&text) {
+        return Ok(text);
+    }
+    Err(Wrong { problem: format!("unknown word `{text}`"), wanted: wanted.into(), hint: None })
 }
 
 /// As the API has names of namespaces (RFC 1123).
@@ -124,6 +145,14 @@ mod tests {
             (
                 "name: a, pools: [{ name: p, addresses: [10.0.0.1] }, { name: p, addresses: [::1] }]",
                 "kubernetes[0].pools[1].name: `p` is pools[0] already",
+            ),
+            (
+                "name: a, pools: [{ name: p, addresses: [10.0.0.1], target: nodePorts, source: keep }]",
+                "",
+            ),
+            (
+                "name: a, pools: [{ name: p, addresses: [10.0.0.1], target: node }]",
+                "kubernetes[0].pools[0].target: unknown word `node`",
             ),
             ("name: a }, { name: a", "kubernetes[1].name: `a` is kubernetes[0] already"),
         ];

@@ -230,6 +230,8 @@ pub(super) static ADDRESS_POOL: Schema = Schema {
         optional("namespaces", "all"),
         or("reuse_after", "60s"),
         or("share_across_namespaces", "false"),
+        or("target", "pods"),
+        or("source", "snat"),
     ],
 };
 

@@ -143,6 +143,8 @@ pub(super) const SHAPES: &[(&str, Shape)] = &[
     ("kubernetes[].pools[].namespaces", List(&Text)),
     ("kubernetes[].pools[].reuse_after", Duration),
     ("kubernetes[].pools[].share_across_namespaces", Boolean),
+    ("kubernetes[].pools[].target", Words(&["pods", "nodes", "nodePorts"])),
+    ("kubernetes[].pools[].source", Words(&["snat", "keep"])),
     ("timeouts.tcp_opening", Duration),
     ("timeouts.tcp_established", Duration),
     ("timeouts.tcp_closing", Duration),
