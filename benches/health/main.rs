@@ -53,6 +53,7 @@ fn start_guideway(sockets: &[SocketAddr]) -> Contender {
         spec: spec.clone(),
     };
     let targets: Vec<ProbeTarget> = sockets.iter().enumerate().map(target).collect();
+    let targets = vec![targets.into()];
     // As `guideway run` has it.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -14,6 +14,14 @@ use super::peer::{REAL, wait_for_answer};
 pub const VIPS: &str = "10.200.0.0/16";
 const BINARY: &str = env!("CARGO_BIN_EXE_guideway");
 
+fn kubectl(folder: &Path) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/cluster.sh");
+    let mut kubectl = Command::new(script);
+    kubectl.args(["run", "kubectl"]);
+    kubectl.env("RUN_DIR", folder.join("cluster")).env("PREFIX", PREFIX);
+    kubectl
+}
+
 /// Ended when it is dropped.
 pub struct Guideway {
     child: Child,
@@ -26,11 +34,9 @@ impl Guideway {
         let printed = Command::new(BINARY).args(["kubernetes", "crds"]).output()?;
         let file = folder.join("crds.yaml");
         std::fs::write(&file, printed.stdout)?;
-        let mut script =
-            Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/cluster.sh"));
-        script.args(["run", "kubectl", "apply", "--filename"]).arg(file);
-        script.env("RUN_DIR", folder.join("cluster")).env("PREFIX", PREFIX);
-        ensure!(script.stdout(Stdio::null()).status()?.success(), "kubectl apply");
+        let mut apply = kubectl(folder);
+        apply.args(["apply", "--filename"]).arg(file);
+        ensure!(apply.stdout(Stdio::null()).status()?.success(), "kubectl apply");
         Ok(())
     }
 
@@ -42,7 +48,7 @@ impl Guideway {
             std::fs::remove_dir_all(&state)?;
         }
         let mut text = format!(
-            "version: 1\nworkers: {{ idle: sleep }}\nlimits: {{ flows_per_worker: 65536 }}\n\
+            "version: 1\nworkers: {{ idle: sleep }}\nlimits: {{ flows_per_worker: 65536, backends: 131072 }}\n\
              interfaces: [{{ name: e0 }}, {{ name: e1 }}]\n\
              snat: [{{ address: 10.210.0.10, ports: 1024-65535 }}]\n\
              admin: {{ socket: {} }}\nstate_dir: {}\nservices: []\n",
@@ -58,6 +64,10 @@ impl Guideway {
         }
         let config = folder.join("guideway.yaml");
         std::fs::write(&config, text)?;
+        // The one before has it for some seconds more.
+        let mut lease = kubectl(folder);
+        lease.args(["delete", "lease", "guideway", "--namespace", "kube-system"]);
+        lease.arg("--ignore-not-found").stdout(Stdio::null()).status()?;
         let log = std::fs::File::create(folder.join("guideway.log"))?;
         let mut run = Command::new("nsenter");
         run.arg(format!("--net=/run/netns/{PREFIX}lb")).args(["--", BINARY, "run", "--config"]);

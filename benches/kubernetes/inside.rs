@@ -18,7 +18,7 @@ use super::cluster::PREFIX;
 use super::guideway::{Guideway, VIPS};
 use super::load;
 use super::peer::{REAL, wait_for_answer};
-use super::table::{Row, at_ms, tell};
+use super::table::{Row, Rows, at_ms};
 
 /// Services of ours among those of others.
 const FEW: usize = 50;
@@ -35,7 +35,8 @@ const CHURN: Duration = Duration::from_secs(10);
 type Seen = Arc<Mutex<HashMap<String, (Instant, IpAddr)>>>;
 
 pub fn run(folder: &Path, services: usize) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(measure(folder, services))
 }
 
@@ -114,12 +115,20 @@ async fn measure(folder: &Path, services: usize) -> anyhow::Result<()> {
         let _ = peer.kill();
         let _ = peer.wait();
     }
-    tell(&done?, Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/kubernetes.csv").as_ref())?;
+    if done.is_err() {
+        let log = std::fs::read_to_string(folder.join("guideway.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+    }
+    tell(
+        &done?,
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/kubernetes.csv").as_ref(),
+    )?;
     Ok(())
 }
 
-async fn measure_with(client: &Client, folder: &Path, services: usize) -> anyhow::Result<Vec<Row>> {
-    let mut rows = vec![];
+async fn measure_with(client: &Client, folder: &Path, services: usize) -> anyhow::Result<Rows> {
+    let mut rows = Rows::default();
     Guideway::install(folder)?;
     let empty = Guideway::start(folder, None)?;
     let empty_mb = empty.settled_mb();
@@ -131,40 +140,44 @@ async fn measure_with(client: &Client, folder: &Path, services: usize) -> anyhow
     };
     load::make(client, names("s", services), None).await?;
     load::make(client, names("few", FEW), Some("guideway.dev/external")).await?;
-    println!("{services} Services of {} endpoints made in {:.1?}", load::ENDPOINTS, began.elapsed());
+    println!(
+        "{services} Services of {} endpoints made in {:.1?}",
+        load::ENDPOINTS,
+        began.elapsed()
+    );
 
     let seen = watch(client);
     let few = Guideway::start(folder, Some(false))?;
     wait_for(&seen, FEW, Duration::from_secs(60)).await?;
     let value = few.settled_mb() - empty_mb;
     let what = "memory, 50 of ours among them";
-    rows.push(Row { what, value, unit: "MB", must: 40.0, goal: 25.0 });
+    rows.add(Row { what, value, unit: "MB", must: 40.0, goal: 25.0 });
     drop(few);
 
     let began = Instant::now();
     let guideway = Guideway::start(folder, Some(true))?;
     wait_for(&seen, FEW + services, Duration::from_secs(300)).await?;
     let value = began.elapsed().as_secs_f64();
-    rows.push(Row { what: "cold allocation of all", value, unit: "s", must: 30.0, goal: 15.0 });
+    rows.add(Row { what: "cold allocation of all", value, unit: "s", must: 30.0, goal: 15.0 });
 
     load::make_probed(client, "probed").await?;
     wait_for(&seen, FEW + services + 1, Duration::from_secs(10)).await?;
     let vip = address_of(&seen, "probed")?;
-    rows.push(endpoint_changes(client, vip).await?);
-    rows.push(made_one_by_one(client, &seen).await?);
+    rows.add(endpoint_changes(client, vip).await?);
+    rows.add(made_one_by_one(client, &seen).await?);
     let (idle, busy) = churn(client, &guideway, services).await?;
     println!("CPU with nothing to do: {idle:.1} %");
     let what = "CPU at 200 endpoint changes a second";
-    rows.push(Row { what, value: busy - idle, unit: "%", must: 8.0, goal: 4.0 });
+    rows.add(Row { what, value: busy - idle, unit: "%", must: 8.0, goal: 4.0 });
     let value = guideway.settled_mb() - empty_mb;
-    rows.push(Row { what: "memory", value, unit: "MB", must: 180.0, goal: 100.0 });
+    rows.add(Row { what: "memory", value, unit: "MB", must: 180.0, goal: 100.0 });
     drop(guideway);
 
     load::change(client, "probed", &REAL[..1]).await?;
     let guideway = Guideway::start(folder, Some(true))?;
     let value = guideway.first_answer(vip)?.as_secs_f64();
     let what = "start to the first complete snapshot";
-    rows.insert(0, Row { what, value, unit: "s", must: 2.0, goal: 0.8 });
+    rows.add(Row { what, value, unit: "s", must: 2.0, goal: 0.8 });
     Ok(rows)
 }
 
@@ -211,7 +224,11 @@ async fn made_one_by_one(client: &Client, seen: &Seen) -> anyhow::Result<Row> {
 }
 
 /// CPU of Guideway, in percent of a core: with nothing to do, and while endpoints change.
-async fn churn(client: &Client, guideway: &Guideway, services: usize) -> anyhow::Result<(f64, f64)> {
+async fn churn(
+    client: &Client,
+    guideway: &Guideway,
+    services: usize,
+) -> anyhow::Result<(f64, f64)> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let idle = guideway.cpu_percent(Duration::from_secs(3)).await;
     let (client, mut tasks) = (client.clone(), tokio::task::JoinSet::new());

@@ -115,11 +115,7 @@ pub async fn create(api: &Api<DynamicObject>, object: Value) -> anyhow::Result<(
 }
 
 /// Another set of endpoints.
-pub async fn change(
-    client: &Client,
-    service: &str,
-    addresses: &[Ipv4Addr],
-) -> anyhow::Result<()> {
+pub async fn change(client: &Client, service: &str, addresses: &[Ipv4Addr]) -> anyhow::Result<()> {
     let patch = Patch::Merge(json!({ "endpoints": endpoints(addresses) }));
     let name = format!("{service}-1");
     slices(client).patch(&name, &PatchParams::default(), &patch).await?;

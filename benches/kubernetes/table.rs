@@ -21,21 +21,33 @@ pub fn at_ms(times: &[Duration], share: f64) -> f64 {
     times.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
-/// Prints rows, and writes them.
-pub fn tell(rows: &[Row], file: &Path) -> std::io::Result<()> {
-    let mut csv = "what,value,unit,must,goal,reached\n".to_string();
-    println!("\n{:58} {:>10} {:6} {:>8} {:>8}", "", "measured", "", "must", "goal");
-    for Row { what, value, unit, must, goal } in rows {
-        let reached = match () {
-            () if value <= goal => "goal",
-            () if value <= must => "must",
-            () => "no",
-        };
-        println!("{what:58} {value:>10.1} {unit:6} {must:>8} {goal:>8}  {reached}");
-        let _ = writeln!(csv, "\"{what}\",{value:.3},{unit},{must},{goal},{reached}");
+/// All rows.
+#[derive(Default)]
+pub struct Rows(Vec<Row>);
+
+impl Rows {
+    /// Tells it at once: the whole takes minutes.
+    pub fn add(&mut self, row: Row) {
+        println!("{}: {:.1} {}", row.what, row.value, row.unit);
+        self.0.push(row);
     }
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
+
+    /// Prints a table, and writes it.
+    pub fn tell(&self, file: &Path) -> std::io::Result<()> {
+        let mut csv = "what,value,unit,must,goal,reached\n".to_string();
+        println!("\n{:62} {:>8} {:4} {:>6} {:>6}", "", "measured", "", "must", "goal");
+        for Row { what, value, unit, must, goal } in &self.0 {
+            let reached = match () {
+                () if value <= goal => "goal",
+                () if value <= must => "must",
+                () => "no",
+            };
+            println!("{what:62} {value:>8.1} {unit:4} {must:>6} {goal:>6}  {reached}");
+            let _ = writeln!(csv, "\"{what}\",{value:.3},{unit},{must},{goal},{reached}");
+        }
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(file, csv)
     }
-    std::fs::write(file, csv)
 }

@@ -12,4 +12,4 @@ mod schedule;
 
 pub use probe::ProbeError;
 pub use prober::Prober;
-pub use schedule::{HealthEvent, ProbeTarget};
+pub use schedule::{HealthEvent, ProbeTarget, TargetGroup};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::connects::Connects;
 use super::probe::{TlsConfigs, probe};
 use super::schedule::{CheckId, Due, Schedule};
-use super::{HealthEvent, ProbeError, ProbeTarget};
+use super::{HealthEvent, ProbeError, TargetGroup};
 use crate::control::{HealthCheckKind, HealthCheckSpec};
 
 /// Checks begin at multiples of this: one waking serves all of them.
@@ -41,7 +41,7 @@ impl Prober {
     /// When the system gives no epoll.
     pub async fn run(
         self,
-        mut targets: watch::Receiver<Arc<Vec<ProbeTarget>>>,
+        mut targets: watch::Receiver<Arc<Vec<TargetGroup>>>,
         events: mpsc::Sender<HealthEvent>,
     ) -> std::io::Result<()> {
         let mut work = Work::new(&self, Connects::new()?);
@@ -107,7 +107,7 @@ impl Work {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn follow(&mut self, targets: &[ProbeTarget]) {
+    fn follow(&mut self, targets: &[TargetGroup]) {
         let now_ms = self.now_ms();
         for id in self.schedule.follow(targets, now_ms, &mut self.events) {
             self.connects.cancel(id);

@@ -2,8 +2,13 @@
 
 use super::*;
 use crate::control::{Exchange, Health};
+use crate::health::ProbeTarget;
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::net::TcpListener;
+
+fn groups(targets: &[ProbeTarget]) -> Arc<Vec<TargetGroup>> {
+    Arc::new(vec![targets.into()])
+}
 
 fn target(backend: &str, socket: SocketAddr, kind: HealthCheckKind) -> ProbeTarget {
     let spec = HealthCheckSpec {
@@ -37,7 +42,7 @@ async fn follows_backends_and_targets() {
         let address = listener.local_addr().unwrap();
         let other = TcpListener::bind("[::1]:0").await.unwrap();
         let at_other = other.local_addr().unwrap();
-        let (targets, watched) = watch::channel(Arc::new(vec![target("b1", address)]));
+        let (targets, watched) = watch::channel(groups(&[target("b1", address)]));
         let (sender, mut events) = mpsc::channel(16);
         let prober = tokio::spawn(Prober::new(7, 8).run(watched, sender));
         assert_eq!(next(&mut events).await, ("b1".into(), Health::Up, "ok".into()));
@@ -52,11 +57,11 @@ async fn follows_backends_and_targets() {
         }
         assert_eq!(next(&mut events).await, ("b1".into(), Health::Down, refused()));
 
-        targets.send_replace(Arc::new(vec![target("b1", address), target("b2", at_other)]));
+        targets.send_replace(groups(&[target("b1", address), target("b2", at_other)]));
         assert_eq!(next(&mut events).await, ("b2".into(), Health::Up, "ok".into()));
 
         // The same name at another address joins the check that is there, and is told at once.
-        targets.send_replace(Arc::new(vec![target("b1", at_other), target("b2", at_other)]));
+        targets.send_replace(groups(&[target("b1", at_other), target("b2", at_other)]));
         assert_eq!(next(&mut events).await, ("b1".into(), Health::Up, "ok".into()));
         drop(targets);
         prober.await.unwrap().unwrap();
@@ -74,7 +79,7 @@ async fn nobody_answers_a_bare_connect() {
     let mut silent = target("b1", address, HealthCheckKind::TCP);
     let spec = HealthCheckSpec { timeout_ms: 50, interval_ms: 60, ..(*silent.spec).clone() };
     silent.spec = Arc::new(spec);
-    let (targets, watched) = watch::channel(Arc::new(vec![silent]));
+    let (targets, watched) = watch::channel(groups(&[silent]));
     let (sender, mut events) = mpsc::channel(16);
     let prober = tokio::spawn(Prober::new(7, 8).run(watched, sender));
     let timed_out = || "timed out after 50 ms".to_string();
@@ -102,7 +107,7 @@ async fn many_targets_share_few_descriptors() {
         for (i, one) in (0..50).zip(&mut all) {
             *one = target(&format!("b{i}"), at(i), kind.clone());
         }
-        let (targets, watched) = watch::channel(Arc::new(all));
+        let (targets, watched) = watch::channel(groups(&all));
         let (sender, mut events) = mpsc::channel(64);
         let prober = tokio::spawn(Prober::new(7, 4).run(watched, sender));
         let mut up = std::collections::BTreeSet::new();
@@ -111,7 +116,7 @@ async fn many_targets_share_few_descriptors() {
             assert_eq!(health, Health::Up);
             up.insert(backend);
         }
-        targets.send_replace(Arc::new(vec![]));
+        targets.send_replace(groups(&[]));
         drop(targets);
         prober.await.unwrap().unwrap();
     }

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::hash_map::Entry;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,6 +23,18 @@ pub struct ProbeTarget {
     pub socket: SocketAddr,
     /// How.
     pub spec: Arc<HealthCheckSpec>,
+}
+
+/// The targets of one service. Whoever makes a new list takes over the groups that are as they were: by
+/// that it is seen that there is nothing to look at.
+pub type TargetGroup = Arc<[ProbeTarget]>;
+
+fn place(group: &TargetGroup) -> usize {
+    Arc::as_ptr(group).addr()
+}
+
+fn member(target: &ProbeTarget) -> Member {
+    (target.service.clone(), target.backend.clone())
 }
 
 /// News about a backend: its health changed, or why it is as it is.
@@ -61,7 +72,7 @@ type Member = (Arc<str>, Arc<str>);
 struct Check {
     asked: Asked,
     /// Who wants to know.
-    members: Vec<Member>,
+    members: BTreeSet<Member>,
     state: HealthState,
     /// Reason that members were told last; empty: none yet.
     told: String,
@@ -73,6 +84,8 @@ pub(super) struct Schedule {
     checks: Vec<Option<Check>>,
     free: Vec<u32>,
     by_asked: HashMap<Asked, u32>,
+    /// Those of the last list, by where they lie.
+    groups: HashMap<usize, TargetGroup>,
     /// One entry for each check that is not being tried; and some of checks that are gone.
     due: BinaryHeap<Reverse<(u64, CheckId)>>,
     versions: u32,
@@ -86,68 +99,90 @@ impl Schedule {
             checks: vec![],
             free: vec![],
             by_asked: HashMap::new(),
+            groups: HashMap::new(),
             due: BinaryHeap::new(),
             versions: 0,
             rng: SmallRng::seed_from_u64(seed),
         }
     }
 
-    /// Takes another list of targets. Checks that somebody still wants go on as they were; a new one
-    /// begins as unknown, at some moment of its interval, so that those of one list are spread over
-    /// it. Gives the checks that nobody wants any more. Who joins a check is told what is known.
+    /// Takes another list of targets, and looks only at the groups that are new or gone. Checks that
+    /// somebody still wants go on as they were; a new one begins as unknown, at some moment of its
+    /// interval, so that those of one list are spread over it. Gives the checks that nobody wants any
+    /// more. Who joins a check is told what is known.
     pub fn follow(
         &mut self,
-        targets: &[ProbeTarget],
+        groups: &[TargetGroup],
         now_ms: u64,
         events: &mut Vec<HealthEvent>,
     ) -> Vec<CheckId> {
-        let mut wanted: HashMap<Asked, Vec<Member>> = HashMap::new();
-        for target in targets {
-            let asked = (target.socket, target.spec.clone());
-            let member = (target.service.clone(), target.backend.clone());
-            wanted.entry(asked).or_default().push(member);
+        let wanted: HashSet<usize> = groups.iter().map(place).collect();
+        let gone: Vec<TargetGroup> = self
+            .groups
+            .extract_if(|place, _| !wanted.contains(place))
+            .map(|(_, group)| group)
+            .collect();
+        let new = groups
+            .iter()
+            .filter(|group| self.groups.insert(place(group), TargetGroup::clone(group)).is_none());
+        let new: Vec<TargetGroup> = new.cloned().collect();
+        let mut leaving: BTreeSet<(u32, Member)> = BTreeSet::new();
+        for target in gone.iter().flat_map(|group| group.iter()) {
+            let place = self.by_asked.get(&(target.socket, target.spec.clone()));
+            leaving.extend(place.map(|place| (*place, member(target))));
         }
-        let stopped = self.stop(|asked| !wanted.contains_key(asked));
-        for (asked, members) in wanted {
-            match self.by_asked.entry(asked) {
-                Entry::Occupied(known) => {
-                    let check = self.checks.get_mut(*known.get() as usize);
+        let mut fresh: HashMap<Asked, Vec<Member>> = HashMap::new();
+        for target in new.iter().flat_map(|group| group.iter()) {
+            let asked = (target.socket, target.spec.clone());
+            let member = member(target);
+            match self.by_asked.get(&asked) {
+                // It is there, and stays.
+                Some(place) if leaving.remove(&(*place, member.clone())) => {}
+                Some(place) => {
+                    let check = self.checks.get_mut(*place as usize);
                     if let Some(check) = check.and_then(Option::as_mut) {
-                        check.join(members, events);
+                        check.join(member, events);
                     }
                 }
-                Entry::Vacant(new) => {
-                    let place = self.free.pop().unwrap_or(self.checks.len() as u32);
-                    if place as usize == self.checks.len() {
-                        self.checks.push(None);
-                    }
-                    self.versions = self.versions.wrapping_add(1);
-                    let id = CheckId { place, version: self.versions };
-                    let check = Check::new(new.key().clone(), members, id.version);
-                    let phase_ms = self.rng.random_range(0..check.interval_ms());
-                    self.due.push(Reverse((now_ms + phase_ms, id)));
-                    if let Some(at) = self.checks.get_mut(place as usize) {
-                        *at = Some(check);
-                    }
-                    new.insert(place);
-                }
+                None => fresh.entry(asked).or_default().push(member),
+            }
+        }
+        let stopped = self.leave(leaving);
+        fresh.into_iter().for_each(|(asked, members)| self.add(asked, members, now_ms));
+        stopped
+    }
+
+    /// Gives the checks that were left by the last of their members.
+    fn leave(&mut self, leaving: BTreeSet<(u32, Member)>) -> Vec<CheckId> {
+        let mut stopped = vec![];
+        for (place, member) in leaving {
+            let Some(at) = self.checks.get_mut(place as usize) else { continue };
+            let Some(check) = at else { continue };
+            check.members.remove(&member);
+            if check.members.is_empty() {
+                stopped.push(CheckId { place, version: check.version });
+                self.by_asked.remove(&check.asked);
+                self.free.push(place);
+                *at = None;
             }
         }
         stopped
     }
 
-    fn stop(&mut self, is_over: impl Fn(&Asked) -> bool) -> Vec<CheckId> {
-        let mut stopped = vec![];
-        let (checks, free) = (&mut self.checks, &mut self.free);
-        self.by_asked.retain(|asked, place| {
-            let is_over = is_over(asked);
-            if is_over && let Some(check) = checks.get_mut(*place as usize).and_then(Option::take) {
-                stopped.push(CheckId { place: *place, version: check.version });
-                free.push(*place);
-            }
-            !is_over
-        });
-        stopped
+    fn add(&mut self, asked: Asked, members: Vec<Member>, now_ms: u64) {
+        let place = self.free.pop().unwrap_or(self.checks.len() as u32);
+        if place as usize == self.checks.len() {
+            self.checks.push(None);
+        }
+        self.versions = self.versions.wrapping_add(1);
+        let id = CheckId { place, version: self.versions };
+        let check = Check::new(asked.clone(), members, id.version);
+        let phase_ms = self.rng.random_range(0..check.interval_ms());
+        self.due.push(Reverse((now_ms + phase_ms, id)));
+        if let Some(at) = self.checks.get_mut(place as usize) {
+            *at = Some(check);
+        }
+        self.by_asked.insert(asked, place);
     }
 
     fn check(&mut self, id: CheckId) -> Option<&mut Check> {
@@ -192,6 +227,7 @@ impl Schedule {
 impl Check {
     fn new(asked: Asked, members: Vec<Member>, version: u32) -> Check {
         let state = HealthState::new(&asked.1);
+        let members = members.into_iter().collect();
         Check { asked, members, state, told: String::new(), begun_ms: 0, version }
     }
 
@@ -201,16 +237,11 @@ impl Check {
         fast_ms.unwrap_or(spec.interval_ms).max(1).into()
     }
 
-    fn join(&mut self, members: Vec<Member>, events: &mut Vec<HealthEvent>) {
-        if members == self.members {
-            return;
+    fn join(&mut self, member: Member, events: &mut Vec<HealthEvent>) {
+        if !self.told.is_empty() && !self.members.contains(&member) {
+            events.push(self.event(&member));
         }
-        let old: HashSet<Member> = self.members.drain(..).collect();
-        self.members = members;
-        if !self.told.is_empty() {
-            let new = self.members.iter().filter(|member| !old.contains(member));
-            events.extend(new.map(|member| self.event(member)));
-        }
+        self.members.insert(member);
     }
 
     fn take(

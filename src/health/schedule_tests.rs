@@ -9,6 +9,10 @@ fn target(service: &str, backend: &str, place: &str, spec: &HealthCheckSpec) -> 
     ProbeTarget { service, backend, socket, spec: Arc::new(spec.clone()) }
 }
 
+fn groups(targets: &[ProbeTarget]) -> Vec<TargetGroup> {
+    vec![targets.into()]
+}
+
 fn spec() -> HealthCheckSpec {
     HealthCheckSpec { rise: 1, fall: 2, ..HealthCheckSpec::new(HealthCheckKind::TCP) }
 }
@@ -43,7 +47,7 @@ fn services_that_ask_the_same_share_a_check() {
         target("slow", "b1", "10.2.0.11:80", &slow),
         target("web", "b2", "10.2.0.12:80", &spec()),
     ];
-    schedule.follow(&targets, 0, &mut events);
+    schedule.follow(&groups(&targets), 0, &mut events);
     let ids: HashSet<CheckId> = (0..3).map(|_| next(&mut schedule).1.id).collect();
     assert_eq!((ids.len(), schedule.next_ms()), (3, None), "three checks for four targets");
     let shared = schedule.by_asked[&(targets[0].socket, targets[0].spec.clone())];
@@ -53,12 +57,12 @@ fn services_that_ask_the_same_share_a_check() {
 
     // One leaves and another joins: nothing begins anew, and the new one is told at once.
     targets[1] = target("new", "n1", "10.2.0.11:80", &spec());
-    assert_eq!(schedule.follow(&targets, 6, &mut events), []);
+    assert_eq!(schedule.follow(&groups(&targets), 6, &mut events), []);
     assert_eq!(told(&mut events), ["new/n1 Up ok"]);
-    assert_eq!(schedule.follow(&targets, 7, &mut events), []);
+    assert_eq!(schedule.follow(&groups(&targets), 7, &mut events), []);
     assert_eq!(told(&mut events), [""; 0], "the same again is no news");
 
-    let stopped = schedule.follow(&targets[3..], 8, &mut events);
+    let stopped = schedule.follow(&groups(&targets[3..]), 8, &mut events);
     assert_eq!(stopped.len(), 2);
     assert!(stopped.contains(&shared));
     schedule.finish(shared, &refused(), 9, &mut events);
@@ -68,10 +72,10 @@ fn services_that_ask_the_same_share_a_check() {
 #[test]
 fn a_place_that_is_used_again_is_another_check() {
     let (mut schedule, mut events) = (Schedule::new(7), vec![]);
-    schedule.follow(&[target("web", "b1", "10.2.0.11:80", &spec())], 0, &mut events);
+    schedule.follow(&groups(&[target("web", "b1", "10.2.0.11:80", &spec())]), 0, &mut events);
     let (_, old) = next(&mut schedule);
     let moved = [target("web", "b1", "10.2.0.99:80", &spec())];
-    assert_eq!(schedule.follow(&moved, 10, &mut events), [old.id]);
+    assert_eq!(schedule.follow(&groups(&moved), 10, &mut events), [old.id]);
     schedule.finish(old.id, &Ok(()), 11, &mut events);
     assert_eq!(told(&mut events), [""; 0]);
     let (_, new) = next(&mut schedule);
@@ -83,7 +87,7 @@ fn a_place_that_is_used_again_is_another_check() {
 fn reasons_are_told_once() {
     let (mut schedule, mut events) = (Schedule::new(7), vec![]);
     let flapping = HealthCheckSpec { fall: 1, interval_ms: 1_000, ..spec() };
-    schedule.follow(&[target("web", "b1", "10.2.0.11:80", &flapping)], 0, &mut events);
+    schedule.follow(&groups(&[target("web", "b1", "10.2.0.11:80", &flapping)]), 0, &mut events);
     let not_tried = || Err(ProbeError::NotTried("no descriptor".to_string()));
     let rows = [
         (not_tried(), "web/b1 Unknown not tried: no descriptor"),
@@ -108,7 +112,7 @@ fn reasons_are_told_once() {
 fn intervals_vary_by_a_tenth_and_are_short_while_it_changes() {
     let (mut schedule, mut events) = (Schedule::new(7), vec![]);
     let spec = HealthCheckSpec { fast_interval_ms: Some(100), ..spec() };
-    schedule.follow(&[target("web", "b1", "10.2.0.11:80", &spec)], 0, &mut events);
+    schedule.follow(&groups(&[target("web", "b1", "10.2.0.11:80", &spec)]), 0, &mut events);
     let (mut before_ms, due) = next(&mut schedule);
     assert!(before_ms < 100, "the first one while nothing is known");
     schedule.finish(due.id, &Ok(()), before_ms, &mut events);
@@ -129,7 +133,7 @@ fn intervals_vary_by_a_tenth_and_are_short_while_it_changes() {
 #[test]
 fn a_try_that_took_longer_than_the_interval_is_followed_by_one_at_once() {
     let (mut schedule, mut events) = (Schedule::new(7), vec![]);
-    schedule.follow(&[target("web", "b1", "10.2.0.11:80", &spec())], 0, &mut events);
+    schedule.follow(&groups(&[target("web", "b1", "10.2.0.11:80", &spec())]), 0, &mut events);
     let (at_ms, due) = next(&mut schedule);
     assert!(schedule.begin(at_ms + 10_000).is_none(), "one at a time");
     schedule.finish(due.id, &Ok(()), at_ms + 10_000, &mut events);
@@ -142,7 +146,7 @@ fn those_of_one_list_are_spread_over_the_interval() {
     let targets: Vec<ProbeTarget> = (0..1_000)
         .map(|number| target("web", &format!("b{number}"), &format!("10.2.0.1:{number}"), &spec()))
         .collect();
-    schedule.follow(&targets, 500, &mut events);
+    schedule.follow(&groups(&targets), 500, &mut events);
     let times: Vec<u64> = (0..1_000).map(|_| next(&mut schedule).0).collect();
     assert!(times.is_sorted() && (500..2_500).contains(&times[999]));
     for from in (500..2_500).step_by(250) {

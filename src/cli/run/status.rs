@@ -77,9 +77,11 @@ impl StatusContext {
     }
 
     /// Forgets backends that are not probed any more.
-    pub fn keep_health(&self, is_probed: impl Fn(&str, &str) -> bool) {
+    pub fn forget_health(&self, backends: &[(Arc<str>, Arc<str>)]) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.retain(|(service, backend), _| is_probed(service, backend));
+        for backend in backends {
+            health.remove(backend);
+        }
     }
 
     /// The whole report. Takes up to half a second when a worker does not answer.

@@ -1,7 +1,7 @@
 //! The tokio side: netlink, probes, file watch, signals, admin socket. All send events to the
 //! control thread and hold nothing that packets wait for.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::clusters::Clusters;
 use super::ending;
 use super::feeds::{Feeds, MOST_WAITING};
 use super::notify::Notifier;
-use super::probes::{Targets, run_probes, targets_of};
+use super::probes::{Probed, Targets, run_probes};
 use super::reload::{HANG_UP, Reloader};
 use super::status::StatusContext;
 use crate::admin::{
@@ -44,7 +44,7 @@ pub struct Hooks {
     context: Arc<StatusContext>,
     neighbours: NeighbourList,
     /// What probes were told of last.
-    probed: DesiredState,
+    probed: Probed,
     /// How often it is told what the XDP programs' tables have no room for.
     pub steer_refused: Seldom,
 }
@@ -63,7 +63,7 @@ pub fn channels(topology: &Topology, context: Arc<StatusContext>) -> (Outside, H
     let (targets, targets_seen) = watch::channel(Arc::default());
     let (groups, groups_seen) = watch::channel(BTreeSet::new());
     let outside = Outside { wanted: wanted_seen, targets: targets_seen, groups: groups_seen };
-    let (neighbours, probed) = (NeighbourList::default(), DesiredState::default());
+    let (neighbours, probed) = (NeighbourList::default(), Probed::default());
     let steer_refused = Seldom::new(10_000);
     (outside, Hooks { wanted, targets, groups, context, neighbours, probed, steer_refused })
 }
@@ -79,23 +79,10 @@ impl Hooks {
 
     /// Which backends are probed, when another desired state was taken over.
     pub fn update_probes(&mut self, desired: &DesiredState) {
-        let (gone, new) = desired.changes_since(&self.probed);
-        let is_other = gone.iter().chain(&new).any(|service| service.health_check.is_some());
-        self.probed = desired.clone();
-        if !is_other {
-            return;
+        if let Some((targets, left)) = self.probed.follow(desired) {
+            self.context.forget_health(&left);
+            self.targets.send_replace(targets);
         }
-        let targets = targets_of(desired);
-        self.targets.send_if_modified(|now| {
-            let is_new = **now != targets;
-            if is_new {
-                let probed: HashSet<(&str, &str)> =
-                    targets.iter().map(|t| (&*t.service, &*t.backend)).collect();
-                self.context.keep_health(|service, backend| probed.contains(&(service, backend)));
-                *now = Arc::new(targets);
-            }
-            is_new
-        });
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::client::connect;
+use super::deliver::Deliveries;
 use super::elect::elect;
-use super::forms::Forms;
 use super::keep::Kept;
 use super::objects::Key;
 use super::plan::{Write, plan, tidy};
@@ -21,7 +21,7 @@ use super::pool::Pool;
 use super::watch::{News, watch_all};
 use super::world::{Change, Kind, Options, World};
 use super::write::{Failure, Writer};
-use crate::control::{Delivery, KubernetesSpec, Part};
+use crate::control::KubernetesSpec;
 use crate::source::ask::Ask;
 use crate::source::moment::now_unix_ms;
 
@@ -75,17 +75,9 @@ pub struct Cluster {
 
 /// Follows a cluster until the receiver of deliveries is gone. `world` is what was kept of it.
 pub async fn follow(cluster: Cluster, world: World) {
-    let mut forms = Forms::default();
     // What was kept is served already.
-    let _ = forms.all(&world);
-    let state = Following {
-        world,
-        forms,
-        is_whole: false,
-        queue: Queue::default(),
-        keep_at: None,
-        cluster,
-    };
+    let deliveries = Deliveries::new(&world);
+    let state = Following { world, deliveries, queue: Queue::default(), keep_at: None, cluster };
     let name = state.cluster.spec.name.clone();
     let client = loop {
         let spec = &state.cluster.spec;
@@ -164,9 +156,7 @@ impl Queue {
 struct Following {
     cluster: Cluster,
     world: World,
-    forms: Forms,
-    /// Everything that the API has was delivered once.
-    is_whole: bool,
+    deliveries: Deliveries,
     queue: Queue,
     keep_at: Option<Instant>,
 }
@@ -198,7 +188,8 @@ impl Following {
             // What is in the way of a write that waits is no reason to look again and again.
             let may_write = led && self.queue.under_way.len() < MOST_WRITES;
             let retry = self.queue.next_wait().filter(|_| may_write);
-            let wake = retry.into_iter().chain(self.keep_at).min();
+            let wake =
+                retry.into_iter().chain(self.keep_at).chain(self.deliveries.again_at()).min();
             tokio::select! {
                 one = told.recv() => {
                     let Some(one) = one else { return };
@@ -207,7 +198,13 @@ impl Following {
                         self.take(more);
                     }
                 }
-                Some(Ok(done)) = writes.join_next() => self.finish(done),
+                taken = self.deliveries.done() => self.delivered(taken),
+                Some(Ok(done)) = writes.join_next() => {
+                    self.finish(done);
+                    while let Some(Ok(done)) = writes.try_join_next() {
+                        self.finish(done);
+                    }
+                }
                 Some(Ok(changes)) = tidying.join_next() => {
                     changes.into_iter().for_each(|change| self.world.apply(change));
                 }
@@ -228,7 +225,7 @@ impl Following {
             if !self.world.is_known() {
                 continue;
             }
-            self.deliver().await;
+            self.deliver();
             let is_time = tidy_at <= Instant::now() && tidying.is_empty();
             if is_time {
                 tidy_at = Instant::now() + TIDY_EVERY;
@@ -274,39 +271,21 @@ impl Following {
     }
 
     /// What has changed goes into the desired state, and into the queue of those to be written to.
-    async fn deliver(&mut self) {
+    fn deliver(&mut self) {
         let dirty = self.world.take_dirty();
-        if dirty.is_empty() && self.is_whole {
-            return;
-        }
-        let (mut forms, mut gone) = (vec![], vec![]);
-        if self.is_whole {
-            for key in &dirty {
-                let (more, less) = self.forms.update(&self.world, key);
-                forms.extend(more);
-                gone.extend(less);
-            }
-        } else {
-            forms = self.forms.all(&self.world);
-        }
+        self.deliveries.push(&dirty);
         dirty.into_iter().for_each(|key| self.queue.push(key));
-        if self.is_whole && forms.is_empty() && gone.is_empty() {
-            return;
-        }
-        let names = forms.iter().map(|form| &form.spec.name).chain(&gone).cloned().collect();
-        let delivery = match self.is_whole {
-            true => Delivery::Some(forms, gone),
-            false => Delivery::Whole(Part::of(forms)),
-        };
         let Cluster { asks, number, .. } = &self.cluster;
-        let took = Ask::deliver(asks, *number, vec![delivery], names).await;
-        let taken = took.is_some_and(|took| took.is_ok());
+        self.deliveries.start(&self.world, asks, *number);
+    }
+
+    fn delivered(&mut self, taken: bool) {
         let now = now_unix_ms();
         if taken {
-            self.is_whole = true;
             self.keep_at.get_or_insert(Instant::now() + KEEP_AFTER);
         }
-        let (ours, services) = (self.forms.ours(), self.forms.len());
+        let forms = self.deliveries.forms();
+        let (ours, services) = (forms.ours(), forms.len());
         self.note(|state| {
             state.known_unix_ms.get_or_insert(now);
             if taken {

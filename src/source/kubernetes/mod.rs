@@ -10,8 +10,12 @@ mod client;
 #[cfg(feature = "program")]
 pub mod crds;
 #[cfg(feature = "program")]
+mod deliver;
+#[cfg(feature = "program")]
 mod elect;
 pub mod endpoints;
+#[cfg(feature = "program")]
+mod events;
 #[cfg(feature = "program")]
 mod follow;
 pub mod forms;

@@ -3,16 +3,15 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use serde_json::json;
 
 use super::api::{self, AddressClaim};
 use super::client::{code, told};
 use super::crds::claim_name;
+use super::events::Events;
 use super::objects::{Claim, Holder, Key};
 use super::plan::{Tidy, Told, Write};
 use super::read::{self, CONDITION, OUR_FINALIZER, STANDARD_FINALIZER};
@@ -37,16 +36,14 @@ pub enum Failure {
 pub struct Writer {
     client: Client,
     manager: String,
-    recorder: Recorder,
+    events: Events,
 }
 
 impl Writer {
     /// `manager` is the field manager of all that it writes.
     pub fn new(client: Client, manager: &str, instance: &str) -> Writer {
-        let reporter =
-            Reporter { controller: "guideway".to_string(), instance: Some(instance.to_string()) };
-        let recorder = Recorder::new(client.clone(), reporter);
-        Writer { client, manager: manager.to_string(), recorder }
+        let events = Events::start(client.clone(), instance);
+        Writer { client, manager: manager.to_string(), events }
     }
 
     /// Makes the writes of one service in their order, up to the first that fails. Gives what is there
@@ -84,7 +81,7 @@ impl Writer {
             }
             Write::ClearStatus => self.status(key, None, changes).await,
             Write::Event(told) => {
-                self.event(key, uid, &told).await;
+                self.events.tell(key, uid, told);
                 Ok(())
             }
         }
@@ -258,29 +255,6 @@ impl Writer {
             }
         };
         (changes, done)
-    }
-
-    /// Told if it can be: an event is a comfort, and nothing waits for it.
-    async fn event(&self, key: &Key, uid: &str, told: &Told) {
-        let event = Event {
-            type_: if told.is_good { EventType::Normal } else { EventType::Warning },
-            reason: told.reason.to_string(),
-            note: Some(told.message.chars().take(1000).collect()),
-            action: "Balance".to_string(),
-            secondary: None,
-        };
-        let object = ObjectReference {
-            api_version: Some("v1".to_string()),
-            kind: Some("Service".to_string()),
-            name: Some(key.name.to_string()),
-            namespace: Some(key.namespace.to_string()),
-            uid: Some(uid.to_string()),
-            ..ObjectReference::default()
-        };
-        if let Err(error) = self.recorder.publish(&event, &object).await {
-            let error = super::client::told(&error);
-            tracing::debug!(service = %key, error, "an event was not taken");
-        }
     }
 
     fn posting(&self) -> PostParams {

@@ -2,17 +2,19 @@
 
 use super::feeds::name;
 use super::reader::Section;
-use super::scalar::{Scalar, Wrong, boolean, duration_ms, number, path, text};
+use super::scalar::{Scalar, Wrong, boolean, choice, duration_ms, number, path, text};
 use super::schema;
 use crate::control::{AddressPoolSpec, KubernetesSpec};
 use crate::source::kubernetes::pool::Block;
-use crate::source::kubernetes::way::{Target, keeps_source};
+use crate::source::kubernetes::way::Target;
 
 /// More is a mistake: each takes some connections.
 const MOST_CLUSTERS: usize = 16;
 /// What is ours where nothing is said.
 const CLASS: &str = "guideway.dev/external";
 const DAY_MS: u32 = 24 * 60 * 60 * 1000;
+static TARGETS: [(&str, Target); 3] = Target::WORDS;
+static SOURCES: [(&str, &str); 2] = [("snat", "snat"), ("keep", "keep")];
 
 pub(super) fn read(root: &Section<'_>) -> Option<Vec<KubernetesSpec>> {
     let clusters = root.maps("kubernetes", &schema::KUBERNETES, cluster)?;
@@ -53,8 +55,8 @@ fn pool(section: &Section<'_>) -> Option<AddressPoolSpec> {
     let namespaces = section.scalars("namespaces", label);
     let reuse_after_ms = section.get("reuse_after", duration_ms(0, DAY_MS));
     let share_across_namespaces = section.get("share_across_namespaces", boolean);
-    let target = section.get("target", target);
-    let source = section.get("source", source);
+    let target = section.get("target", choice(&TARGETS));
+    let source = section.get("source", choice(&SOURCES));
     let addresses = addresses?.unwrap_or_default();
     if addresses.is_empty() {
         section.refuse("addresses", "it is empty", "at least one network, range or address");
@@ -69,8 +71,8 @@ fn pool(section: &Section<'_>) -> Option<AddressPoolSpec> {
         namespaces: namespaces?.unwrap_or_default(),
         reuse_after_ms: reuse_after_ms?,
         share_across_namespaces: share_across_namespaces?,
-        target: target?,
-        source: source?,
+        target: target?.word().to_string(),
+        source: source?.to_string(),
     })
 }
 
@@ -81,22 +83,6 @@ fn addresses(scalar: Scalar<'_>) -> Result<String, Wrong> {
         Ok(_) => Ok(text),
         Err(problem) => Err(Wrong { problem, wanted: wanted.to_string(), hint: None }),
     }
-}
-
-fn target(scalar: Scalar<'_>) -> Result<String, Wrong> {
-    word(scalar, |word| Target::parse(word).is_ok(), "`pods`, `nodes` or `nodePorts`")
-}
-
-fn source(scalar: Scalar<'_>) -> Result<String, Wrong> {
-    word(scalar, |word| keeps_source(word).is_ok(), "`snat` or `keep`")
-}
-
-fn word(scalar: Scalar<'_>, is_one: fn(&str) -> bool, wanted: &str) -> Result<String, Wrong> {
-    let text = text(scalar)?;
-    if is_one(&text) {
-        return Ok(text);
-    }
-    Err(Wrong { problem: format!("unknown word `{text}`"), wanted: wanted.into(), hint: None })
 }
 
 /// As the API has names of namespaces (RFC 1123).
@@ -152,7 +138,7 @@ mod tests {
             ),
             (
                 "name: a, pools: [{ name: p, addresses: [10.0.0.1], target: node }]",
-                "kubernetes[0].pools[0].target: unknown word `node`",
+                "kubernetes[0].pools[0].target: `node` is not known",
             ),
             ("name: a }, { name: a", "kubernetes[1].name: `a` is kubernetes[0] already"),
         ];

@@ -266,7 +266,7 @@ const FORMS: [(&str, &str, &str, &str); 13] = [
         "",
         "f:10:17: services[0].health_check: there is no value; wanted a map with the keys type, \
          send, expect, method, path, host, status, body, grpc_service, server_name, verify, ca_file, \
-         port, source, interval, fast_interval, timeout, rise, fall, flap_window, flap_wait
+         probe, port, source, interval, fast_interval, timeout, rise, fall, flap_window, flap_wait
   10 |     health_check:
      |                 ^",
     ),
