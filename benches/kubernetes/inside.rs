@@ -120,10 +120,8 @@ async fn measure(folder: &Path, services: usize) -> anyhow::Result<()> {
         let lines: Vec<&str> = log.lines().collect();
         eprintln!("{}", lines[lines.len().saturating_sub(20)..].join("\n"));
     }
-    tell(
-        &done?,
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/kubernetes.csv").as_ref(),
-    )?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/kubernetes.csv");
+    done?.tell(&file)?;
     Ok(())
 }
 

@@ -42,6 +42,12 @@ impl Forms {
         keys.iter().flat_map(|key| self.update(world, key).0).collect()
     }
 
+    /// The names of all that is served, and whose they are.
+    pub fn names(&self) -> impl Iterator<Item = (String, Key)> {
+        let all = self.names.iter();
+        all.flat_map(|(key, names)| names.iter().map(|name| (name.clone(), key.clone())))
+    }
+
     /// How many services of the cluster are ours.
     pub fn ours(&self) -> usize {
         self.names.len()
