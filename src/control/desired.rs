@@ -97,6 +97,9 @@ pub struct ServiceSpec {
     /// How long flows of a draining or removed backend go on, in milliseconds; none: as long as they
     /// live.
     pub drain_time_ms: Option<u32>,
+    /// How long flows of a removed backend go on, where that is another time: a source that says when a
+    /// backend is about to end says by the removal that it has. Files have no key for it.
+    pub removed_time_ms: Option<u32>,
 }
 
 impl ServiceSpec {
@@ -127,6 +130,7 @@ impl ServiceSpec {
             on_service_gone: ServiceGonePolicy::default(),
             on_backend_gone: BackendGonePolicy::default(),
             drain_time_ms: None,
+            removed_time_ms: None,
         }
     }
 }

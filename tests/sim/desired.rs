@@ -62,6 +62,7 @@ pub fn service(
         rules: pool_plan.rules.clone(),
         on_backend_gone: pool_plan.on_gone,
         drain_time_ms: pool_plan.drain_time_ms,
+        removed_time_ms: None,
         ..ServiceSpec::new(name(pool, protocol), vip, backends.to_vec())
     }
 }

@@ -155,14 +155,14 @@ impl<'a, 'b> Parts<'a, 'b> {
             };
             // Flows of a service that was removed get what `on_service_gone` says.
             let spec = plan.spec_of(old.service, self.input);
-            let drain_time_ms = spec.and_then(|spec| spec.drain_time_ms);
+            let time_ms = spec.and_then(|spec| spec.removed_time_ms.or(spec.drain_time_ms));
             let path = paths.to(old.routed_by(), old.mode);
             let backend = Backend {
                 service: plan.place_now(old.service),
                 state: BackendState::Retired,
                 retired_in,
                 // Nobody probes it any more: dead is dead.
-                gone: self.drains.is_over(id, drain_time_ms) || old.gone,
+                gone: self.drains.is_over(id, time_ms) || old.gone,
                 next_hop: path.next_hop,
                 snat: path.snat,
                 ..old.clone()

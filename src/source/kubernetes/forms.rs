@@ -97,6 +97,8 @@ pub fn forms(world: &World, key: &Key) -> Vec<Form> {
             spec.min_healthy_percent = 1;
             // A node that is silent for a moment must not cost its connections.
             spec.on_backend_gone = BackendGonePolicy::Keep;
+            // A client that goes on with datagrams of one flow has no other way to another pod.
+            spec.removed_time_ms = (protocol == Protocol::Udp).then_some(0);
             forms.push(Form { spec: Shared::from(spec), created_ms: service.created_ms });
         }
     }

@@ -106,13 +106,16 @@ impl Way {
     /// By what a service asks for, else by the pool of its address.
     pub fn of(wishes: &Wishes, pool: Option<&Pool>) -> Way {
         let target = wishes.target.or(pool.map(|pool| pool.target)).unwrap_or_default();
-        let keep_source = wishes.keep_source.or(pool.map(|pool| pool.keep_source));
+        let keep_source =
+            wishes.keep_source.or(pool.map(|pool| pool.keep_source)).unwrap_or_default();
         let ip_mode = match target {
             // kube-proxy would write no rule for the address otherwise.
             Target::Nodes => IpMode::Vip,
+            // A pod that calls the address would be answered by another pod, and not by way of us.
+            _ if keep_source => wishes.ip_mode.unwrap_or(IpMode::Vip),
             Target::Pods | Target::NodePorts => wishes.ip_mode.unwrap_or(IpMode::Proxy),
         };
-        Way { target, keep_source: keep_source.unwrap_or_default(), ip_mode }
+        Way { target, keep_source, ip_mode }
     }
 
     /// How the engine does it.
@@ -172,14 +175,16 @@ mod tests {
         let nothing = asks(None, None, None);
         let vip = asks(None, None, Some(IpMode::Vip));
         let proxy = asks(Some(Target::Nodes), None, Some(IpMode::Proxy));
+        let calls_us = asks(None, None, Some(IpMode::Proxy));
         let pods = asks(Some(Target::Pods), Some(false), None);
         let rows = [
             (&nothing, None, "pods nat Proxy"),
             (&nothing, Some(&nodes), "nodes l2dsr VIP"),
-            (&nothing, Some(&kept), "pods dnat Proxy"),
+            (&nothing, Some(&kept), "pods dnat VIP"),
             (&nothing, Some(&ports), "nodePorts nat Proxy"),
-            (&vip, Some(&kept), "pods dnat VIP"),
+            (&vip, None, "pods nat VIP"),
             (&proxy, None, "nodes l2dsr VIP"),
+            (&calls_us, Some(&kept), "pods dnat Proxy"),
             (&pods, Some(&nodes), "pods nat Proxy"),
             (&pods, Some(&kept), "pods nat Proxy"),
         ];

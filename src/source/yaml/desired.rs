@@ -120,6 +120,7 @@ pub(super) fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<Se
         on_service_gone: on_service_gone?,
         on_backend_gone: on_backend_gone?,
         drain_time_ms: drain_time_ms?,
+        removed_time_ms: None,
     })
 }
 

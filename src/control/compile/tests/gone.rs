@@ -78,6 +78,20 @@ fn a_drain_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn a_removal_may_have_a_time_of_its_own() {
+    let mut world = World::new(vec![service("web", 3)]);
+    world.desired.services[0].removed_time_ms = Some(0);
+    world.step();
+    world.flows(1, 5);
+    world.desired.services[0].backends[1].drain = true;
+    world.step();
+    assert_eq!(gone(&world), [""; 0], "a drain has no end");
+    world.desired.services[0].backends.remove(1);
+    world.step();
+    assert_eq!(gone(&world), ["b2"]);
+}
+
+#[test]
 fn a_drain_goes_on_over_a_removal_and_begins_anew_after_a_return() {
     let mut world = World::new(vec![service("web", 2), at("api", 81, 2)]);
     world.desired.services[0].drain_time_ms = Some(30_000);
