@@ -20,7 +20,7 @@ use super::plan::{Write, plan, tidy};
 use super::pool::Pool;
 use super::watch::{News, watch_all};
 use super::world::{Change, Kind, Options, World};
-use super::write::{Failure, Writer};
+use super::write::{Failure, Planned, Writer};
 use crate::control::{Delivery, KubernetesSpec, Part};
 use crate::source::ask::Ask;
 use crate::source::moment::now_unix_ms;
@@ -34,6 +34,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often claims are looked through.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// After a delivery that was refused as a whole.
+const DELIVER_AGAIN: Duration = Duration::from_secs(5);
 const CONNECT_AGAIN: Duration = Duration::from_secs(5);
 /// Changes of this time are kept on disk together.
 const KEEP_AFTER: Duration = Duration::from_secs(2);
@@ -82,6 +84,7 @@ pub async fn follow(cluster: Cluster, world: World) {
         world,
         forms,
         is_whole: false,
+        deliver_at: None,
         queue: Queue::default(),
         keep_at: None,
         cluster,
@@ -167,6 +170,8 @@ struct Following {
     forms: Forms,
     /// Everything that the API has was delivered once.
     is_whole: bool,
+    /// After a delivery that was refused as a whole: no other before.
+    deliver_at: Option<Instant>,
     queue: Queue,
     keep_at: Option<Instant>,
 }
@@ -196,7 +201,8 @@ impl Following {
         let mut look = tokio::time::interval(Duration::from_millis(500));
         loop {
             // What is in the way of a write that waits is no reason to look again and again.
-            let may_write = led && self.queue.under_way.len() < MOST_WRITES;
+            let may_write =
+                led && !self.world.is_listing() && self.queue.under_way.len() < MOST_WRITES;
             let retry = self.queue.next_wait().filter(|_| may_write);
             let wake = retry.into_iter().chain(self.keep_at).min();
             tokio::select! {
@@ -209,7 +215,7 @@ impl Following {
                 }
                 Some(Ok(done)) = writes.join_next() => self.finish(done),
                 Some(Ok(changes)) = tidying.join_next() => {
-                    changes.into_iter().for_each(|change| self.world.apply(change));
+                    changes.into_iter().for_each(|change| self.world.answer(change));
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 _ = look.tick() => {}
@@ -233,10 +239,10 @@ impl Following {
             if is_time {
                 tidy_at = Instant::now() + TIDY_EVERY;
             }
-            if leads {
+            if leads && !self.world.is_listing() {
                 self.start(&writer, &mut writes);
                 if is_time {
-                    self.tidy(&writer, &mut tidying);
+                    tidy_at = tidy_at.min(self.tidy(&writer, &mut tidying));
                 }
             }
             self.keep();
@@ -276,6 +282,7 @@ impl Following {
     /// What has changed goes into the desired state, and into the queue of those to be written to.
     async fn deliver(&mut self) {
         let dirty = self.world.take_dirty();
+        let may_deliver = self.deliver_at.is_none_or(|at| at <= Instant::now());
         if dirty.is_empty() && self.is_whole {
             return;
         }
@@ -286,11 +293,15 @@ impl Following {
                 forms.extend(more);
                 gone.extend(less);
             }
-        } else {
+        } else if may_deliver {
             forms = self.forms.all(&self.world);
         }
         dirty.into_iter().for_each(|key| self.queue.push(key));
-        if self.is_whole && forms.is_empty() && gone.is_empty() {
+        let is_nothing = match self.is_whole {
+            true => forms.is_empty() && gone.is_empty(),
+            false => !may_deliver,
+        };
+        if is_nothing {
             return;
         }
         let names = forms.iter().map(|form| &form.spec.name).chain(&gone).cloned().collect();
@@ -302,8 +313,10 @@ impl Following {
         let took = Ask::deliver(asks, *number, vec![delivery], names).await;
         let taken = took.is_some_and(|took| took.is_ok());
         let now = now_unix_ms();
+        // What was refused as a whole is not in force, whatever it was about: all of it again, later.
+        self.is_whole = taken;
+        self.deliver_at = (!taken).then(|| Instant::now() + DELIVER_AGAIN);
         if taken {
-            self.is_whole = true;
             self.keep_at.get_or_insert(Instant::now() + KEEP_AFTER);
         }
         let (ours, services) = (self.forms.ours(), self.forms.len());
@@ -321,8 +334,9 @@ impl Following {
         while self.queue.under_way.len() < MOST_WRITES {
             let Some(key) = self.queue.pop(now) else { return };
             let planned = plan(&self.world, &key);
-            let uid = self.world.service(&key).map(|service| service.uid.clone());
-            let (Some(uid), false) = (uid, planned.is_empty()) else {
+            let service =
+                self.world.service(&key).map(|service| Planned::of(&self.world, &key, service));
+            let (Some(service), false) = (service, planned.is_empty()) else {
                 self.queue.waits.remove(&key);
                 self.note(|state| state.refused.remove(&key.to_string()));
                 continue;
@@ -340,7 +354,7 @@ impl Following {
             self.queue.under_way.insert(key.clone());
             let writer = writer.clone();
             writes.spawn(async move {
-                let (changes, result) = writer.write(&key, &uid, planned).await;
+                let (changes, result) = writer.write(service, planned).await;
                 Done { key, assumed, changes, result }
             });
         }
@@ -348,7 +362,7 @@ impl Following {
 
     fn finish(&mut self, done: Done) {
         let Done { key, assumed, changes, result } = done;
-        changes.into_iter().for_each(|change| self.world.apply(change));
+        changes.into_iter().for_each(|change| self.world.answer(change));
         for address in assumed {
             // It was not taken after all.
             if self.world.claim(address).is_some_and(|claim| claim.version.is_empty()) {
@@ -383,15 +397,22 @@ impl Following {
         self.queue.push(key);
     }
 
-    fn tidy(&self, writer: &Writer, tidying: &mut JoinSet<Vec<Change>>) {
-        let (found, _) = tidy(&self.world, now_unix_ms());
+    /// Puts claims in order. Gives when the next one has to be.
+    fn tidy(&self, writer: &Writer, tidying: &mut JoinSet<Vec<Change>>) -> Instant {
+        let now_ms = now_unix_ms();
+        let (found, next_ms) = tidy(&self.world, now_ms);
+        let rest_ms = match found.len() > MOST_WRITES {
+            true => Some(0),
+            false => next_ms.map(|next| next.saturating_sub(now_ms)),
+        };
+        let next = Instant::now() + rest_ms.map_or(TIDY_EVERY, Duration::from_millis);
         let found: Vec<_> = found
             .into_iter()
             .take(MOST_WRITES)
             .filter_map(|(address, what)| Some((address, self.world.claim(address)?.clone(), what)))
             .collect();
         if found.is_empty() {
-            return;
+            return next;
         }
         let writer = writer.clone();
         tidying.spawn(async move {
@@ -405,6 +426,7 @@ impl Following {
             }
             all
         });
+        next
     }
 
     fn keep(&mut self) {
@@ -433,3 +455,7 @@ impl Options {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;

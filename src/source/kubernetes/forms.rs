@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoints::{Target as Endpoint, targets};
-use super::objects::{Claim, IpFamily, Key, Node, Service, ServicePort, Target};
+use super::objects::{IpFamily, Key, Node, Service, ServicePort, Target};
 use super::world::{Standing, World};
 use crate::control::{
     BackendSpec, Form, HealthCheckKind, HealthCheckSpec, HttpCheck, Probed, ServiceSpec, Shared,
@@ -61,12 +61,9 @@ impl Forms {
 /// replicas see alike; the status follows.
 pub fn forms(world: &World, key: &Key) -> Vec<Form> {
     let Some(service) = world.service(key).filter(|_| is_ours(world, key)) else { return vec![] };
-    let held = world.held(key, service);
-    let is_sure = |claim: &&Claim| !claim.version.is_empty();
-    let addresses = held.iter().filter(|(_, claim)| is_sure(claim)).map(|(address, _)| *address);
     let rules = rules(service);
     let mut forms = vec![];
-    for address in addresses {
+    for address in world.in_force(key, service) {
         for port in &service.ports {
             // What cannot be sent there is told in the status.
             let target = service.wishes.target;
@@ -251,6 +248,13 @@ mod tests {
         assert_eq!(both, [one, "shop.web.80.tcp.v6 2001:db8::1:80 []"]);
         world.apply(Change::Claim(six, None));
         assert_eq!(update(&world).1, ["shop.web.80.tcp.v6"]);
+
+        let moving: IpAddr = "203.0.113.2".parse().unwrap();
+        world.apply(Change::Claim(moving, Some(claim("web"))));
+        let told = Service { status: vec![moving], ..service() };
+        assert_eq!(update(&world).0, [one], "one of two of a family: they have one name");
+        world.apply(Change::Service(key.clone(), Some(told)));
+        assert_eq!(update(&world).0, [one.replace("113.1", "113.2")], "the one that clients know");
 
         world.apply(Change::Service(key.clone(), None));
         assert_eq!(update(&world), (vec![], vec!["shop.web.80.tcp".to_string()]));
