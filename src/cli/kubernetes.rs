@@ -68,7 +68,7 @@ pub fn role(namespace: &str, account: &str) -> Vec<Value> {
             "apiVersion": rbac, "kind": "ClusterRole", "metadata": { "name": account },
             "rules": [
                 // `patch` for finalizers: the policy below leaves it no more than that.
-                rule("", &["services"], &["list", "watch", "patch"]),
+                rule("", &["services"], &["get", "list", "watch", "patch"]),
                 rule("", &["services/status"], &["patch"]),
                 rule("", &["nodes"], &["list", "watch"]),
                 rule("discovery.k8s.io", &["endpointslices"], &["list", "watch"]),

@@ -20,7 +20,7 @@ use super::plan::{Write, plan, tidy};
 use super::pool::Pool;
 use super::watch::{News, watch_all};
 use super::world::{Change, Kind, Options, World};
-use super::write::{Failure, Writer};
+use super::write::{Failure, Planned, Writer};
 use crate::control::KubernetesSpec;
 use crate::source::ask::Ask;
 use crate::source::moment::now_unix_ms;
@@ -186,7 +186,8 @@ impl Following {
         let mut look = tokio::time::interval(Duration::from_millis(500));
         loop {
             // What is in the way of a write that waits is no reason to look again and again.
-            let may_write = led && self.queue.under_way.len() < MOST_WRITES;
+            let may_write =
+                led && !self.world.is_listing() && self.queue.under_way.len() < MOST_WRITES;
             let retry = self.queue.next_wait().filter(|_| may_write);
             let wake =
                 retry.into_iter().chain(self.keep_at).chain(self.deliveries.again_at()).min();
@@ -206,7 +207,7 @@ impl Following {
                     }
                 }
                 Some(Ok(changes)) = tidying.join_next() => {
-                    changes.into_iter().for_each(|change| self.world.apply(change));
+                    changes.into_iter().for_each(|change| self.world.answer(change));
                 }
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 _ = look.tick() => {}
@@ -230,10 +231,10 @@ impl Following {
             if is_time {
                 tidy_at = Instant::now() + TIDY_EVERY;
             }
-            if leads {
+            if leads && !self.world.is_listing() {
                 self.start(&writer, &mut writes);
                 if is_time {
-                    self.tidy(&writer, &mut tidying);
+                    tidy_at = tidy_at.min(self.tidy(&writer, &mut tidying));
                 }
             }
             self.keep();
@@ -300,8 +301,9 @@ impl Following {
         while self.queue.under_way.len() < MOST_WRITES {
             let Some(key) = self.queue.pop(now) else { return };
             let planned = plan(&self.world, &key);
-            let uid = self.world.service(&key).map(|service| service.uid.clone());
-            let (Some(uid), false) = (uid, planned.is_empty()) else {
+            let service =
+                self.world.service(&key).map(|service| Planned::of(&self.world, &key, service));
+            let (Some(service), false) = (service, planned.is_empty()) else {
                 self.queue.waits.remove(&key);
                 self.note(|state| state.refused.remove(&key.to_string()));
                 continue;
@@ -319,7 +321,7 @@ impl Following {
             self.queue.under_way.insert(key.clone());
             let writer = writer.clone();
             writes.spawn(async move {
-                let (changes, result) = writer.write(&key, &uid, planned).await;
+                let (changes, result) = writer.write(service, planned).await;
                 Done { key, assumed, changes, result }
             });
         }
@@ -327,7 +329,7 @@ impl Following {
 
     fn finish(&mut self, done: Done) {
         let Done { key, assumed, changes, result } = done;
-        changes.into_iter().for_each(|change| self.world.apply(change));
+        changes.into_iter().for_each(|change| self.world.answer(change));
         for address in assumed {
             // It was not taken after all.
             if self.world.claim(address).is_some_and(|claim| claim.version.is_empty()) {
@@ -362,15 +364,22 @@ impl Following {
         self.queue.push(key);
     }
 
-    fn tidy(&self, writer: &Writer, tidying: &mut JoinSet<Vec<Change>>) {
-        let (found, _) = tidy(&self.world, now_unix_ms());
+    /// Puts claims in order. Gives when the next one has to be.
+    fn tidy(&self, writer: &Writer, tidying: &mut JoinSet<Vec<Change>>) -> Instant {
+        let now_ms = now_unix_ms();
+        let (found, next_ms) = tidy(&self.world, now_ms);
+        let rest_ms = match found.len() > MOST_WRITES {
+            true => Some(0),
+            false => next_ms.map(|next| next.saturating_sub(now_ms)),
+        };
+        let next = Instant::now() + rest_ms.map_or(TIDY_EVERY, Duration::from_millis);
         let found: Vec<_> = found
             .into_iter()
             .take(MOST_WRITES)
             .filter_map(|(address, what)| Some((address, self.world.claim(address)?.clone(), what)))
             .collect();
         if found.is_empty() {
-            return;
+            return next;
         }
         let writer = writer.clone();
         tidying.spawn(async move {
@@ -384,6 +393,7 @@ impl Following {
             }
             all
         });
+        next
     }
 
     fn keep(&mut self) {

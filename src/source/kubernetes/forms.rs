@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoints::{Target as Endpoint, targets};
-use super::objects::{Claim, IpFamily, Key, Node, Service, ServicePort};
-use super::way::{Target, pool_of};
+use super::objects::{IpFamily, Key, Node, Service, ServicePort};
+use super::way::Target;
 use super::world::{Standing, World};
 use crate::control::{
     BackendSpec, Form, HealthCheckKind, HealthCheckSpec, HttpCheck, Probed, ServiceSpec, Shared,
@@ -68,10 +68,10 @@ impl Forms {
 /// replicas see alike; the status follows.
 pub fn forms(world: &World, key: &Key) -> Vec<Form> {
     let Some(service) = world.service(key).filter(|_| is_ours(world, key)) else { return vec![] };
-    let held = world.held(key, service);
-    let is_sure = |claim: &&Claim| !claim.version.is_empty();
-    let addresses = held.iter().filter(|(_, claim)| is_sure(claim)).map(|(address, _)| *address);
-    let way = world.way(service, pool_of(&held));
+    let addresses = world.in_force(key, service);
+    let pool =
+        addresses.first().and_then(|address| world.claim(*address)).map(|claim| &*claim.pool);
+    let way = world.way(service, pool);
     let rules = rules(service);
     let mut forms = vec![];
     for address in addresses {
@@ -262,6 +262,13 @@ mod tests {
         assert_eq!(both, [one, "shop.web.80.tcp.v6 2001:db8::1:80 []"]);
         world.apply(Change::Claim(six, None));
         assert_eq!(update(&world).1, ["shop.web.80.tcp.v6"]);
+
+        let moving: IpAddr = "203.0.113.2".parse().unwrap();
+        world.apply(Change::Claim(moving, Some(claim("web"))));
+        let told = Service { status: vec![moving], ..service() };
+        assert_eq!(update(&world).0, [one], "one of two of a family: they have one name");
+        world.apply(Change::Service(key.clone(), Some(told)));
+        assert_eq!(update(&world).0, [one.replace("113.1", "113.2")], "the one that clients know");
 
         world.apply(Change::Service(key.clone(), None));
         assert_eq!(update(&world), (vec![], vec!["shop.web.80.tcp".to_string()]));

@@ -268,6 +268,11 @@ impl Claim {
     pub fn number(&self) -> u64 {
         version_of(Some(&self.version))
     }
+
+    /// Is this service, by its uid, one of those that have it?
+    pub fn is_of(&self, uid: &str) -> bool {
+        self.holders.iter().any(|holder| &*holder.uid == uid)
+    }
 }
 
 /// Versions of one kind of object are numbers that grow, since Kubernetes 1.35 by its documentation and

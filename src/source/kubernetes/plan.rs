@@ -1,14 +1,14 @@
 //! What the one writer of a cluster has to write for a service to be as it should. Pure: from what is
 //! known to the writes that are missing, so that whatever was written halfway is finished the next time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::objects::{Claim, Holder, IpFamily, Key, Service};
 use super::pool::{NoAddress, REUSE_AFTER_MS, choose};
-use super::way::{IpMode, Way, pool_of};
-use super::world::{Standing, World};
+use super::way::{IpMode, Way};
+use super::world::{Standing, World, suits};
 
 /// One write.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,10 +63,34 @@ pub fn plan(world: &World, key: &Key) -> Vec<Write> {
                            `guideway kubernetes release`";
             let held: Vec<IpAddr> = world.held(key, service).iter().map(|held| held.0).collect();
             let told = Told::good("Orphaned", message.into());
-            let way = world.way(service, pool_of(&world.held(key, service)));
+            let pool = held.iter().min().and_then(|lowest| world.claim(*lowest));
+            let way = world.way(service, pool.map(|claim| &*claim.pool));
             status(service, held, way.ip_mode, told).into_iter().collect()
         }
     }
+}
+
+/// Addresses in the status of a service that are not known to be its own. Its claims may be told later
+/// than it is: the API has to be asked before anything is made of that.
+pub fn unsure(world: &World, key: &Key, service: &Service) -> Vec<IpAddr> {
+    let held = world.held(key, service);
+    let is_unsure = |address: &&IpAddr| !held.iter().any(|(held, _)| held == *address);
+    service.status.iter().filter(is_unsure).copied().collect()
+}
+
+/// A claim when this holder has left it; the last one leaves it to rest. None: it was none.
+pub fn left(claim: &Claim, holder: &Holder, now_ms: u64) -> Option<Claim> {
+    let mut left = claim.clone();
+    left.holders.retain(|other| other.uid != holder.uid);
+    if left.holders.len() == claim.holders.len() {
+        return None;
+    }
+    if left.holders.is_empty() {
+        left.released_ms = Some(now_ms);
+        left.last = Some(holder.service.clone());
+        left.share = None;
+    }
+    Some(left)
 }
 
 /// Claims that nobody has: those whose service is gone are left to rest, those that have rested are
@@ -80,7 +104,7 @@ pub fn tidy(world: &World, now_ms: u64) -> (Vec<(IpAddr, Tidy)>, Option<u64>) {
             world.service(&holder.service).is_some_and(|service| service.uid == holder.uid)
         };
         if let Some(gone) = claim.holders.iter().find(|holder| !is_there(holder)) {
-            found.push((address, Tidy::Forget(gone.service.clone(), gone.uid.clone())));
+            found.push((address, Tidy::Forget(gone.clone())));
         } else if claim.holders.is_empty() {
             let pool = pools.iter().find(|pool| pool.name == claim.pool);
             let rest_ms = pool.map_or(REUSE_AFTER_MS, |pool| pool.reuse_after_ms);
@@ -98,8 +122,9 @@ pub fn tidy(world: &World, now_ms: u64) -> (Vec<(IpAddr, Tidy)>, Option<u64>) {
 /// What becomes of a claim that nobody needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Tidy {
-    /// This holder is gone.
-    Forget(Key, Arc<str>),
+    /// This holder is gone, as far as is known: the API has to be asked, for claims may be told before
+    /// the services that they are of.
+    Forget(Holder),
     /// It has rested.
     Delete,
 }
@@ -127,19 +152,19 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
     }
     let held = world.held(key, service);
     let (mut addresses, mut problems, mut new) = (vec![], vec![], vec![]);
-    // By the pool of its lowest address.
-    let mut pool = held.first().map(|(address, claim)| (*address, claim.pool.clone()));
+    let pool_of = |(address, claim): &(IpAddr, &Claim)| (*address, claim.pool.clone());
+    let mut pools: BTreeMap<IpAddr, Arc<str>> = held.iter().map(pool_of).collect();
     let wrong = service.wishes.wrong.iter();
     problems.extend(wrong.map(|wrong| Told::bad("AnnotationIgnored", wrong.clone())));
     for &family in &service.families {
         match address_of(world, key, service, family, &held) {
             Ok(Found::Held(address)) => addresses.push(address),
             Ok(Found::New(address, claim)) => {
-                new.push(address);
-                addresses.push(address);
-                if pool.as_ref().is_none_or(|(lowest, _)| address < *lowest) {
-                    pool = Some((address, claim.pool.clone()));
+                if !held.iter().any(|(held, _)| *held == address) {
+                    new.push(address);
                 }
+                addresses.push(address);
+                pools.insert(address, claim.pool.clone());
                 writes.push(Write::Take(address, claim));
             }
             Err(why) => problems.push(Told::bad(why.reason(), why.to_string())),
@@ -152,10 +177,12 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
         new.clear();
     }
     // An address that is asked for and cannot be had leaves the service where it is.
+    let in_force = world.in_force(key, service);
     let stays = |address: &IpAddr| {
         addresses.contains(address)
             || !addresses.iter().any(|a| IpFamily::of(*a) == IpFamily::of(*address))
                 && service.families.contains(&IpFamily::of(*address))
+                && in_force.contains(address)
     };
     let (kept, left): (Vec<IpAddr>, Vec<IpAddr>) =
         held.iter().map(|held| held.0).partition(|address| stays(address));
@@ -164,7 +191,9 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
             addresses.push(address);
         }
     }
-    let way = world.way(service, pool.as_ref().map(|(_, pool)| &**pool));
+    // Its lowest address's pool says where packets go.
+    let pool = addresses.iter().min().and_then(|lowest| pools.get(lowest));
+    let way = world.way(service, pool.map(|pool| &**pool));
     let told = told(service, way, &addresses, &problems);
     let is_new_problem = service.told.as_ref().map(|told| &told.1) != Some(&told.message);
     writes.extend(status(service, addresses, way.ip_mode, told.clone()));
@@ -197,21 +226,23 @@ fn address_of(
     held: &[(IpAddr, &Claim)],
 ) -> Result<Found, NoAddress> {
     let wishes = &service.wishes;
-    let wanted = wishes.address(family);
-    let mut of_family = held.iter().filter(|(address, _)| IpFamily::of(*address) == family);
-    // Pools may change under it; only what the service itself asks for moves it.
-    let is_fine = |(address, claim): &&(IpAddr, &Claim)| match wanted {
-        Some(wanted) => wanted == *address,
-        None => wishes.pool.as_ref().is_none_or(|pool| *pool == claim.pool),
-    };
-    if let Some((address, _)) = of_family.find(is_fine) {
+    let of_family = held.iter().filter(|(address, _)| IpFamily::of(*address) == family);
+    let fine = of_family.clone().filter(|(address, claim)| suits(service, *address, claim));
+    // Of two, which somebody who was stopped in between may have left, the one that clients know.
+    let known_first = |(address, _): &&(IpAddr, &Claim)| !service.status.contains(address);
+    if let Some((address, _)) = fine.min_by_key(known_first) {
         return Ok(Found::Held(*address));
+    }
+    if let Some((address, claim)) =
+        of_family.clone().find_map(|held| renamed(world, key, service, held))
+    {
+        return Ok(Found::New(address, claim));
     }
     let known = || shared(world, key, service, family);
     if let Some((address, claim)) = earlier(world, key, service, family).or_else(known) {
         return Ok(Found::New(address, claim));
     }
-    let taken = |address| taken(world, key, service, address);
+    let taken = |address| taken(world, service, address);
     let (address, pool) = choose(world.pools(), (key, service), family, &taken)?;
     let mut claim = Claim {
         manager: world.options().manager.clone(),
@@ -221,6 +252,23 @@ fn address_of(
     };
     join(&mut claim, key, service);
     Ok(Found::New(address, claim))
+}
+
+/// An address that it holds alone, and that the pool it asks for has by now: pools are renamed, and their
+/// addresses move from one to another.
+fn renamed(
+    world: &World,
+    key: &Key,
+    service: &Service,
+    (address, claim): &(IpAddr, &Claim),
+) -> Option<(IpAddr, Claim)> {
+    let pool =
+        world.pools().iter().find(|pool| Some(&pool.name) == service.wishes.pool.as_ref())?;
+    let is_its = service.wishes.address(IpFamily::of(*address)).is_none()
+        && claim.holders.len() == 1
+        && pool.has(*address)
+        && pool.admits(key, service);
+    is_its.then(|| (*address, Claim { pool: pool.name.clone(), ..Claim::clone(claim) }))
 }
 
 /// The address that a service of this name had before, and that rests: who deletes a service and makes
@@ -256,12 +304,11 @@ fn shared(
     service: &Service,
     family: IpFamily,
 ) -> Option<(IpAddr, Claim)> {
-    let share = service.wishes.share.as_ref()?;
-    let wanted = service.wishes.address(family);
-    let pools = world.pools();
-    let across = |claim: &Claim| {
-        pools.iter().any(|pool| pool.name == claim.pool && pool.share_across_namespaces)
-    };
+    let wishes = &service.wishes;
+    let share = wishes.share.as_ref()?;
+    let wanted = wishes.address(family);
+    let pool_of = |claim: &Claim| world.pools().iter().find(|pool| pool.name == claim.pool);
+    let across = |claim: &Claim| pool_of(claim).is_some_and(|pool| pool.share_across_namespaces);
     let fits = |(address, claim): &(IpAddr, &Claim)| {
         let is_near = |holder: &Holder| holder.service.namespace == key.namespace || across(claim);
         IpFamily::of(*address) == family
@@ -269,6 +316,8 @@ fn shared(
             && claim.share.as_ref() == Some(share)
             && !claim.version.is_empty()
             && !claim.holders.is_empty()
+            && wishes.pool.as_ref().is_none_or(|pool| *pool == claim.pool)
+            && pool_of(claim).is_none_or(|pool| pool.admits(key, service))
             && claim.holders.iter().all(is_near)
             && has_room(world, claim, service)
     };
@@ -278,14 +327,17 @@ fn shared(
     Some((address, claim))
 }
 
-/// No port of the service is one of those that share the address.
+/// No port of the service is one of those that share the address. Of one that is not known, or not any
+/// more under this name, nobody can say.
 fn has_room(world: &World, claim: &Claim, service: &Service) -> bool {
     let ports = |service: &Service| -> BTreeSet<_> {
         service.ports.iter().map(|port| (port.transport, port.port)).collect()
     };
     let own = ports(service);
-    let others = claim.holders.iter().filter_map(|holder| world.service(&holder.service));
-    others.into_iter().all(|other| ports(other).is_disjoint(&own))
+    claim.holders.iter().all(|holder| {
+        let other = world.service(&holder.service).filter(|other| other.uid == holder.uid);
+        other.is_some_and(|other| ports(other).is_disjoint(&own))
+    })
 }
 
 fn join(claim: &mut Claim, key: &Key, service: &Service) {
@@ -295,14 +347,11 @@ fn join(claim: &mut Claim, key: &Key, service: &Service) {
 }
 
 /// Who has an address.
-fn taken(world: &World, key: &Key, service: &Service, address: IpAddr) -> Option<String> {
+fn taken(world: &World, service: &Service, address: IpAddr) -> Option<String> {
     let claim = world.claim(address)?;
     let Some(holder) = claim.holders.first() else {
         return Some("at rest, since it was given back a moment ago".to_string());
     };
-    if holder.service == *key && holder.uid == service.uid {
-        return None;
-    }
     let share = claim.share.as_ref();
     let how = match (share, service.wishes.share.as_ref()) {
         (Some(a), Some(b)) if a == b => ", and its ports or its namespace do not fit beside it",

@@ -1,5 +1,6 @@
 use super::*;
 use crate::source::kubernetes::objects::{Holder, ServicePort, Transport};
+use crate::source::kubernetes::pool::{Block, Pool};
 use crate::source::kubernetes::testing::{claim, service, world};
 use crate::source::kubernetes::world::Change;
 
@@ -60,6 +61,10 @@ fn check(rows: &[(&str, Before, &str)]) {
         assert_eq!(told(&plan(&world, &key)), *wanted, "{description}");
     }
 }
+
+/// Several services that want one address.
+#[path = "plan_sharing_tests.rs"]
+mod sharing;
 
 #[test]
 fn whose_services() {
@@ -148,6 +153,29 @@ fn what_is_missing_is_written() {
             "",
         ),
         (
+            "two are its own, since somebody was killed in between: the one that clients know stays",
+            |w, s| {
+                *s = ready();
+                s.status = vec![vip("203.0.113.3")];
+                s.told = Some(("Ready".into(), "203.0.113.3 assigned".into()));
+                hold(w, "203.0.113.1", claim("web"));
+                hold(w, "203.0.113.3", claim("web"));
+            },
+            "release 203.0.113.1, event AddressReleased",
+        ),
+        (
+            "its pool has another name by now, and it asks for that one: the address stays",
+            |w, s| {
+                *s = ready();
+                s.wishes.pool = Some("new".into());
+                let block = Block::parse("203.0.113.0/29").unwrap();
+                let pool = Pool::new("new", vec![block]);
+                w.apply(Change::Pool("new".into(), Some(Ok(pool))));
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "take 203.0.113.1 of new for shop/web",
+        ),
+        (
             "made again under the same name: the claim is not its own",
             |w, _| {
                 hold(
@@ -220,6 +248,14 @@ fn leaving() {
             "killed between both",
             |_, s| *s = Service { is_deleted: true, ..ready() },
             "no finalizers",
+        ),
+        (
+            "somebody took our finalizer off, and the other one would wait for ever",
+            |w, s| {
+                *s = Service { is_deleted: true, has_our_finalizer: false, ..ready() };
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "release 203.0.113.1, event AddressReleased, no finalizers",
         ),
         (
             "another Guideway's",
@@ -296,6 +332,18 @@ fn families_and_wishes() {
             "status [203.0.113.1] AddressNotInPool, event AddressNotInPool",
         ),
         (
+            "one that cannot be had, and it has two: the one that clients know stays",
+            |w, s| {
+                *s = ready();
+                s.wishes.addresses = vec![vip("192.0.2.1")];
+                s.status = vec![vip("203.0.113.2")];
+                hold(w, "203.0.113.1", claim("web"));
+                hold(w, "203.0.113.2", claim("web"));
+            },
+            "status [203.0.113.2] AddressNotInPool, release 203.0.113.1, event AddressReleased, \
+            event AddressNotInPool",
+        ),
+        (
             "and it is told once",
             |w, s| {
                 *s = ready();
@@ -317,79 +365,30 @@ fn families_and_wishes() {
 }
 
 #[test]
-fn sharing() {
-    fn shared(name: &str) -> Claim {
-        Claim { share: Some("k".into()), ..claim(name) }
-    }
-    fn udp(service: &mut Service) {
-        service.ports = vec![ServicePort {
-            name: "".into(),
-            transport: Transport::Udp,
-            port: 80,
-            node_port: None,
-        }];
-    }
-    const ALONE: &str = "finalizers, take 203.0.113.2 of web for shop/web, \
-                         status [203.0.113.2] Ready, event AddressAssigned";
-    const BESIDE: &str = "finalizers, take 203.0.113.1 of web for shop/a+shop/web, \
-                          status [203.0.113.1] Ready, event AddressAssigned";
-    check(&[
-        (
-            "another protocol",
-            |w, s| {
-                s.wishes.share = Some("k".into());
-                other(w, "a", udp);
-                hold(w, "203.0.113.1", shared("a"));
-            },
-            BESIDE,
-        ),
-        (
-            "the same port",
-            |w, s| {
-                s.wishes.share = Some("k".into());
-                other(w, "a", |_| {});
-                hold(w, "203.0.113.1", shared("a"));
-            },
-            ALONE,
-        ),
-        (
-            "another key",
-            |w, s| {
-                s.wishes.share = Some("l".into());
-                other(w, "a", udp);
-                hold(w, "203.0.113.1", shared("a"));
-            },
-            ALONE,
-        ),
-        (
-            "without a key",
-            |w, _| {
-                other(w, "a", udp);
-                hold(w, "203.0.113.1", shared("a"));
-            },
-            ALONE,
-        ),
-        (
-            "another namespace",
-            |w, s| {
-                s.wishes.share = Some("k".into());
-                let mut claim = shared("a");
-                claim.holders[0].service = Key::new("bank", "a");
-                hold(w, "203.0.113.1", claim);
-            },
-            ALONE,
-        ),
-        (
-            "the address by name, with another key",
-            |w, s| {
-                s.wishes.addresses = vec![vip("203.0.113.1")];
-                s.wishes.share = Some("l".into());
-                other(w, "a", udp);
-                hold(w, "203.0.113.1", shared("a"));
-            },
-            "finalizers, status [] AddressInUse, event AddressInUse",
-        ),
-    ]);
+fn a_status_may_be_ahead_of_claims() {
+    let (mut world, key) = (world(), Key::new("shop", "web"));
+    assert_eq!(unsure(&world, &key, &ready()), [vip("203.0.113.1")], "its claim is not told yet");
+    hold(&mut world, "203.0.113.1", claim("a"));
+    assert_eq!(unsure(&world, &key, &ready()), [vip("203.0.113.1")], "that of somebody before it");
+    hold(&mut world, "203.0.113.1", claim("web"));
+    assert!(unsure(&world, &key, &ready()).is_empty());
+    assert!(unsure(&world, &key, &service()).is_empty());
+}
+
+#[test]
+fn a_holder_leaves() {
+    let holder = |name: &str| claim(name).holders.remove(0);
+    let alone = claim("web");
+    let rests = Claim {
+        holders: vec![],
+        released_ms: Some(9),
+        last: Some(Key::new("shop", "web")),
+        ..claim("web")
+    };
+    assert_eq!(left(&alone, &holder("web"), 9), Some(rests));
+    assert_eq!(left(&alone, &holder("a"), 9), None);
+    let both = Claim { holders: vec![holder("web"), holder("a")], ..claim("web") };
+    assert_eq!(left(&both, &holder("web"), 9), Some(claim("a")));
 }
 
 #[test]
@@ -403,7 +402,8 @@ fn claims_are_tidied() {
     hold(&mut world, "203.0.113.4", rests(30_000));
     hold(&mut world, "203.0.113.5", Claim { manager: "other".into(), ..rests(1) });
     let (found, next) = tidy(&world, 61_000);
-    let forget = Tidy::Forget(Key::new("shop", "gone"), "u-gone".into());
+    let gone = Holder { service: Key::new("shop", "gone"), uid: "u-gone".into() };
+    let forget = Tidy::Forget(gone);
     assert_eq!(found, [(vip("203.0.113.2"), forget), (vip("203.0.113.3"), Tidy::Delete)]);
     assert_eq!(next, Some(90_000));
 }

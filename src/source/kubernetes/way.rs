@@ -1,12 +1,11 @@
 //! Where packets of a service go, and what that means for its status: by the service's own annotations,
 //! else by the pool of its address.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::objects::{Claim, ServicePort, Transport, Wishes};
+use super::objects::{ServicePort, Transport, Wishes};
 use super::pool::Pool;
 use crate::forwarding::Mode;
 use crate::wire::Protocol;
@@ -84,11 +83,6 @@ impl IpMode {
             Some(_) => None,
         }
     }
-}
-
-/// The pool whose words count for a service: that of its lowest address. `held` is in order.
-pub fn pool_of<'a>(held: &[(IpAddr, &'a Claim)]) -> Option<&'a str> {
-    held.first().map(|(_, claim)| &*claim.pool)
 }
 
 /// How packets of one service go.

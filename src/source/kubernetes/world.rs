@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::objects::{Claim, Key, Node, Service, Slice};
+use super::objects::{Claim, IpFamily, Key, Node, Service, Slice};
 use super::pool::Pool;
 use super::way::Way;
 
@@ -101,8 +101,14 @@ pub struct World {
     claims: BTreeMap<IpAddr, Claim>,
     /// Addresses that a Service holds, or seems to.
     held: HashMap<Key, BTreeSet<IpAddr>>,
+    /// Services that ask for an address, and are told who has it.
+    wished: HashMap<IpAddr, BTreeSet<Key>>,
     listed: BTreeSet<Kind>,
+    /// Being told anew: what is known of them is older than that.
+    listing: BTreeSet<Kind>,
     dirty: BTreeSet<Key>,
+    /// There may be an address by now for somebody who waits.
+    has_room: bool,
 }
 
 impl World {
@@ -122,6 +128,11 @@ impl World {
         KINDS.iter().all(|kind| self.listed.contains(kind))
     }
 
+    /// Are services or claims being listed anew? Nothing is written meanwhile: their versions are not known.
+    pub fn is_listing(&self) -> bool {
+        !self.listing.is_empty()
+    }
+
     /// Takes over a change.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -132,6 +143,17 @@ impl World {
                 }) {
                     // What we wrote has been answered already, and the watch comes behind.
                     return;
+                }
+                // Who shares leaves room for others, or takes it.
+                let shares = |service: &Service| service.wishes.share.is_some();
+                self.has_room |= before.is_some_and(shares) || service.as_ref().is_some_and(shares);
+                for address in before.iter().flat_map(|service| &service.wishes.addresses) {
+                    if let Some(keys) = self.wished.get_mut(address) {
+                        keys.remove(&key);
+                    }
+                }
+                for address in service.iter().flat_map(|service| &service.wishes.addresses) {
+                    self.wished.entry(*address).or_default().insert(key.clone());
                 }
                 put(&mut self.services, key.clone(), service);
                 self.dirty.insert(key);
@@ -153,7 +175,27 @@ impl World {
             Change::Listed(kind, names) => {
                 self.forget_all_but(kind, &names);
                 self.listed.insert(kind);
+                self.listing.remove(&kind);
             }
+        }
+    }
+
+    /// Takes over what the API has answered to a write. The watch tells that, too, and in order: so what
+    /// it has told to be gone meanwhile stays gone, and what is gone it will tell.
+    pub fn answer(&mut self, change: Change) {
+        let is_known = match &change {
+            Change::Service(key, Some(now)) => {
+                self.services.get(key).is_some_and(|known| known.uid == now.uid)
+            }
+            // One that is only asked for is not yet that of somebody who had the address before.
+            Change::Claim(address, Some(now)) => self
+                .claims
+                .get(address)
+                .is_some_and(|known| !known.version.is_empty() || known.holders == now.holders),
+            _ => false,
+        };
+        if is_known {
+            self.apply(change);
         }
     }
 
@@ -184,8 +226,14 @@ impl World {
         if claim.as_ref().zip(before).is_some_and(|(now, old)| now.number() < old.number()) {
             return;
         }
-        let before = before.map(|claim| claim.holders.clone());
-        for holder in before.into_iter().flatten() {
+        let before = before.map(|claim| claim.holders.clone()).unwrap_or_default();
+        let is_left = claim.as_ref().is_none_or(|claim| {
+            claim.holders.is_empty()
+                || claim.share.is_some()
+                || before.iter().any(|holder| !claim.holders.contains(holder))
+        });
+        self.has_room |= is_left;
+        for holder in before {
             if let Some(held) = self.held.get_mut(&holder.service) {
                 held.remove(&address);
                 if held.is_empty() {
@@ -194,21 +242,25 @@ impl World {
             }
             self.dirty.insert(holder.service);
         }
-        let is_free = claim.as_ref().is_none_or(|claim| claim.holders.is_empty());
         for holder in claim.iter().flat_map(|claim| &claim.holders) {
             self.held.entry(holder.service.clone()).or_default().insert(address);
             self.dirty.insert(holder.service.clone());
         }
-        put(&mut self.claims, address, claim);
-        if is_free {
-            self.waiting_are_dirty();
+        if put(&mut self.claims, address, claim) {
+            self.dirty.extend(self.wished.get(&address).into_iter().flatten().cloned());
         }
     }
 
-    /// An address has become free: whoever has none may get it.
+    /// An address has become free: whoever has none, or not the one that it asks for, may get it.
     fn waiting_are_dirty(&mut self) {
-        let waits =
-            |(key, service): &(&Key, &Service)| service.is_balanced && !self.held.contains_key(key);
+        let waits = |(key, service): &(&Key, &Service)| {
+            let held = self.held(key, service);
+            let suits = |family: &IpFamily| {
+                let mut of_family = held.iter().filter(|(at, _)| IpFamily::of(*at) == *family);
+                of_family.any(|(address, claim)| suits(service, *address, claim))
+            };
+            service.is_balanced && !service.families.iter().all(suits)
+        };
         let waiting = self.services.iter().filter(waits).map(|(key, _)| key.clone());
         let waiting: Vec<Key> = waiting.collect();
         self.dirty.extend(waiting);
@@ -249,6 +301,9 @@ impl World {
 
     /// The services that may be different since this was asked last, the older first.
     pub fn take_dirty(&mut self) -> Vec<Key> {
+        if std::mem::take(&mut self.has_room) {
+            self.waiting_are_dirty();
+        }
         let mut dirty: Vec<Key> = std::mem::take(&mut self.dirty).into_iter().collect();
         dirty.sort_by_key(|key| self.services.get(key).map_or(0, |service| service.created_ms));
         dirty
@@ -292,6 +347,9 @@ impl World {
     /// All of a kind are going to be told. What is not among them will be gone, and versions begin anew:
     /// the API's store may have been set back.
     pub fn begin_list(&mut self, kind: Kind) {
+        if matches!(kind, Kind::Service | Kind::Claim) {
+            self.listing.insert(kind);
+        }
         match kind {
             Kind::Service => self.services.values_mut().for_each(|service| service.version = 0),
             Kind::Claim => {
@@ -337,6 +395,17 @@ impl World {
         Way::of(&service.wishes, pool)
     }
 
+    /// Of each family the one address that is served. There are two while a service moves, or was left in
+    /// the middle of that: the one that clients know then.
+    pub fn in_force(&self, key: &Key, service: &Service) -> Vec<IpAddr> {
+        let held = self.held(key, service).into_iter();
+        let sure = held.filter(|(_, claim)| !claim.version.is_empty());
+        let mut addresses: Vec<IpAddr> = sure.map(|(address, _)| address).collect();
+        addresses.sort_by_key(|at| (IpFamily::of(*at), !service.status.contains(at)));
+        addresses.dedup_by_key(|address| IpFamily::of(*address));
+        addresses
+    }
+
     /// Whose it is.
     pub fn standing(&self, key: &Key, service: &Service) -> Standing {
         let has_class = match &service.class {
@@ -346,7 +415,8 @@ impl World {
         if !service.is_balanced || service.is_deleted {
             let held = self.held(key, service);
             let by_others = held.iter().any(|(_, claim)| claim.manager != self.options.manager);
-            let was_ours = service.has_our_finalizer && !by_others;
+            // Somebody may have taken the finalizer off.
+            let was_ours = (service.has_our_finalizer || !held.is_empty()) && !by_others;
             return if was_ours { Standing::Leaving } else { Standing::Foreign };
         }
         if has_class {
@@ -355,6 +425,15 @@ impl World {
         let held = self.held(key, service);
         let is_held = held.iter().any(|(_, claim)| claim.manager == self.options.manager);
         if is_held { Standing::Orphaned } else { Standing::Foreign }
+    }
+}
+
+/// Is an address that a service holds what it asks for? Pools may change under it; only what the service
+/// itself asks for moves it.
+pub fn suits(service: &Service, address: IpAddr, claim: &Claim) -> bool {
+    match service.wishes.address(IpFamily::of(address)) {
+        Some(wanted) => wanted == address,
+        None => service.wishes.pool.as_ref().is_none_or(|pool| *pool == claim.pool),
     }
 }
 
@@ -369,3 +448,7 @@ fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>)
         }
     }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;

@@ -2,25 +2,30 @@
 //! made anew from what is there by now.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::api::{self, AddressClaim};
 use super::client::{code, told};
 use super::crds::claim_name;
 use super::events::Events;
-use super::objects::{Claim, Holder, Key};
-use super::plan::{Tidy, Told, Write};
+use super::objects::{Claim, Holder, Key, Service};
+use super::plan::{Tidy, Told, Write, left, unsure};
 use super::read::{self, CONDITION, OUR_FINALIZER, STANDARD_FINALIZER};
 use super::way::IpMode;
-use super::world::Change;
+use super::world::{Change, World};
 use crate::source::moment::now_unix_ms;
 
 /// How often a claim that changes under the hand is read anew.
 const TRIES: usize = 4;
+/// For so long after an answer a service counts as it was then.
+const SURE: Duration = Duration::from_millis(500);
 
 /// Why a write was not made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +34,36 @@ pub enum Failure {
     Beaten,
     /// The API did not take it.
     Refused(String),
+}
+
+/// A service as its writes were planned for it, and as the writes themselves have left it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    key: Key,
+    uid: Arc<str>,
+    version: u64,
+    /// When the API told last that it is so.
+    seen: Option<Instant>,
+    /// Addresses that may be its own already.
+    unsure: Vec<IpAddr>,
+}
+
+impl Planned {
+    /// Of what is known of it.
+    pub fn of(world: &World, key: &Key, service: &Service) -> Planned {
+        Planned {
+            key: key.clone(),
+            uid: service.uid.clone(),
+            version: service.version,
+            seen: None,
+            unsure: unsure(world, key, service),
+        }
+    }
+
+    /// What the API compares: it takes a write only of who has seen the service as it is.
+    fn expected(&self) -> Option<String> {
+        (self.version != 0).then(|| self.version.to_string())
+    }
 }
 
 /// Writes as one of the cluster's Guideways.
@@ -46,17 +81,16 @@ impl Writer {
         Writer { client, manager: manager.to_string(), events }
     }
 
-    /// Makes the writes of one service in their order, up to the first that fails. Gives what is there
-    /// now, as far as it was told.
+    /// Makes the writes of one service in their order, up to the first that fails: it is no longer as it
+    /// was planned for, say. Gives what is there now, as far as it was told.
     pub async fn write(
         &self,
-        key: &Key,
-        uid: &str,
+        mut planned: Planned,
         writes: Vec<Write>,
     ) -> (Vec<Change>, Result<(), Failure>) {
         let mut changes = vec![];
         for write in writes {
-            match self.one(key, uid, write, &mut changes).await {
+            match self.one(&mut planned, write, &mut changes).await {
                 Ok(()) => {}
                 Err(failure) => return (changes, Err(failure)),
             }
@@ -66,25 +100,77 @@ impl Writer {
 
     async fn one(
         &self,
-        key: &Key,
-        uid: &str,
+        planned: &mut Planned,
         write: Write,
         changes: &mut Vec<Change>,
     ) -> Result<(), Failure> {
         match write {
-            Write::AddFinalizers => self.finalizers(key, true, changes).await,
-            Write::RemoveFinalizers => self.finalizers(key, false, changes).await,
-            Write::Take(address, claim) => self.take(address, claim, uid, changes).await,
-            Write::Release(address) => self.release(address, key, uid, changes).await,
-            Write::Status(addresses, mode, told) => {
-                self.status(key, Some((&addresses, mode, &told)), changes).await
+            Write::AddFinalizers => self.finalizers(planned, true, changes).await,
+            Write::RemoveFinalizers => self.finalizers(planned, false, changes).await,
+            Write::Take(address, claim) => {
+                self.is_sure(planned, changes).await?;
+                self.is_still(planned, changes).await?;
+                self.take(address, claim, &planned.uid, changes).await
             }
-            Write::ClearStatus => self.status(key, None, changes).await,
+            Write::Release(address) => {
+                self.is_sure(planned, changes).await?;
+                self.is_still(planned, changes).await?;
+                let holder = Holder { service: planned.key.clone(), uid: planned.uid.clone() };
+                self.release(address, &holder, changes).await
+            }
+            Write::Status(addresses, mode, told) => {
+                self.is_sure(planned, changes).await?;
+                self.status(planned, Some((&addresses, mode, &told)), changes).await
+            }
+            Write::ClearStatus => self.status(planned, None, changes).await,
             Write::Event(told) => {
-                self.events.tell(key, uid, told);
+                self.events.tell(&planned.key, &planned.uid, told);
                 Ok(())
             }
         }
+    }
+
+    /// Is nothing its own that the plan did not know of? Then another one had given it an address, and
+    /// the watch of claims comes behind.
+    async fn is_sure(
+        &self,
+        planned: &mut Planned,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Failure> {
+        while let Some(address) = planned.unsure.pop() {
+            let there = self.look(address).await?;
+            let is_its = there.as_ref().is_some_and(|claim| claim.is_of(&planned.uid));
+            changes.push(Change::Claim(address, there));
+            if is_its {
+                return Err(Failure::Beaten);
+            }
+        }
+        Ok(())
+    }
+
+    /// Is the service as it was planned for? A claim is another object, whose version tells nothing of
+    /// that, and who was stopped in between must not go on with what he had in mind.
+    async fn is_still(
+        &self,
+        planned: &mut Planned,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Failure> {
+        if planned.seen.is_some_and(|at| at.elapsed() < SURE) {
+            return Ok(());
+        }
+        let there = self.look_at(&planned.key).await?;
+        let is_same = there.as_ref().is_some_and(|service| {
+            service.uid == planned.uid && service.version == planned.version
+        });
+        changes.push(Change::Service(planned.key.clone(), there));
+        planned.seen = is_same.then(Instant::now);
+        if is_same { Ok(()) } else { Err(Failure::Beaten) }
+    }
+
+    async fn look_at(&self, key: &Key) -> Result<Option<Service>, Failure> {
+        let found = self.services(key).get_opt(&key.name).await;
+        let found = found.map_err(|error| Failure::Refused(told(&error)))?;
+        Ok(found.as_ref().map(read::service))
     }
 
     fn services(&self, key: &Key) -> Api<api::Service> {
@@ -98,22 +184,24 @@ impl Writer {
     /// By a strategic merge, which leaves those of others alone.
     async fn finalizers(
         &self,
-        key: &Key,
+        planned: &mut Planned,
         add: bool,
         changes: &mut Vec<Change>,
     ) -> Result<(), Failure> {
         let ours = [STANDARD_FINALIZER, OUR_FINALIZER];
         let what = if add { "finalizers" } else { "$deleteFromPrimitiveList/finalizers" };
-        let patch = Patch::Strategic(json!({ "metadata": { what: ours } }));
+        let patch = json!({ "metadata": { what: ours, "resourceVersion": planned.expected() } });
+        let patch = Patch::Strategic(patch);
         let params =
             PatchParams { field_manager: Some(self.manager.clone()), ..PatchParams::default() };
+        let key = &planned.key;
         let written = self.services(key).patch(&key.name, &params, &patch).await;
-        taken(key, written, changes)
+        self.taken(planned, written, changes).await
     }
 
     async fn status(
         &self,
-        key: &Key,
+        planned: &mut Planned,
         wanted: Option<(&[IpAddr], IpMode, &Told)>,
         changes: &mut Vec<Change>,
     ) -> Result<(), Failure> {
@@ -135,17 +223,47 @@ impl Writer {
                 })
             })
             .collect();
+        let key = &planned.key;
         let status = json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": { "name": &*key.name, "namespace": &*key.namespace },
+            "metadata": {
+                "name": &*key.name,
+                "namespace": &*key.namespace,
+                "resourceVersion": planned.expected(),
+            },
             // Left out it would stay as it is.
             "status": { "loadBalancer": { "ingress": ingress }, "conditions": conditions },
         });
         let params = PatchParams::apply(&self.manager).force();
         let written =
             self.services(key).patch_status(&key.name, &params, &Patch::Apply(&status)).await;
-        taken(key, written, changes)
+        self.taken(planned, written, changes).await
+    }
+
+    /// A service that is gone needs nothing more.
+    async fn taken(
+        &self,
+        planned: &mut Planned,
+        written: Result<api::Service, kube::Error>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Failure> {
+        match written {
+            Ok(object) => {
+                let service = read::service(&object);
+                (planned.version, planned.seen) = (service.version, Some(Instant::now()));
+                changes.push(Change::Service(planned.key.clone(), Some(service)));
+                Ok(())
+            }
+            Err(error) if code(&error) == 404 => Ok(()),
+            Err(error) if code(&error) == 409 => {
+                planned.seen = None;
+                let there = self.look_at(&planned.key).await?;
+                changes.push(Change::Service(planned.key.clone(), there));
+                Err(Failure::Beaten)
+            }
+            Err(error) => Err(Failure::Refused(told(&error))),
+        }
     }
 
     /// Making the claim is the lock; one that is there is changed only as it was read.
@@ -170,11 +288,9 @@ impl Writer {
             Err(error) => {
                 // What was asked for is not so: the world has to know what is.
                 let there = self.look(address).await;
-                let is_ours = there.as_ref().is_ok_and(|there| {
-                    there.iter().flat_map(|claim| &claim.holders).any(|holder| &*holder.uid == uid)
-                });
+                let is_ours =
+                    there.as_ref().is_ok_and(|there| there.iter().any(|claim| claim.is_of(uid)));
                 if let Ok(there) = there {
-                    changes.push(Change::Claim(address, None));
                     changes.push(Change::Claim(address, there));
                 }
                 match code(&error) {
@@ -195,27 +311,16 @@ impl Writer {
     async fn release(
         &self,
         address: IpAddr,
-        key: &Key,
-        uid: &str,
+        holder: &Holder,
         changes: &mut Vec<Change>,
     ) -> Result<(), Failure> {
         for _ in 0..TRIES {
-            let Some(mut claim) = self.look(address).await? else {
-                changes.push(Change::Claim(address, None));
-                return Ok(());
-            };
-            let before = claim.holders.len();
-            claim.holders.retain(|holder: &Holder| &*holder.uid != uid);
-            if claim.holders.len() == before {
+            let Some(claim) = self.look(address).await? else { return Ok(()) };
+            let Some(left) = left(&claim, holder, now_unix_ms()) else {
                 changes.push(Change::Claim(address, Some(claim)));
                 return Ok(());
-            }
-            if claim.holders.is_empty() {
-                claim.released_ms = Some(now_unix_ms());
-                claim.last = Some(key.clone());
-                claim.share = None;
-            }
-            let object = AddressClaim::of(address, &claim);
+            };
+            let object = AddressClaim::of(address, &left);
             let name = claim_name(address);
             match self.claims().replace(&name, &self.posting(), &object).await {
                 Ok(written) => {
@@ -229,6 +334,19 @@ impl Writer {
         Err(Failure::Beaten)
     }
 
+    /// Of a service that is gone, if it is.
+    async fn forget(
+        &self,
+        address: IpAddr,
+        holder: &Holder,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Failure> {
+        let there = self.look_at(&holder.service).await?;
+        let is_there = there.as_ref().is_some_and(|service| service.uid == holder.uid);
+        changes.push(Change::Service(holder.service.clone(), there));
+        if is_there { Ok(()) } else { self.release(address, holder, changes).await }
+    }
+
     /// What [`super::plan::tidy`] has found.
     pub async fn tidy(
         &self,
@@ -238,7 +356,7 @@ impl Writer {
     ) -> (Vec<Change>, Result<(), Failure>) {
         let mut changes = vec![];
         let done = match tidy {
-            Tidy::Forget(service, uid) => self.release(address, &service, &uid, &mut changes).await,
+            Tidy::Forget(holder) => self.forget(address, &holder, &mut changes).await,
             Tidy::Delete => {
                 let conditions = kube::api::Preconditions {
                     resource_version: Some(claim.version.clone()),
@@ -259,25 +377,5 @@ impl Writer {
 
     fn posting(&self) -> PostParams {
         PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() }
-    }
-}
-
-/// A service that is gone needs nothing more.
-fn taken(
-    key: &Key,
-    written: Result<api::Service, kube::Error>,
-    changes: &mut Vec<Change>,
-) -> Result<(), Failure> {
-    match written {
-        Ok(object) => {
-            // The last finalizer takes a deleted service with it; the watch tells that.
-            let is_there = object.metadata.deletion_timestamp.is_none()
-                || object.metadata.finalizers.as_ref().is_some_and(|left| !left.is_empty());
-            changes.push(Change::Service(key.clone(), is_there.then(|| read::service(&object))));
-            Ok(())
-        }
-        Err(error) if code(&error) == 404 => Ok(()),
-        Err(error) if code(&error) == 409 => Err(Failure::Beaten),
-        Err(error) => Err(Failure::Refused(told(&error))),
     }
 }
