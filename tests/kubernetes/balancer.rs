@@ -422,7 +422,7 @@ fn the_account_can_do_no_more(space: &Space) {
     let token = text(&config["users"][0]["user"]["token"]);
     let server = text(&config["clusters"][0]["cluster"]["server"]);
     let client = space.cluster.machine("cl");
-    // kubectl would read it first, which the account may not even do.
+    // By itself: kubectl would do more than that.
     let as_guideway = |patch: &str| {
         let mut curl = client.command("curl");
         curl.args(["-sS", "-k", "-X", "PATCH", "--fail-with-body", "-d", patch]);

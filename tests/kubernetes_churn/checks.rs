@@ -92,7 +92,8 @@ fn has_all(api: &Api, key: &Key, service: &Service) -> bool {
     let lacking: Vec<IpFamily> = service.families.iter().filter(lacks).copied().collect();
     let can = |family: &IpFamily| could_have(api, key, service, *family);
     let reason = service.told.as_ref().map_or("", |told| &*told.0);
-    let is_well = ["Ready", "ProtocolNotSupported", "AnnotationIgnored"].contains(&reason);
+    let is_well =
+        ["Ready", "ProtocolNotSupported", "NoNodePort", "AnnotationIgnored"].contains(&reason);
     if lacking.is_empty() {
         assert!(is_well, "{key} has all, and is told {:?}", service.told);
         return true;
