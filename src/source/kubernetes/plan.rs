@@ -5,9 +5,19 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::objects::{Claim, Holder, IpFamily, IpMode, Key, Service};
+use super::objects::{
+    Claim, Holder, IpFamily, IpMode, Key, PortTold, Service, ServicePort, Target,
+};
 use super::pool::{NoAddress, REUSE_AFTER_MS, choose};
 use super::world::{Standing, World};
+
+/// The reason of a service whose class the configuration has no more.
+pub const ORPHANED: &str = "Orphaned";
+
+/// Why pods do not see whom they talk to.
+const HIDDEN: &str = "`externalTrafficPolicy: Local` asks for the client's address, and pods see that of \
+                      Guideway: with `guideway.dev/target: nodes`, or where Guideway is the nodes' way \
+                      out with `guideway.dev/source: keep`, they see the client's";
 
 /// One write.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,15 +48,17 @@ pub struct Told {
     pub reason: Arc<str>,
     /// What it is, and what to do.
     pub message: Arc<str>,
+    /// What the status says of ports: of all, where one of them is not served.
+    pub ports: Vec<PortTold>,
 }
 
 impl Told {
     fn good(reason: &str, message: String) -> Told {
-        Told { is_good: true, reason: reason.into(), message: message.into() }
+        Told { is_good: true, reason: reason.into(), message: message.into(), ports: vec![] }
     }
 
     fn bad(reason: &str, message: String) -> Told {
-        Told { is_good: false, reason: reason.into(), message: message.into() }
+        Told { is_good: false, ..Told::good(reason, message) }
     }
 }
 
@@ -57,13 +69,27 @@ pub fn plan(world: &World, key: &Key) -> Vec<Write> {
         Standing::Foreign => vec![],
         Standing::Leaving => leave(world, key, service),
         Standing::Ours => keep(world, key, service),
-        Standing::Orphaned => {
-            let message = "Its class is none of Guideway's any more. It keeps its address until \
-                           `guideway kubernetes release`";
-            let held: Vec<IpAddr> = world.held(key, service).iter().map(|held| held.0).collect();
-            status(service, held, Told::good("Orphaned", message.into())).into_iter().collect()
-        }
+        Standing::Orphaned => orphaned(world, key, service),
     }
+}
+
+/// The writes that take all off a service that is ours in whatever way, its class notwithstanding.
+pub fn release(world: &World, key: &Key) -> Vec<Write> {
+    let Some(service) = world.service(key) else { return vec![] };
+    leave(world, key, service)
+}
+
+/// It keeps what it has, and is told so once.
+fn orphaned(world: &World, key: &Key, service: &Service) -> Vec<Write> {
+    let message = format!(
+        "Its class is none of Guideway's any more. It keeps its address and is served until \
+         `guideway kubernetes release {key}`"
+    );
+    let held: Vec<IpAddr> = world.held(key, service).iter().map(|held| held.0).collect();
+    let was_told = service.told.as_ref().is_some_and(|(reason, _)| &**reason == ORPHANED);
+    let told = Told::good(ORPHANED, message);
+    let event = (!was_told).then(|| Write::Event(told.clone()));
+    status(service, held, told).into_iter().chain(event).collect()
 }
 
 /// Claims that nobody has: those whose service is gone are left to rest, those that have rested are
@@ -113,7 +139,10 @@ fn leave(world: &World, key: &Key, service: &Service) -> Vec<Write> {
     if !service.is_deleted && (!service.status.is_empty() || service.told.is_some()) {
         writes.push(Write::ClearStatus);
     }
-    writes.push(Write::RemoveFinalizers);
+    // With a claim of ours on it, the other one is of our making, too.
+    if service.has_our_finalizer || service.has_standard_finalizer && !held.is_empty() {
+        writes.push(Write::RemoveFinalizers);
+    }
     writes
 }
 
@@ -156,8 +185,8 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
             addresses.push(address);
         }
     }
+    problems.extend(unserved(service));
     let told = told(service, &addresses, &problems);
-    let is_new_problem = service.told.as_ref().map(|told| &told.1) != Some(&told.message);
     writes.extend(status(service, addresses, told.clone()));
     writes.extend(left.iter().map(|address| Write::Release(*address)));
     if !new.is_empty() {
@@ -168,10 +197,26 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
         let message = format!("{} given back", list(left.into_iter()));
         writes.push(Write::Event(Told::good("AddressReleased", message)));
     }
-    if is_new_problem {
+    let before = service.told.as_ref().map(|told| &*told.1);
+    if before != Some(&*told.message) {
         writes.extend(problems.into_iter().map(Write::Event));
     }
+    if told.message.contains(HIDDEN) && !before.is_some_and(|before| before.contains(HIDDEN)) {
+        writes.push(Write::Event(Told::bad("ClientAddressHidden", HIDDEN.to_string())));
+    }
     writes
+}
+
+/// Ports whose packets cannot be sent where the service's go.
+fn unserved(service: &Service) -> Option<Told> {
+    let ports = service.ports.iter().filter(|port| !is_served(service, port));
+    let ports: Vec<String> =
+        ports.map(|port| format!("{} {}", port.transport.word(), port.port)).collect();
+    let message = format!(
+        "{} is not balanced: SCTP is with `guideway.dev/target: nodes` only",
+        ports.join(", ")
+    );
+    (!ports.is_empty()).then(|| Told::bad("ProtocolNotSupported", message))
 }
 
 /// The address of one family.
@@ -303,26 +348,36 @@ fn taken(world: &World, key: &Key, service: &Service, address: IpAddr) -> Option
     Some(format!("that of {}{how}", holder.service))
 }
 
+/// Can packets of this port be sent where the service's go?
+fn is_served(service: &Service, port: &ServicePort) -> bool {
+    port.transport.wire(service.wishes.target).is_some()
+}
+
+/// What its condition says, and its ports.
 fn told(service: &Service, addresses: &[IpAddr], problems: &[Told]) -> Told {
-    if let Some(first) = problems.first() {
-        let messages: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
-        let is_good = !addresses.is_empty() && first.reason.as_ref() == "AnnotationIgnored";
-        return Told { is_good, reason: first.reason.clone(), message: messages.join("; ").into() };
+    let mut messages: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+    let assigned = format!("{} assigned", list(addresses.iter().copied()));
+    let is_good = match problems.first() {
+        Some(first) => !addresses.is_empty() && &*first.reason == "AnnotationIgnored",
+        None => {
+            messages.push(&assigned);
+            true
+        }
+    };
+    let is_hidden = service.wishes.target == Target::Pods && !service.wishes.keep_source;
+    if service.is_local && is_hidden {
+        messages.push(HIDDEN);
     }
-    let unable: Vec<String> = service
-        .ports
-        .iter()
-        .filter(|port| port.transport.wire(service.wishes.target).is_none())
-        .map(|port| format!("{} {}", port.transport.word(), port.port))
-        .collect();
-    if !unable.is_empty() {
-        let message = format!(
-            "{} is not balanced: SCTP is with `guideway.dev/target: nodes` only",
-            unable.join(", ")
-        );
-        return Told::bad("ProtocolNotSupported", message);
-    }
-    Told::good("Ready", format!("{} assigned", list(addresses.iter().copied())))
+    let reason = problems.first().map_or("Ready".into(), |first| first.reason.clone());
+    let port = |port: &ServicePort| PortTold {
+        port: port.port,
+        transport: port.transport,
+        is_refused: !is_served(service, port),
+    };
+    let ports: Vec<PortTold> = service.ports.iter().map(port).collect();
+    let says_of_ports = ports.iter().any(|port| port.is_refused);
+    let ports = if says_of_ports { ports } else { vec![] };
+    Told { is_good, reason, message: messages.join("; ").into(), ports }
 }
 
 /// The status, if it is not so already.
@@ -333,7 +388,8 @@ fn status(service: &Service, addresses: Vec<IpAddr>, told: Told) -> Option<Write
         .is_some_and(|(reason, message)| *reason == told.reason && *message == told.message);
     let mode = service.wishes.target.ip_mode();
     let same_mode = service.status_mode == Some(mode) || addresses.is_empty();
-    let is_same = service.status == addresses && same_mode && same_words;
+    let same_ports = service.status_ports == told.ports || addresses.is_empty();
+    let is_same = service.status == addresses && same_mode && same_ports && same_words;
     (!is_same).then_some(Write::Status(addresses, mode, told))
 }
 

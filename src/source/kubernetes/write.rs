@@ -2,20 +2,22 @@
 //! made anew from what is there by now.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api::{self, AddressClaim};
 use super::client::{code, told};
 use super::crds::claim_name;
-use super::objects::{Claim, Holder, IpMode, Key};
+use super::objects::{Claim, Holder, IpMode, Key, PortTold};
 use super::plan::{Tidy, Told, Write};
 use super::read::{self, CONDITION, OUR_FINALIZER, STANDARD_FINALIZER};
+use super::usage::Usage;
 use super::world::Change;
 use crate::source::moment::now_unix_ms;
 
@@ -121,10 +123,15 @@ impl Writer {
     ) -> Result<(), Failure> {
         let none = (&[][..], IpMode::Proxy, None);
         let (addresses, mode, told) = wanted.map_or(none, |(a, mode, told)| (a, mode, Some(told)));
-        let ingress: Vec<_> = addresses
-            .iter()
-            .map(|address| json!({ "ip": address.to_string(), "ipMode": mode.word() }))
-            .collect();
+        let ports: Vec<Value> = told.iter().flat_map(|told| &told.ports).map(port).collect();
+        let one = |address: &IpAddr| {
+            let mut one = json!({ "ip": address.to_string(), "ipMode": mode.word() });
+            if !ports.is_empty() {
+                one["ports"] = json!(ports);
+            }
+            one
+        };
+        let ingress: Vec<Value> = addresses.iter().map(one).collect();
         let conditions: Vec<_> = told
             .into_iter()
             .map(|told| {
@@ -148,6 +155,22 @@ impl Writer {
         let written =
             self.services(key).patch_status(&key.name, &params, &Patch::Apply(&status)).await;
         taken(key, written, changes)
+    }
+
+    /// What the status of an AddressPool is to say.
+    pub async fn pool_status(&self, name: Arc<str>, usage: Usage) -> Result<Change, String> {
+        let status = json!({
+            "apiVersion": "guideway.dev/v1alpha1",
+            "kind": "AddressPool",
+            "metadata": { "name": &*name },
+            "status": usage,
+        });
+        let pools: Api<api::AddressPool> = Api::all(self.client.clone());
+        let params = PatchParams::apply(&self.manager).force();
+        match pools.patch_status(&name, &params, &Patch::Apply(&status)).await {
+            Ok(_) => Ok(Change::PoolTold(name, Some(usage))),
+            Err(error) => Err(told(&error)),
+        }
     }
 
     /// Making the claim is the lock; one that is there is changed only as it was read.
@@ -285,6 +308,14 @@ impl Writer {
     fn posting(&self) -> PostParams {
         PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() }
     }
+}
+
+fn port(told: &PortTold) -> Value {
+    let mut port = json!({ "port": told.port, "protocol": told.transport.word().to_uppercase() });
+    if told.is_refused {
+        port["error"] = json!("guideway.dev/ProtocolNotSupported");
+    }
+    port
 }
 
 /// A service that is gone needs nothing more.
