@@ -182,12 +182,13 @@ async fn measure_with(client: &Client, folder: &Path, services: usize) -> anyhow
 /// From the API's answer to the first packet that goes to the new endpoint.
 async fn endpoint_changes(client: &Client, vip: IpAddr) -> anyhow::Result<Row> {
     let most = Duration::from_secs(10);
-    tokio::task::block_in_place(|| wait_for_answer(vip, REAL[0], most))?;
+    tokio::task::spawn_blocking(move || wait_for_answer(vip, REAL[0], most)).await??;
     let mut times = vec![];
     for turn in 1..=CHANGES {
         let address = REAL[turn % 2];
         load::change(client, "probed", &[address]).await?;
-        times.push(tokio::task::block_in_place(|| wait_for_answer(vip, address, most))?);
+        let wait = move || wait_for_answer(vip, address, most);
+        times.push(tokio::task::spawn_blocking(wait).await??);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     println!("one endpoint changed, p50 {:.1} ms", at_ms(&times, 0.5));

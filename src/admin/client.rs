@@ -16,8 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::proto::admin_client::AdminClient;
 use super::{
-    CHANGE_PATH, ChangeReport, ChangeRequest, STATUS_PATH, STOP_PATH, StatusReport, StopReport,
-    StopRequest,
+    CHANGE_PATH, ChangeReport, ChangeRequest, KUBERNETES_PATH, KubernetesReport, STATUS_PATH,
+    STOP_PATH, StatusReport, StopReport, StopRequest,
 };
 
 /// More than any report: 65,536 backends take about 30 MB.
@@ -61,8 +61,18 @@ pub enum FetchError {
 /// # Errors
 /// See [`FetchError`]; each says what to do.
 pub async fn fetch(socket: &Path, limit: Duration) -> Result<StatusReport, FetchError> {
-    let request = Request::get(STATUS_PATH).header(HOST, "guideway").body(Full::default());
-    ask(socket, request, limit).await
+    get(socket, STATUS_PATH, limit).await
+}
+
+/// The Kubernetes clusters of the Guideway that listens on `socket`, with their services.
+///
+/// # Errors
+/// See [`FetchError`]; each says what to do.
+pub async fn fetch_kubernetes(
+    socket: &Path,
+    limit: Duration,
+) -> Result<KubernetesReport, FetchError> {
+    get(socket, KUBERNETES_PATH, limit).await
 }
 
 /// What became of a change, or would.
@@ -87,6 +97,15 @@ pub async fn request_stop(
     limit: Duration,
 ) -> Result<StopReport, FetchError> {
     post(socket, STOP_PATH, stop, limit).await
+}
+
+async fn get<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    limit: Duration,
+) -> Result<T, FetchError> {
+    let request = Request::get(path).header(HOST, "guideway").body(Full::default());
+    ask(socket, request, limit).await
 }
 
 async fn post<T: DeserializeOwned>(

@@ -70,7 +70,7 @@ pub fn sample_report() -> StatusReport {
         generation: GenerationStatus { published: 8, acknowledged: 7 },
         cluster_key_fingerprint: "6f1ed002ab559585".into(),
         feeds: vec![],
-        clusters: vec![],
+        clusters: vec![sample_cluster()],
         counters: CountersStatus::new(&counters, queues, 1, 3),
         flow_records: Some(FlowRecordsStatus { written: 7, sent: 6, lost: 1 }),
         interfaces,
@@ -95,6 +95,35 @@ pub fn sample_report() -> StatusReport {
             interface: Some("eth2".into()),
             shared_address: false,
             in_use: Some(42),
+        }],
+    }
+}
+
+fn sample_cluster() -> ClusterStatus {
+    let family = |family: &str, addresses| PoolFamily {
+        family: family.into(),
+        addresses,
+        used: 3,
+        resting: 1,
+        free: addresses - 4,
+    };
+    ClusterStatus {
+        name: "main".into(),
+        known_unix_ms: Some(1_700_000_010_000),
+        taken_unix_ms: Some(1_700_000_180_000),
+        ours: 3,
+        services: 4,
+        leads: true,
+        refused: vec!["shop/web: forbidden".into()],
+        problems: vec!["nodes: no answer".into()],
+        last_error: Some(LastError {
+            at_unix_ms: 1_700_000_170_000,
+            error: "nodes: no answer".into(),
+        }),
+        pools: vec![PoolStatus {
+            name: "web".into(),
+            families: vec![family("ipv4", 256), family("ipv6", i64::MAX as u64)],
+            problem: None,
         }],
     }
 }

@@ -21,12 +21,15 @@ use tokio::net::unix::UCred;
 use super::drains::DrainSource;
 use super::inspect::{self, DataPlane};
 use super::{
-    CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, STATUS_PATH, STOP_PATH, StatusReport,
-    StopReport, StopRequest,
+    CHANGE_PATH, ChangeReport, ChangeRequest, ChangeVerb, KUBERNETES_PATH, KubernetesReport,
+    STATUS_PATH, STOP_PATH, StatusReport, StopReport, StopRequest,
 };
 
 /// Makes a report of this moment.
 pub type StatusSource = Arc<dyn Fn() -> StatusReport + Send + Sync>;
+
+/// Says how clusters and their services are.
+pub type KubernetesSource = Arc<dyn Fn() -> KubernetesReport + Send + Sync>;
 
 /// Does a change, or says what it would do.
 pub type ChangeSource = Arc<dyn Fn(ChangeRequest) -> ChangeReport + Send + Sync>;
@@ -42,6 +45,8 @@ const REQUEST_LIMIT_BYTES: usize = 100 << 20;
 pub struct Answers {
     /// What runs.
     pub status: StatusSource,
+    /// Clusters and their services.
+    pub kubernetes: KubernetesSource,
     /// Changes of what runs.
     pub change: ChangeSource,
     /// Drains by hand.
@@ -153,6 +158,7 @@ impl AdminSocket {
         let calls = tonic::service::Routes::new(calls).into_axum_router();
         let router = Router::new()
             .route(STATUS_PATH, get(report))
+            .route(KUBERNETES_PATH, get(kubernetes))
             .route(CHANGE_PATH, post(change).layer(limit))
             .route(STOP_PATH, post(stop))
             .with_state(answers)
@@ -193,6 +199,10 @@ fn remove_dead(path: &Path) -> Result<(), AdminError> {
 
 async fn report(State(answers): State<Answers>) -> Response {
     answer(move || Json((answers.status)()).into_response()).await
+}
+
+async fn kubernetes(State(answers): State<Answers>) -> Response {
+    answer(move || Json((answers.kubernetes)()).into_response()).await
 }
 
 /// The socket's group may look; what runs is changed by root, and by whom Guideway runs as.
@@ -238,7 +248,9 @@ async fn answer(make: impl FnOnce() -> Response + Send + 'static) -> Response {
 #[cfg(test)]
 mod tests {
     use super::super::inspect::NoFlows;
-    use super::super::{DrainDone, fetch, request_change, request_stop, sample_report};
+    use super::super::{
+        DrainDone, fetch, fetch_kubernetes, request_change, request_stop, sample_report,
+    };
     use super::*;
 
     #[tokio::test]
@@ -253,6 +265,7 @@ mod tests {
         };
         let answers = Answers {
             status: Arc::new(sample_report),
+            kubernetes: Arc::new(KubernetesReport::default),
             change: Arc::new(change),
             drain: Arc::new(|_| Ok(DrainDone::default())),
             stop: Arc::new(|_| StopReport::default()),
@@ -261,6 +274,8 @@ mod tests {
         let task = tokio::spawn(socket.serve(answers));
         let limit = std::time::Duration::from_secs(30);
         assert_eq!(fetch(&path, limit).await.unwrap(), sample_report());
+        let clusters = fetch_kubernetes(&path, limit).await.unwrap();
+        assert_eq!(clusters, KubernetesReport::default());
         // Larger than what is let pass where nothing is said.
         let request = ChangeRequest {
             verb: ChangeVerb::Apply,

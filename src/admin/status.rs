@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DrainStatus, StoppingStatus};
+use super::{ClusterStatus, DrainStatus, StoppingStatus};
 use crate::control::{Health, IdlePolicy};
 use crate::dataplane::{Counters, DropReason, EventCounters, ReplyKind};
 use crate::forwarding::BackendState;
@@ -86,27 +86,6 @@ pub struct FeedStatus {
     pub refused: Vec<String>,
     /// Why there is no connection, or why the last update was refused.
     pub problem: Option<String>,
-}
-
-/// A Kubernetes cluster.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct ClusterStatus {
-    /// Its name.
-    pub name: String,
-    /// Since when all of it is known; none: not since the start, and its kept state is served.
-    pub known_unix_ms: Option<u64>,
-    /// When a change was taken last; none: never.
-    pub taken_unix_ms: Option<u64>,
-    /// Services of the cluster that are ours.
-    pub ours: usize,
-    /// Services that were made of them, one for each port and address.
-    pub services: usize,
-    /// Of its replicas this one writes.
-    pub leads: bool,
-    /// What is not in force of it, and writes that its API did not take, a line each.
-    pub refused: Vec<String>,
-    /// What is in the way of the watches, a line each.
-    pub problems: Vec<String>,
 }
 
 /// The configuration file and its reloads.

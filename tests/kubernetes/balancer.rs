@@ -8,10 +8,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Settings, watch};
+use crate::leaving::leave;
 use crate::space::{Space, text};
 use crate::support::{Config, Guideway, Lab, get, output, told};
+use crate::telling;
 
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn services_get_addresses_and_their_pods_get_packets() {
@@ -29,10 +31,13 @@ fn services_get_addresses_and_their_pods_get_packets() {
         ("rolling", no_request_is_lost_by_a_rolling_update),
         ("nodes", pods_see_the_client_by_their_node),
         ("unplugged", a_dead_node_is_left_quickly),
+        ("status", telling::each_service_with_what_is_in_its_way),
+        ("told", telling::pools_and_what_a_service_does_not_get),
         ("gone", a_deleted_namespace_does_not_hang),
         ("role", the_account_can_do_no_more),
     ]);
-    api_gone(&lab, &cluster, guideway);
+    let config = api_gone(&lab, &cluster, guideway);
+    leave(&lab, &cluster, &config);
 }
 
 /// As an operator installs it.
@@ -68,7 +73,7 @@ fn kubeconfig(lab: &Lab, cluster: &Cluster<'_>) -> String {
 }
 
 /// A Deployment and a Service of `type: LoadBalancer` before it.
-fn expose(space: &Space, name: &str, replicas: usize) {
+pub fn expose(space: &Space, name: &str, replicas: usize) {
     space.deploy(name, replicas);
     space.kubectl(&[
         "expose",
@@ -81,16 +86,16 @@ fn expose(space: &Space, name: &str, replicas: usize) {
     space.wait_for_pods(name, replicas);
 }
 
-fn service(space: &Space, name: &str) -> Value {
+pub fn service(space: &Space, name: &str) -> Value {
     space.get(&["service", name])
 }
 
-fn addresses(service: &Value) -> Vec<String> {
+pub fn addresses(service: &Value) -> Vec<String> {
     let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
     ingress.into_iter().flatten().map(|one| text(&one["ip"])).collect()
 }
 
-fn wait_for_addresses(space: &Space, name: &str, count: usize) -> Vec<String> {
+pub fn wait_for_addresses(space: &Space, name: &str, count: usize) -> Vec<String> {
     watch(&format!("{count} addresses of {name}"), SOON, || {
         let service = service(space, name);
         let found = addresses(&service);
@@ -99,7 +104,7 @@ fn wait_for_addresses(space: &Space, name: &str, count: usize) -> Vec<String> {
 }
 
 /// Our condition: reason and message.
-fn wait_for_reason(space: &Space, name: &str, reason: &str) -> String {
+pub fn wait_for_reason(space: &Space, name: &str, reason: &str) -> String {
     watch(&format!("{reason} of {name}"), SOON, || {
         let service = service(space, name);
         let conditions = service["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -111,7 +116,7 @@ fn wait_for_reason(space: &Space, name: &str, reason: &str) -> String {
     })
 }
 
-fn wait_for_answer(space: &Space, address: &str) -> String {
+pub fn wait_for_answer(space: &Space, address: &str) -> String {
     let client = space.cluster.machine("cl");
     let url = url(address);
     watch(&format!("an answer of {address}"), SOON, || get(&client, &url))
@@ -125,7 +130,7 @@ fn url(address: &str) -> String {
     }
 }
 
-fn claims(space: &Space) -> Vec<Value> {
+pub fn claims(space: &Space) -> Vec<Value> {
     space.cluster.get(&["addressclaims"])["items"].as_array().unwrap().clone()
 }
 
@@ -450,7 +455,7 @@ fn the_account_can_do_no_more(space: &Space) {
 }
 
 /// With the API server gone forwarding goes on, and a restart begins with what was last known.
-fn api_gone(lab: &Lab, cluster: &Cluster<'_>, guideway: Guideway) {
+fn api_gone(lab: &Lab, cluster: &Cluster<'_>, guideway: Guideway) -> String {
     let space = Space::create(cluster, "api");
     expose(&space, "web", 2);
     let vip = wait_for_addresses(&space, "web", 1).remove(0);
@@ -476,4 +481,5 @@ fn api_gone(lab: &Lab, cluster: &Cluster<'_>, guideway: Guideway) {
     assert_eq!(pods, Some(2));
     drop(space);
     assert_eq!(guideway.terminate().code(), Some(0));
+    config
 }

@@ -7,7 +7,9 @@
 mod balancer;
 mod bed;
 mod cluster;
+mod leaving;
 mod space;
 #[path = "../netns/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
+mod telling;

@@ -246,7 +246,7 @@ pub fn kind_of(change: &Change) -> Kind {
         Change::Service(..) => Kind::Service,
         Change::Slice(..) => Kind::Slice,
         Change::Node(..) => Kind::Node,
-        Change::Pool(..) => Kind::Pool,
+        Change::Pool(..) | Change::PoolTold(..) => Kind::Pool,
         Change::Claim(..) => Kind::Claim,
         Change::Listed(kind, _) => *kind,
     }

@@ -3,6 +3,7 @@
 //! The number of lines is bounded: interfaces, queues, workers, counters and reasons are few, and
 //! services and backends have a limit each; what is left out by it is counted.
 
+mod clusters;
 mod frames;
 mod process;
 mod services;
@@ -37,6 +38,7 @@ pub fn metrics(
     let mut all = Exposition::default();
     general(report, &mut all);
     feeds(&report.feeds, &mut all);
+    clusters::write(&report.clusters, &mut all);
     process.write(&mut all);
     frames::write(report, &mut all);
     let distinct = services::distinct(&report.services);

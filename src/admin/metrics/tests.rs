@@ -62,6 +62,13 @@ fn all_of_the_report_is_there() {
         ("guideway_xdp_frames_total{interface=\"eth1\",counter=\"steer_passed\"}", 12.0),
         ("guideway_queue_received_total{interface=\"eth1\",queue=\"1\"}", 1000.0),
         ("guideway_flows", 42.0),
+        ("guideway_kubernetes_known{cluster=\"main\"}", 1.0),
+        ("guideway_kubernetes_leads{cluster=\"main\"}", 1.0),
+        ("guideway_kubernetes_services{cluster=\"main\"}", 3.0),
+        (
+            "guideway_kubernetes_pool_addresses{cluster=\"main\",pool=\"web\",family=\"ipv4\",state=\"free\"}",
+            252.0,
+        ),
         ("guideway_metrics_left_out{kind=\"backends\"}", 0.0),
         ("guideway_services{state=\"serving\"}", 1.0),
         ("guideway_backends{state=\"unhealthy\"}", 1.0),

@@ -3,6 +3,7 @@
 mod alive;
 mod change;
 mod cluster_key;
+mod cluster_services;
 mod clusters;
 mod dataplane;
 mod drains;

@@ -146,7 +146,7 @@ mod tests {
     fn who_is_probed_follows_what_has_changed() {
         let mut probed = Probed::default();
         let mut follow = |services: &[&Shared<ServiceSpec>]| {
-            let services = services.iter().map(|service| Shared::clone(service)).collect();
+            let services = services.iter().copied().cloned().collect();
             let state = DesiredState { services, ..DesiredState::default() };
             probed.follow(&state).map_or_else(|| "the same".to_string(), told)
         };

@@ -12,8 +12,8 @@ use super::feeds::FeedView;
 use super::records::RecordCounts;
 use crate::admin::{
     ConfigurationStatus, Copies, CountersStatus, DataPlane, GenerationStatus, HealthStatus,
-    InterfaceStatus, Measured, SnatStatus, StatusReport, StoppingStatus, TakePart, WorkerStatus,
-    drains_of, services_of,
+    InterfaceStatus, KubernetesReport, Measured, SnatStatus, StatusReport, StoppingStatus,
+    TakePart, WorkerStatus, drains_of, services_of,
 };
 use crate::cli::moment::now_unix_ms;
 use crate::control::{Drains, NodeSpec, Topology};
@@ -122,6 +122,15 @@ impl StatusContext {
             counters: counters_of(&reports, told.retired_cut),
             flow_records: self.record_counts.as_ref().map(|counts| counts.status()),
         }
+    }
+
+    /// How clusters and their services are. Takes up to two seconds for each that does not answer.
+    pub fn kubernetes(&self) -> KubernetesReport {
+        // States of backends are in the snapshot: workers need not be asked.
+        let services = services_of(&self.publisher.current(), &Measured::default(), |_, _| None);
+        let by_name = services.iter().map(|service| (service.name.as_str(), service)).collect();
+        let clusters = self.clusters.iter().map(|view| view.report(&by_name)).collect();
+        KubernetesReport { now_unix_ms: now_unix_ms(), clusters }
     }
 
     /// What is known of the end, once it has begun.

@@ -208,6 +208,7 @@ pub fn run_until_signal(
 /// What the admin socket is answered by. Changes, drains and the end go to the task that reloads.
 fn answers(context: Arc<StatusContext>, asked: mpsc::Sender<Ask>) -> Answers {
     let (to_drain, to_stop) = (asked.clone(), asked.clone());
+    let of_clusters = context.clone();
     let refused = || Some(STOPPING.to_string());
     let change = move |request| {
         let done = ask(&asked, move |reloader, topology| reloader.change(request, topology));
@@ -223,6 +224,7 @@ fn answers(context: Arc<StatusContext>, asked: mpsc::Sender<Ask>) -> Answers {
     };
     Answers {
         data_plane: context.clone(),
+        kubernetes: Arc::new(move || of_clusters.kubernetes()),
         status: Arc::new(move || context.report()),
         change: Arc::new(change),
         drain: Arc::new(drain),

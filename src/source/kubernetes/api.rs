@@ -8,6 +8,7 @@ use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use serde::{Deserialize, Serialize};
 
 use super::crds::{AddressClaimSpec, AddressPoolSpec};
+use super::usage::Usage;
 
 /// Where a kind of object is found in the API.
 macro_rules! resource {
@@ -140,6 +141,15 @@ pub struct LoadBalancerStatus {
 pub struct Ingress {
     pub ip: Option<String>,
     pub ip_mode: Option<String>,
+    pub ports: Option<Vec<PortStatus>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PortStatus {
+    pub port: Option<i32>,
+    pub protocol: Option<String>,
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -224,6 +234,8 @@ pub struct AddressPool {
     #[serde(default)]
     pub metadata: ObjectMeta,
     pub spec: AddressPoolSpec,
+    #[serde(default)]
+    pub status: Option<Usage>,
 }
 
 /// Our AddressClaim.

@@ -217,6 +217,7 @@ impl AddressClaim {
 mod tests {
     use super::*;
     use crate::source::kubernetes::testing::claim;
+    use crate::source::kubernetes::usage::Usage;
     use serde_json::{Value, json};
 
     /// What a field is, without its words: type, items, required fields.
@@ -252,12 +253,17 @@ mod tests {
         let pool = serde_json::to_value(schemars::schema_for!(AddressPoolSpec)).unwrap();
         let claim = serde_json::to_value(schemars::schema_for!(AddressClaimSpec)).unwrap();
         let mut texts = DEFINITIONS.split("\n---\n");
-        for (types, kind) in [(pool, "AddressPool"), (claim, "AddressClaim")] {
+        let usage = serde_json::to_value(schemars::schema_for!(Usage)).unwrap();
+        let all = [(pool, Some(usage), "AddressPool"), (claim, None, "AddressClaim")];
+        for (types, status, kind) in all {
             let shown: Value = serde_saphyr::from_str(texts.next().unwrap()).unwrap();
             assert_eq!(shown["spec"]["names"]["kind"], kind);
             let schema = &shown["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             let shown = shape(&schema["properties"]["spec"], &Value::Null);
             assert_eq!(shown, shape(&types, &types), "{kind}");
+            let told = &schema["properties"]["status"];
+            let told = (!told.is_null()).then(|| shape(told, &Value::Null));
+            assert_eq!(told, status.map(|types| shape(&types, &types)), "status of {kind}");
         }
         assert_eq!(texts.next(), None);
     }

@@ -209,7 +209,7 @@ mod tests {
         let (mut world, now) = (world(), Instant::now());
         let mut deliveries = Deliveries::new(&world);
         put(&mut world, "web", "203.0.113.1", 80);
-        let mut next = |deliveries: &mut Deliveries, world: &mut World, after_s: u64| {
+        let next = |deliveries: &mut Deliveries, world: &mut World, after_s: u64| {
             next(deliveries, world, now + Duration::from_secs(after_s))
         };
         assert_eq!(next(&mut deliveries, &mut world, 0), r#"whole ["shop.web.80.tcp"]"#);

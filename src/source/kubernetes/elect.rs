@@ -18,16 +18,16 @@ use crate::control::KubernetesSpec;
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
 /// Stands for election for ever. `until`: in milliseconds since `begin`, until when this one writes.
+/// `tell` is told what is in the way, or that nothing is, and says whether that is new.
 pub async fn elect(
     client: Client,
     spec: KubernetesSpec,
     instance: String,
-    begin: Instant,
-    until: Arc<AtomicU64>,
+    (begin, until): (Instant, Arc<AtomicU64>),
+    tell: impl Fn(Option<&str>) -> bool,
 ) {
     let leases: Api<Lease> = Api::namespaced(client, &spec.lease_namespace);
     let mut election = Election::new(&instance);
-    let mut last = None::<String>;
     loop {
         let round = timeout(ANSWER_WITHIN, round(&leases, &spec.manager, &mut election, begin));
         let problem = match round.await {
@@ -35,12 +35,10 @@ pub async fn elect(
             Ok(Err(why)) => Some(why),
             Err(_) => Some("no answer".to_string()),
         };
-        if problem != last {
-            if let Some(why) = &problem {
-                let (cluster, lease) = (&spec.name, &spec.manager);
-                tracing::warn!(%cluster, %lease, why, "the Lease could not be read or written");
-            }
-            last = problem;
+        let is_new = tell(problem.as_deref());
+        if let Some(why) = problem.filter(|_| is_new) {
+            let (cluster, lease) = (&spec.name, &spec.manager);
+            tracing::warn!(%cluster, %lease, why, "the Lease could not be read or written");
         }
         until.store(election.leads_until().unwrap_or_default(), Ordering::Relaxed);
         sleep(Duration::from_millis(EVERY_MS)).await;

@@ -85,7 +85,7 @@ pub fn targets<'a>(
 }
 
 /// Maglev goes by names: those of pods are the same wherever they are looked at, and never used twice.
-fn name_of(endpoint: &Endpoint) -> String {
+pub(super) fn name_of(endpoint: &Endpoint) -> String {
     match &endpoint.pod {
         Some(pod) => pod.to_string(),
         None => written(endpoint.address),

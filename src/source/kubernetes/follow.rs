@@ -1,7 +1,6 @@
 //! Follows a cluster for ever: watches, delivers what is to be served, and writes while it is the one
 //! that writes. Whatever happens to the API, what was delivered last stays.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::client::connect;
 use super::deliver::Deliveries;
@@ -18,6 +17,10 @@ use super::keep::Kept;
 use super::objects::Key;
 use super::plan::{Write, plan, tidy};
 use super::pool::Pool;
+use super::queue::Queue;
+use super::state::{ClusterState, Question};
+use super::usage::{untold, usages};
+use super::view::views;
 use super::watch::{News, watch_all};
 use super::world::{Change, Kind, Options, World};
 use super::write::{Failure, Planned, Writer};
@@ -29,33 +32,15 @@ use crate::source::moment::now_unix_ms;
 const MOST_WAITING: usize = 4096;
 /// Services that are written to at a time.
 const MOST_WRITES: usize = 32;
-/// First wait after a write that the API refused, doubled each time.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often claims are looked through.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// How often pools are counted while something of them changes.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// What is written there, as its role has it.
+const POOL_STATUS: &str = "addresspools/status";
 const CONNECT_AGAIN: Duration = Duration::from_secs(5);
 /// Changes of this time are kept on disk together.
 const KEEP_AFTER: Duration = Duration::from_secs(2);
-
-/// How a cluster is doing.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ClusterState {
-    /// Since when all of it is known.
-    pub known_unix_ms: Option<u64>,
-    /// When something was taken last; after a start, when the kept state was.
-    pub taken_unix_ms: Option<u64>,
-    /// Services of the cluster that are ours.
-    pub ours: usize,
-    /// Services of the desired state that were made of them.
-    pub services: usize,
-    /// It is this one that writes.
-    pub leads: bool,
-    /// Writes that the API did not take, by service.
-    pub refused: BTreeMap<String, String>,
-    /// What is in the way, by kind of object.
-    pub problems: BTreeMap<String, String>,
-}
 
 /// What a cluster is followed with.
 pub struct Cluster {
@@ -73,11 +58,19 @@ pub struct Cluster {
     pub keep: Arc<dyn Fn(Kept) + Send + Sync>,
 }
 
-/// Follows a cluster until the receiver of deliveries is gone. `world` is what was kept of it.
-pub async fn follow(cluster: Cluster, world: World) {
+/// Follows a cluster until the receiver of deliveries is gone. `world` is what was kept of it; `questions`
+/// are answered between two changes.
+pub async fn follow(cluster: Cluster, world: World, mut questions: mpsc::Receiver<Question>) {
     // What was kept is served already.
     let deliveries = Deliveries::new(&world);
-    let state = Following { world, deliveries, queue: Queue::default(), keep_at: None, cluster };
+    let state = Following {
+        world,
+        deliveries,
+        queue: Queue::default(),
+        keep_at: None,
+        is_to_count: true,
+        cluster,
+    };
     let name = state.cluster.spec.name.clone();
     let client = loop {
         let spec = &state.cluster.spec;
@@ -85,17 +78,17 @@ pub async fn follow(cluster: Cluster, world: World) {
             Ok(client) => break client,
             Err(why) => {
                 tracing::warn!(cluster = %name, why, "the cluster is not followed, its last state stays");
-                state.note(|state| state.problems.insert("connection".to_string(), why));
+                state.note(|state| state.problem("connection", Some(&why), now_unix_ms()));
             }
         }
         if state.cluster.asks.is_closed() {
             return;
         }
-        sleep(CONNECT_AGAIN).await;
+        state.answer_for(&mut questions, CONNECT_AGAIN).await;
     };
-    state.note(|state| state.problems.remove("connection"));
+    state.note(|state| state.problem("connection", None, now_unix_ms()));
     tracing::info!(cluster = %name, "the cluster is followed");
-    state.run(client).await;
+    state.run(client, questions).await;
 }
 
 /// What a service's writes have come to.
@@ -106,50 +99,21 @@ struct Done {
     result: Result<(), Failure>,
 }
 
-/// Services that wait to be written to.
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Key>,
-    is_waiting: HashSet<Key>,
-    under_way: HashSet<Key>,
-    /// Became different while it was written to.
-    again: HashSet<Key>,
-    /// After a refusal: not before, and how long the next wait is.
-    waits: HashMap<Key, (Instant, Duration)>,
+/// What the one that writes has under way.
+struct Work {
+    writer: Writer,
+    writes: JoinSet<Done>,
+    tidying: JoinSet<Vec<Change>>,
+    tidy_at: Instant,
+    telling: JoinSet<Vec<Result<Change, String>>>,
+    count_at: Instant,
 }
 
-impl Queue {
-    fn push(&mut self, key: Key) {
-        if self.under_way.contains(&key) {
-            self.again.insert(key);
-        } else if self.is_waiting.insert(key.clone()) {
-            self.waiting.push_back(key);
-        }
-    }
-
-    /// The next one whose time has come.
-    fn pop(&mut self, now: Instant) -> Option<Key> {
-        for _ in 0..self.waiting.len() {
-            let key = self.waiting.pop_front()?;
-            if self.waits.get(&key).is_some_and(|(at, _)| *at > now) {
-                self.waiting.push_back(key);
-                continue;
-            }
-            self.is_waiting.remove(&key);
-            return Some(key);
-        }
-        None
-    }
-
-    fn done(&mut self, key: &Key) {
-        self.under_way.remove(key);
-        if self.again.remove(key) {
-            self.push(key.clone());
-        }
-    }
-
-    fn next_wait(&self) -> Option<Instant> {
-        self.waits.iter().filter(|(key, _)| self.is_waiting.contains(*key)).map(|(_, w)| w.0).min()
+impl Work {
+    fn new(writer: Writer) -> Work {
+        let (tidy_at, count_at) = (Instant::now() + TIDY_EVERY, Instant::now());
+        let (writes, tidying, telling) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        Work { writer, writes, tidying, tidy_at, telling, count_at }
     }
 }
 
@@ -159,6 +123,8 @@ struct Following {
     deliveries: Deliveries,
     queue: Queue,
     keep_at: Option<Instant>,
+    /// Claims or pools are others than those that were counted.
+    is_to_count: bool,
 }
 
 impl Following {
@@ -166,28 +132,36 @@ impl Following {
         change(&mut self.cluster.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn run(mut self, client: kube::Client) {
+    /// Says what each service is like. Whoever asked may have stopped waiting.
+    fn answer(&self, question: &Question) {
+        let _ = question.try_send(views(&self.world));
+    }
+
+    async fn answer_for(&self, questions: &mut mpsc::Receiver<Question>, time: Duration) {
+        let until = Instant::now() + time;
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return,
+                Some(question) = questions.recv() => self.answer(&question),
+            }
+        }
+    }
+
+    async fn run(mut self, client: kube::Client, mut questions: mpsc::Receiver<Question>) {
         let (news, mut told) = mpsc::channel(MOST_WAITING);
         let mut tasks = JoinSet::new();
         watch_all(&client, &news, &mut tasks);
         let begin = Instant::now();
         let leads_until = Arc::new(AtomicU64::new(0));
-        let (spec, instance) = (&self.cluster.spec, &self.cluster.instance);
-        tasks.spawn(elect(
-            client.clone(),
-            spec.clone(),
-            instance.clone(),
-            begin,
-            leads_until.clone(),
-        ));
-        let writer = Writer::new(client, &spec.manager, instance);
-        let (mut writes, mut tidying) = (JoinSet::<Done>::new(), JoinSet::<Vec<Change>>::new());
-        let (mut led, mut tidy_at) = (false, Instant::now() + TIDY_EVERY);
+        tasks.spawn(self.elect(client.clone(), begin, leads_until.clone()));
+        let spec = &self.cluster.spec;
+        let writer = Writer::new(client, &spec.manager, &self.cluster.instance);
+        let mut work = Work::new(writer);
+        let mut led = false;
         let mut look = tokio::time::interval(Duration::from_millis(500));
         loop {
             // What is in the way of a write that waits is no reason to look again and again.
-            let may_write =
-                led && !self.world.is_listing() && self.queue.under_way.len() < MOST_WRITES;
+            let may_write = led && !self.world.is_listing() && self.queue.under_way() < MOST_WRITES;
             let retry = self.queue.next_wait().filter(|_| may_write);
             let wake =
                 retry.into_iter().chain(self.keep_at).chain(self.deliveries.again_at()).min();
@@ -200,15 +174,17 @@ impl Following {
                     }
                 }
                 taken = self.deliveries.done() => self.delivered(taken),
-                Some(Ok(done)) = writes.join_next() => {
+                Some(Ok(done)) = work.writes.join_next() => {
                     self.finish(done);
-                    while let Some(Ok(done)) = writes.try_join_next() {
+                    while let Some(Ok(done)) = work.writes.try_join_next() {
                         self.finish(done);
                     }
                 }
-                Some(Ok(changes)) = tidying.join_next() => {
-                    changes.into_iter().for_each(|change| self.world.answer(change));
+                Some(Ok(changes)) = work.tidying.join_next() => {
+                    changes.into_iter().for_each(|change| self.answered(change));
                 }
+                Some(Ok(answers)) = work.telling.join_next() => self.pools_told(answers),
+                Some(question) = questions.recv() => self.answer(&question),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 _ = look.tick() => {}
             }
@@ -223,27 +199,94 @@ impl Following {
                 tracing::info!(cluster = %self.cluster.spec.name, leads, "who writes has changed");
                 self.world.all_are_dirty();
             }
-            if !self.world.is_known() {
-                continue;
+            if self.world.is_known() {
+                self.deliver();
+                self.work(leads, &mut work);
+                self.keep();
             }
-            self.deliver();
-            let is_time = tidy_at <= Instant::now() && tidying.is_empty();
+        }
+    }
+
+    fn elect(
+        &self,
+        client: kube::Client,
+        begin: Instant,
+        until: Arc<AtomicU64>,
+    ) -> impl Future<Output = ()> + use<> {
+        let Cluster { spec, instance, state, .. } = &self.cluster;
+        let state = state.clone();
+        let tell = move |problem: Option<&str>| {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.problem("lease", problem, now_unix_ms())
+        };
+        elect(client, spec.clone(), instance.clone(), (begin, until), tell)
+    }
+
+    /// What the one that writes has to do, and what is due from time to time.
+    fn work(&mut self, leads: bool, work: &mut Work) {
+        let is_time = work.tidy_at <= Instant::now() && work.tidying.is_empty();
+        if is_time {
+            work.tidy_at = Instant::now() + TIDY_EVERY;
+            // What was not taken, or what another one had to write, may have to be told now.
+            self.is_to_count = true;
+        }
+        self.count(leads, work);
+        if leads && !self.world.is_listing() {
+            self.start(&work.writer, &mut work.writes);
             if is_time {
-                tidy_at = Instant::now() + TIDY_EVERY;
+                let next = self.tidy(&work.writer, &mut work.tidying);
+                work.tidy_at = work.tidy_at.min(next);
             }
-            if leads && !self.world.is_listing() {
-                self.start(&writer, &mut writes);
-                if is_time {
-                    tidy_at = tidy_at.min(self.tidy(&writer, &mut tidying));
-                }
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        self.is_to_count |= is_counted(&change);
+        self.world.apply(change);
+    }
+
+    /// What a write was answered.
+    fn answered(&mut self, change: Change) {
+        self.is_to_count |= is_counted(&change);
+        self.world.answer(change);
+    }
+
+    /// Counts the addresses of pools, at most once a second; the one that writes tells it to the cluster.
+    fn count(&mut self, leads: bool, work: &mut Work) {
+        if !self.is_to_count || work.count_at > Instant::now() || !work.telling.is_empty() {
+            return;
+        }
+        (self.is_to_count, work.count_at) = (false, Instant::now() + COUNT_EVERY);
+        let pools = usages(&self.world);
+        self.note(|state| state.pools = pools);
+        let untold = untold(&self.world);
+        if !leads || untold.is_empty() {
+            self.note(|state| state.problem(POOL_STATUS, None, now_unix_ms()));
+            return;
+        }
+        let writer = work.writer.clone();
+        work.telling.spawn(async move {
+            let mut all = vec![];
+            for (name, usage) in untold {
+                all.push(writer.pool_status(name, usage).await);
             }
-            self.keep();
+            all
+        });
+    }
+
+    fn pools_told(&mut self, told: Vec<Result<Change, String>>) {
+        let why = told.iter().find_map(|told| told.as_ref().err().cloned());
+        told.into_iter().flatten().for_each(|change| self.world.apply(change));
+        let is_new = self.note(|state| state.problem(POOL_STATUS, why.as_deref(), now_unix_ms()));
+        if let Some(why) = why.filter(|_| is_new) {
+            let cluster = &self.cluster.spec.name;
+            tracing::warn!(%cluster, why, "the status of a pool could not be written");
         }
     }
 
     fn take(&mut self, news: News) {
         match news {
-            News::Change(change) => self.world.apply(*change),
+            News::Change(change) => self.apply(*change),
             News::Begin(kind) => self.world.begin_list(kind),
             News::Trouble(kind, problem) => self.trouble(kind, problem),
         }
@@ -257,16 +300,13 @@ impl Following {
             Kind::Pool => "addresspools",
             Kind::Claim => "addressclaims",
         };
-        let before = self.note(|state| match problem.clone() {
-            Some(problem) => state.problems.insert(kind.to_string(), problem),
-            None => state.problems.remove(kind),
-        });
+        let is_new = self.note(|state| state.problem(kind, problem.as_deref(), now_unix_ms()));
         let cluster = &self.cluster.spec.name;
         match problem {
-            Some(why) if before.as_ref() != Some(&why) => {
+            Some(why) if is_new => {
                 tracing::warn!(%cluster, kind, why, "a watch is lost, its last state stays");
             }
-            None if before.is_some() => tracing::info!(%cluster, kind, "watched again"),
+            None if is_new => tracing::info!(%cluster, kind, "watched again"),
             _ => {}
         }
     }
@@ -298,14 +338,13 @@ impl Following {
 
     fn start(&mut self, writer: &Writer, writes: &mut JoinSet<Done>) {
         let now = Instant::now();
-        while self.queue.under_way.len() < MOST_WRITES {
+        while self.queue.under_way() < MOST_WRITES {
             let Some(key) = self.queue.pop(now) else { return };
             let planned = plan(&self.world, &key);
             let service =
                 self.world.service(&key).map(|service| Planned::of(&self.world, &key, service));
             let (Some(service), false) = (service, planned.is_empty()) else {
-                self.queue.waits.remove(&key);
-                self.note(|state| state.refused.remove(&key.to_string()));
+                self.is_well(&key);
                 continue;
             };
             // The next service must not be given the same address.
@@ -318,7 +357,7 @@ impl Following {
                     assumed.push(*address);
                 }
             }
-            self.queue.under_way.insert(key.clone());
+            self.queue.begin(key.clone());
             let writer = writer.clone();
             writes.spawn(async move {
                 let (changes, result) = writer.write(service, planned).await;
@@ -329,7 +368,7 @@ impl Following {
 
     fn finish(&mut self, done: Done) {
         let Done { key, assumed, changes, result } = done;
-        changes.into_iter().for_each(|change| self.world.answer(change));
+        changes.into_iter().for_each(|change| self.answered(change));
         for address in assumed {
             // It was not taken after all.
             if self.world.claim(address).is_some_and(|claim| claim.version.is_empty()) {
@@ -338,30 +377,25 @@ impl Following {
         }
         self.queue.done(&key);
         match result {
-            Ok(()) => {
-                self.queue.waits.remove(&key);
-                self.note(|state| state.refused.remove(&key.to_string()));
-            }
-            Err(failure) => self.again(key, failure),
+            Ok(()) => self.is_well(&key),
+            Err(failure) => self.again(key, &failure),
         }
     }
 
+    fn is_well(&mut self, key: &Key) {
+        self.queue.is_well(key);
+        self.note(|state| state.refused.remove(&key.to_string()));
+    }
+
     /// A plan that met something else is made anew, at once or after a while.
-    fn again(&mut self, key: Key, failure: Failure) {
-        let (wait, next) = match &failure {
-            Failure::Beaten => (Duration::from_millis(50), FIRST_WAIT),
-            Failure::Refused(why) => {
-                let cluster = &self.cluster.spec.name;
-                let before = self.note(|state| state.refused.insert(key.to_string(), why.clone()));
-                if before.as_ref() != Some(why) {
-                    tracing::warn!(%cluster, service = %key, why, "the API did not take a write");
-                }
-                let wait = self.queue.waits.get(&key).map_or(FIRST_WAIT, |(_, next)| *next);
-                (wait.mul_f64(rand::random_range(0.5..1.0)), (wait * 2).min(LONGEST_WAIT))
+    fn again(&mut self, key: Key, failure: &Failure) {
+        if let Failure::Refused(why) = failure {
+            let cluster = &self.cluster.spec.name;
+            if self.note(|state| state.refuse(key.to_string(), why, now_unix_ms())) {
+                tracing::warn!(%cluster, service = %key, why, "the API did not take a write");
             }
-        };
-        self.queue.waits.insert(key.clone(), (Instant::now() + wait, next));
-        self.queue.push(key);
+        }
+        self.queue.again(key, matches!(failure, Failure::Refused(_)), Instant::now());
     }
 
     /// Puts claims in order. Gives when the next one has to be.
@@ -404,6 +438,11 @@ impl Following {
             tokio::task::spawn_blocking(move || keep(kept));
         }
     }
+}
+
+/// Has it to do with how many addresses of a pool are in use?
+fn is_counted(change: &Change) -> bool {
+    !matches!(change, Change::Service(..) | Change::Slice(..) | Change::Node(..))
 }
 
 impl Options {

@@ -25,9 +25,16 @@ pub mod objects;
 pub mod plan;
 pub mod pool;
 #[cfg(feature = "program")]
+mod queue;
+#[cfg(feature = "program")]
 mod read;
+#[cfg(feature = "program")]
+pub mod release;
+pub mod state;
 #[cfg(test)]
 mod testing;
+pub mod usage;
+pub mod view;
 #[cfg(feature = "program")]
 mod watch;
 pub mod way;
@@ -36,4 +43,4 @@ pub mod world;
 mod write;
 
 #[cfg(feature = "program")]
-pub use follow::{Cluster, ClusterState, follow};
+pub use follow::{Cluster, follow};

@@ -72,8 +72,22 @@ pub struct Service {
     pub status: Vec<IpAddr>,
     /// The `ipMode` that all of these have; none: they differ, or have none.
     pub status_mode: Option<IpMode>,
+    /// What all of these say of its ports; empty: they differ, or say nothing.
+    #[serde(default)]
+    pub status_ports: Vec<PortTold>,
     /// What our condition in its status says: reason and message.
     pub told: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// What a status says of a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PortTold {
+    /// The port.
+    pub port: u16,
+    /// Its transport.
+    pub transport: Transport,
+    /// It is not served.
+    pub is_refused: bool,
 }
 
 /// What a service asks for by annotations, and by `spec.loadBalancerIP`.

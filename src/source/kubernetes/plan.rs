@@ -5,10 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::objects::{Claim, Holder, IpFamily, Key, Service};
+use super::objects::{Claim, Holder, IpFamily, Key, PortTold, Service, ServicePort};
 use super::pool::{NoAddress, REUSE_AFTER_MS, choose};
 use super::way::{IpMode, Way};
 use super::world::{Standing, World, suits};
+
+/// The reason of a service whose class the configuration has no more.
+pub const ORPHANED: &str = "Orphaned";
+
+/// Why pods do not see whom they talk to.
+const HIDDEN: &str = "`externalTrafficPolicy: Local` asks for the client's address, and pods see that of \
+                      Guideway: with `guideway.dev/target: nodes`, or where Guideway is the nodes' way \
+                      out with `guideway.dev/source: keep`, they see the client's";
 
 /// One write.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,15 +47,17 @@ pub struct Told {
     pub reason: Arc<str>,
     /// What it is, and what to do.
     pub message: Arc<str>,
+    /// What the status says of ports: of all, where one of them is not served.
+    pub ports: Vec<PortTold>,
 }
 
 impl Told {
     fn good(reason: &str, message: String) -> Told {
-        Told { is_good: true, reason: reason.into(), message: message.into() }
+        Told { is_good: true, reason: reason.into(), message: message.into(), ports: vec![] }
     }
 
     fn bad(reason: &str, message: String) -> Told {
-        Told { is_good: false, reason: reason.into(), message: message.into() }
+        Told { is_good: false, ..Told::good(reason, message) }
     }
 }
 
@@ -58,15 +68,7 @@ pub fn plan(world: &World, key: &Key) -> Vec<Write> {
         Standing::Foreign => vec![],
         Standing::Leaving => leave(world, key, service),
         Standing::Ours => keep(world, key, service),
-        Standing::Orphaned => {
-            let message = "Its class is none of Guideway's any more. It keeps its address until \
-                           `guideway kubernetes release`";
-            let held: Vec<IpAddr> = world.held(key, service).iter().map(|held| held.0).collect();
-            let told = Told::good("Orphaned", message.into());
-            let pool = held.iter().min().and_then(|lowest| world.claim(*lowest));
-            let way = world.way(service, pool.map(|claim| &*claim.pool));
-            status(service, held, way.ip_mode, told).into_iter().collect()
-        }
+        Standing::Orphaned => orphaned(world, key, service),
     }
 }
 
@@ -91,6 +93,27 @@ pub fn left(claim: &Claim, holder: &Holder, now_ms: u64) -> Option<Claim> {
         left.share = None;
     }
     Some(left)
+}
+
+/// The writes that take all off a service that is ours in whatever way, its class notwithstanding.
+pub fn release(world: &World, key: &Key) -> Vec<Write> {
+    let Some(service) = world.service(key) else { return vec![] };
+    leave(world, key, service)
+}
+
+/// It keeps what it has, and is told so once.
+fn orphaned(world: &World, key: &Key, service: &Service) -> Vec<Write> {
+    let message = format!(
+        "Its class is none of Guideway's any more. It keeps its address and is served until \
+         `guideway kubernetes release {key}`"
+    );
+    let held: Vec<IpAddr> = world.held(key, service).iter().map(|held| held.0).collect();
+    let was_told = service.told.as_ref().is_some_and(|(reason, _)| &**reason == ORPHANED);
+    let told = Told::good(ORPHANED, message);
+    let event = (!was_told).then(|| Write::Event(told.clone()));
+    let pool = held.iter().min().and_then(|lowest| world.claim(*lowest));
+    let way = world.way(service, pool.map(|claim| &*claim.pool));
+    status(service, held, way.ip_mode, told).into_iter().chain(event).collect()
 }
 
 /// Claims that nobody has: those whose service is gone are left to rest, those that have rested are
@@ -141,7 +164,10 @@ fn leave(world: &World, key: &Key, service: &Service) -> Vec<Write> {
     if !service.is_deleted && (!service.status.is_empty() || service.told.is_some()) {
         writes.push(Write::ClearStatus);
     }
-    writes.push(Write::RemoveFinalizers);
+    // With a claim of ours on it, the other one is of our making, too.
+    if service.has_our_finalizer || service.has_standard_finalizer && !held.is_empty() {
+        writes.push(Write::RemoveFinalizers);
+    }
     writes
 }
 
@@ -194,8 +220,8 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
     // Its lowest address's pool says where packets go.
     let pool = addresses.iter().min().and_then(|lowest| pools.get(lowest));
     let way = world.way(service, pool.map(|pool| &**pool));
+    problems.extend(unserved(service, way));
     let told = told(service, way, &addresses, &problems);
-    let is_new_problem = service.told.as_ref().map(|told| &told.1) != Some(&told.message);
     writes.extend(status(service, addresses, way.ip_mode, told.clone()));
     writes.extend(left.iter().map(|address| Write::Release(*address)));
     if !new.is_empty() {
@@ -206,10 +232,23 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
         let message = format!("{} given back", list(left.into_iter()));
         writes.push(Write::Event(Told::good("AddressReleased", message)));
     }
-    if is_new_problem {
+    let before = service.told.as_ref().map(|told| &*told.1);
+    if before != Some(&*told.message) {
         writes.extend(problems.into_iter().map(Write::Event));
     }
+    if told.message.contains(HIDDEN) && !before.is_some_and(|before| before.contains(HIDDEN)) {
+        writes.push(Write::Event(Told::bad("ClientAddressHidden", HIDDEN.to_string())));
+    }
     writes
+}
+
+/// Ports whose packets cannot be sent where the service's go.
+fn unserved(service: &Service, way: Way) -> Option<Told> {
+    let unable: Vec<(&str, Arc<str>)> =
+        service.ports.iter().filter_map(|port| way.protocol(port).err()).collect();
+    let (reason, _) = unable.first()?;
+    let messages: Vec<&str> = unable.iter().map(|(_, message)| &**message).collect();
+    Some(Told::bad(reason, messages.join("; ")))
 }
 
 /// The address of one family.
@@ -361,19 +400,30 @@ fn taken(world: &World, service: &Service, address: IpAddr) -> Option<String> {
     Some(format!("that of {}{how}", holder.service))
 }
 
+/// What its condition says, and its ports.
 fn told(service: &Service, way: Way, addresses: &[IpAddr], problems: &[Told]) -> Told {
-    if let Some(first) = problems.first() {
-        let messages: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
-        let is_good = !addresses.is_empty() && first.reason.as_ref() == "AnnotationIgnored";
-        return Told { is_good, reason: first.reason.clone(), message: messages.join("; ").into() };
+    let mut messages: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+    let assigned = format!("{} assigned", list(addresses.iter().copied()));
+    let is_good = match problems.first() {
+        Some(first) => !addresses.is_empty() && &*first.reason == "AnnotationIgnored",
+        None => {
+            messages.push(&assigned);
+            true
+        }
+    };
+    if service.is_local && way.hides_clients() {
+        messages.push(HIDDEN);
     }
-    let unable: Vec<(&str, Arc<str>)> =
-        service.ports.iter().filter_map(|port| way.protocol(port).err()).collect();
-    if let Some((reason, _)) = unable.first() {
-        let messages: Vec<&str> = unable.iter().map(|(_, message)| &**message).collect();
-        return Told::bad(reason, messages.join("; "));
-    }
-    Told::good("Ready", format!("{} assigned", list(addresses.iter().copied())))
+    let reason = problems.first().map_or("Ready".into(), |first| first.reason.clone());
+    let port = |port: &ServicePort| PortTold {
+        port: port.port,
+        transport: port.transport,
+        is_refused: way.protocol(port).is_err(),
+    };
+    let ports: Vec<PortTold> = service.ports.iter().map(port).collect();
+    let says_of_ports = ports.iter().any(|port| port.is_refused);
+    let ports = if says_of_ports { ports } else { vec![] };
+    Told { is_good, reason, message: messages.join("; ").into(), ports }
 }
 
 /// The status, if it is not so already.
@@ -383,7 +433,8 @@ fn status(service: &Service, addresses: Vec<IpAddr>, mode: IpMode, told: Told) -
         .as_ref()
         .is_some_and(|(reason, message)| *reason == told.reason && *message == told.message);
     let same_mode = service.status_mode == Some(mode) || addresses.is_empty();
-    let is_same = service.status == addresses && same_mode && same_words;
+    let same_ports = service.status_ports == told.ports || addresses.is_empty();
+    let is_same = service.status == addresses && same_mode && same_ports && same_words;
     (!is_same).then_some(Write::Status(addresses, mode, told))
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::source::kubernetes::objects::{Holder, ServicePort, Transport};
 use crate::source::kubernetes::pool::{Block, Pool};
 use crate::source::kubernetes::testing::{claim, service, world};
+use crate::source::kubernetes::way::Target;
 use crate::source::kubernetes::world::Change;
 
 fn told(writes: &[Write]) -> String {
@@ -16,7 +17,16 @@ fn told(writes: &[Write]) -> String {
         Write::ClearStatus => "clear status".to_string(),
         Write::Release(address) => format!("release {address}"),
         Write::Status(addresses, _, told) => {
-            format!("status [{}] {}", list(addresses.iter().copied()), told.reason)
+            let port = |port: &PortTold| {
+                let refused = if port.is_refused { " refused" } else { "" };
+                format!("{} {}{refused}", port.port, port.transport.word())
+            };
+            let ports: Vec<String> = told.ports.iter().map(port).collect();
+            let ports = match ports.is_empty() {
+                true => String::new(),
+                false => format!(" {{{}}}", ports.join(", ")),
+            };
+            format!("status [{}] {}{ports}", list(addresses.iter().copied()), told.reason)
         }
         Write::Event(told) => format!("event {}", told.reason),
     };
@@ -75,15 +85,6 @@ fn whose_services() {
         ("another's class", |_, s| s.class = Some("metallb".into()), ""),
         ("another type", |_, s| s.is_balanced = false, ""),
         ("deleted, and never ours", |_, s| s.is_deleted = true, ""),
-        (
-            "of a class that is no longer ours",
-            |w, s| {
-                (*s, s.class) = (ready(), None);
-                s.class = Some("old".into());
-                hold(w, "203.0.113.1", claim("web"));
-            },
-            "status [203.0.113.1] Orphaned",
-        ),
         (
             "held by another Guideway of the cluster",
             |w, s| {
@@ -226,49 +227,6 @@ fn what_is_missing_is_written() {
 }
 
 #[test]
-fn leaving() {
-    check(&[
-        (
-            "deleted",
-            |w, s| {
-                *s = Service { is_deleted: true, ..ready() };
-                hold(w, "203.0.113.1", claim("web"));
-            },
-            "release 203.0.113.1, event AddressReleased, no finalizers",
-        ),
-        (
-            "another type now",
-            |w, s| {
-                *s = Service { is_balanced: false, status: vec![], ..ready() };
-                hold(w, "203.0.113.1", claim("web"));
-            },
-            "release 203.0.113.1, event AddressReleased, clear status, no finalizers",
-        ),
-        (
-            "killed between both",
-            |_, s| *s = Service { is_deleted: true, ..ready() },
-            "no finalizers",
-        ),
-        (
-            "somebody took our finalizer off, and the other one would wait for ever",
-            |w, s| {
-                *s = Service { is_deleted: true, has_our_finalizer: false, ..ready() };
-                hold(w, "203.0.113.1", claim("web"));
-            },
-            "release 203.0.113.1, event AddressReleased, no finalizers",
-        ),
-        (
-            "another Guideway's",
-            |w, s| {
-                *s = Service { is_deleted: true, ..ready() };
-                hold(w, "203.0.113.1", Claim { manager: "other".into(), ..claim("web") });
-            },
-            "",
-        ),
-    ]);
-}
-
-#[test]
 fn families_and_wishes() {
     fn both(service: &mut Service) {
         service.families = vec![IpFamily::V6, IpFamily::V4];
@@ -392,6 +350,107 @@ fn a_holder_leaves() {
 }
 
 #[test]
+fn what_is_not_as_a_service_asks() {
+    fn local(world: &mut World, service: &mut Service) {
+        *service = ready();
+        service.is_local = true;
+        hold(world, "203.0.113.1", claim("web"));
+    }
+    fn sctp(world: &mut World, service: &mut Service) {
+        *service = ready();
+        let port =
+            ServicePort { name: "b".into(), transport: Transport::Sctp, port: 9, node_port: None };
+        service.ports.push(port);
+        hold(world, "203.0.113.1", claim("web"));
+    }
+    fn refused(port: u16, transport: Transport, is_refused: bool) -> PortTold {
+        PortTold { port, transport, is_refused }
+    }
+    const NO_SCTP: &str = "sctp 9 is not balanced: SCTP is with `guideway.dev/target: nodes` only";
+    check(&[
+        (
+            "the client's address is asked for, and hidden",
+            local,
+            "status [203.0.113.1] Ready, event ClientAddressHidden",
+        ),
+        (
+            "and it is told once, whatever else changes",
+            |w, s| {
+                local(w, s);
+                let before = format!("an older message; {HIDDEN}");
+                s.told = Some(("AddressPoolExhausted".into(), before.into()));
+            },
+            "status [203.0.113.1] Ready",
+        ),
+        (
+            "to a new one together with its address",
+            |_, s| s.is_local = true,
+            "finalizers, take 203.0.113.1 of web for shop/web, status [203.0.113.1] Ready, \
+             event AddressAssigned, event ClientAddressHidden",
+        ),
+        (
+            "it is not hidden: it is kept",
+            |w, s| {
+                local(w, s);
+                s.wishes.keep_source = Some(true);
+                s.status_mode = Some(IpMode::Vip);
+            },
+            "",
+        ),
+        (
+            "it is not hidden: packets go to nodes",
+            |w, s| {
+                local(w, s);
+                (s.wishes.target, s.status_mode) = (Some(Target::Nodes), Some(IpMode::Vip));
+            },
+            "",
+        ),
+        (
+            "SCTP to pods",
+            sctp,
+            "status [203.0.113.1] ProtocolNotSupported {80 tcp, 9 sctp refused}, \
+             event ProtocolNotSupported",
+        ),
+        (
+            "told already",
+            |w, s| {
+                sctp(w, s);
+                s.told = Some(("ProtocolNotSupported".into(), NO_SCTP.into()));
+                s.status_ports =
+                    vec![refused(80, Transport::Tcp, false), refused(9, Transport::Sctp, true)];
+            },
+            "",
+        ),
+        (
+            "told already, and another port is new",
+            |w, s| {
+                sctp(w, s);
+                s.told = Some(("ProtocolNotSupported".into(), NO_SCTP.into()));
+                s.status_ports = vec![refused(9, Transport::Sctp, true)];
+            },
+            "status [203.0.113.1] ProtocolNotSupported {80 tcp, 9 sctp refused}",
+        ),
+        (
+            "SCTP is there no more",
+            |w, s| {
+                *s = ready();
+                s.status_ports = vec![refused(9, Transport::Sctp, true)];
+                hold(w, "203.0.113.1", claim("web"));
+            },
+            "status [203.0.113.1] Ready",
+        ),
+        (
+            "SCTP to nodes",
+            |w, s| {
+                sctp(w, s);
+                (s.wishes.target, s.status_mode) = (Some(Target::Nodes), Some(IpMode::Vip));
+            },
+            "",
+        ),
+    ]);
+}
+
+#[test]
 fn claims_are_tidied() {
     let mut world = world();
     other(&mut world, "there", |_| {});
@@ -407,3 +466,6 @@ fn claims_are_tidied() {
     assert_eq!(found, [(vip("203.0.113.2"), forget), (vip("203.0.113.3"), Tidy::Delete)]);
     assert_eq!(next, Some(90_000));
 }
+
+#[path = "plan_leave_tests.rs"]
+mod leave;

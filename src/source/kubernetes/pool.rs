@@ -161,6 +161,16 @@ impl Block {
         u64::try_from(self.last - self.first).map_or(u64::MAX, |more| more.saturating_add(1))
     }
 
+    /// How many of them end in .0 or .255.
+    fn ends_skipped(&self) -> u64 {
+        if self.family == IpFamily::V6 {
+            return 0;
+        }
+        // Below an address: one of each kind for each 256, and those of the last ones begun.
+        let below = |end: u128| end.div_ceil(256) + end / 256;
+        u64::try_from(below(self.last + 1) - below(self.first)).unwrap_or(u64::MAX)
+    }
+
     fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
         let family = self.family;
         (self.first..=self.last).map(move |bits| of_bits(bits, family))
@@ -235,9 +245,23 @@ impl Pool {
         self.blocks.iter().any(|block| block.has(address)) && !self.skips(address)
     }
 
-    /// How many addresses there are.
-    pub fn size(&self) -> u64 {
-        self.blocks.iter().fold(0, |sum, block| sum.saturating_add(block.size()))
+    /// How many addresses of a family may be given out, each counted once; a number without end is cut.
+    pub fn size(&self, family: IpFamily) -> u64 {
+        let blocks = self.blocks.iter().filter(|block| block.family == family);
+        let mut ends: Vec<(u128, u128)> = blocks.map(|block| (block.first, block.last)).collect();
+        ends.sort_unstable();
+        let (mut sum, mut behind) = (0u64, None::<u128>);
+        for (first, last) in ends {
+            let first = behind.map_or(first, |behind| first.max(behind));
+            if behind.is_none_or(|behind| behind <= last) && first <= last {
+                let block = Block { first, last, family };
+                let skipped = if self.skip_ends { block.ends_skipped() } else { 0 };
+                sum = sum.saturating_add(block.size() - skipped);
+                // Behind the last of all addresses there is none.
+                behind = Some(last.saturating_add(1));
+            }
+        }
+        sum
     }
 
     /// May this service have addresses of it?

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 
 use super::api;
 use super::objects::{
-    Endpoint, IpFamily, Key, Node, Range, Service, ServicePort, Slice, SlicePort, Transport,
-    Wishes, version_of,
+    Endpoint, IpFamily, Key, Node, PortTold, Range, Service, ServicePort, Slice, SlicePort,
+    Transport, Wishes, version_of,
 };
 use super::way::{IpMode, Target, keeps_source};
 
@@ -177,18 +177,30 @@ fn word<T>(
 
 fn status(status: &api::ServiceStatus, service: &mut Service) {
     let ingress = status.load_balancer.ingress.iter().flatten();
-    let mut modes = vec![];
+    let (mut modes, mut ports) = (vec![], vec![]);
     for one in ingress {
         modes.push(IpMode::of(one.ip_mode.as_deref()));
+        ports.push(one.ports.iter().flatten().filter_map(port_told).collect::<Vec<_>>());
         let address = one.ip.as_deref().and_then(|text| text.parse::<IpAddr>().ok());
         service.status.extend(address);
     }
     service.status_mode = modes.first().copied().flatten();
     service.status_mode =
         service.status_mode.filter(|mode| modes.iter().all(|m| *m == Some(*mode)));
+    if ports.windows(2).all(|pair| pair.first() == pair.last()) {
+        service.status_ports = ports.pop().unwrap_or_default();
+    }
     let conditions = status.conditions.iter().flatten();
     let ours = conditions.into_iter().find(|condition| condition.r#type == CONDITION);
     service.told = ours.map(|told| (told.reason.as_str().into(), told.message.as_str().into()));
+}
+
+fn port_told(port: &api::PortStatus) -> Option<PortTold> {
+    Some(PortTold {
+        port: number(port.port?)?,
+        transport: Transport::of(port.protocol.as_deref())?,
+        is_refused: port.error.is_some(),
+    })
 }
 
 /// An EndpointSlice with the Service it is of; none: it is of none, or of names.

@@ -37,7 +37,11 @@ spec:
     - {name: dns, port: 53, protocol: UDP}
     - {name: sig, port: 9, protocol: SCTP}
 status:
-  loadBalancer: {ingress: [{ip: 203.0.113.7, ipMode: Proxy}]}
+  loadBalancer:
+    ingress:
+      - ip: 203.0.113.7
+        ipMode: Proxy
+        ports: [{port: 80, protocol: TCP}, {port: 9, protocol: SCTP, error: guideway.dev/ProtocolNotSupported}]
   conditions:
     - {type: guideway.dev/Ready, status: "True", reason: Ready, message: fine, lastTransitionTime: "2026-11-27T00:00:00Z"}
 "#,
@@ -66,6 +70,9 @@ status:
     assert_eq!(node_ports, [Some(30_080), None, None]);
     assert_eq!(read.health_port, Some(31_000));
     assert_eq!(read.status, ["203.0.113.7".parse::<IpAddr>().unwrap()]);
+    let ports = read.status_ports.iter();
+    let ports: Vec<_> = ports.map(|told| (told.port, told.transport, told.is_refused)).collect();
+    assert_eq!(ports, [(80, Transport::Tcp, false), (9, Transport::Sctp, true)]);
     assert_eq!(read.told, Some(("Ready".into(), "fine".into())));
 }
 

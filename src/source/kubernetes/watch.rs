@@ -55,7 +55,8 @@ pub fn watch_all(client: &Client, news: &mpsc::Sender<News>, tasks: &mut JoinSet
     tasks.spawn(watch.run(Api::all(client.clone()), |object: &AddressPool, is_there| {
         let name = key(object).name;
         let pool = object.spec.pool(&name);
-        Some(Change::Pool(name, is_there.then_some(pool)))
+        let told = object.status.clone().filter(|_| is_there);
+        [Change::PoolTold(name.clone(), told), Change::Pool(name, is_there.then_some(pool))]
     }));
     let watch = Watch { kind: Kind::Claim, news: to, is_optional: false };
     tasks.spawn(watch.run(Api::all(client), |object: &AddressClaim, is_there| {
@@ -76,9 +77,10 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run<K>(self, api: Api<K>, read: fn(&K, bool) -> Option<Change>)
+    async fn run<K, C>(self, api: Api<K>, read: fn(&K, bool) -> C)
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        C: IntoIterator<Item = Change, IntoIter: Send> + Send + 'static,
     {
         let (mut streams, mut wait) = (true, FIRST_WAIT);
         loop {
@@ -113,19 +115,20 @@ impl Watch {
     }
 
     /// Until the first error; none: nobody listens any more. Had all been listed?
-    async fn follow<K>(
+    async fn follow<K, C>(
         &self,
         api: Api<K>,
         config: watcher::Config,
-        read: fn(&K, bool) -> Option<Change>,
+        read: fn(&K, bool) -> C,
     ) -> Option<(watcher::Error, bool)>
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+        C: IntoIterator<Item = Change, IntoIter: Send> + Send + 'static,
     {
         let mut events = std::pin::pin!(watcher(api, config));
         let (mut names, mut had_all) = (BTreeSet::new(), false);
         while let Some(event) = events.next().await {
-            let change = match event {
+            let (object, is_there, is_listed) = match event {
                 Err(error) if had_all && is_gone(&error) => continue,
                 Err(error) => return Some((error, had_all)),
                 Ok(Event::Init) => {
@@ -133,20 +136,21 @@ impl Watch {
                     self.news.send(News::Begin(self.kind)).await.ok()?;
                     continue;
                 }
-                Ok(Event::InitApply(object)) => {
-                    let change = read(&object, true);
-                    names.extend(change.iter().map(Change::name));
-                    change
-                }
                 Ok(Event::InitDone) => {
                     had_all = true;
                     self.news.send(News::Trouble(self.kind, None)).await.ok()?;
-                    Some(Change::Listed(self.kind, std::mem::take(&mut names)))
+                    let listed = Change::Listed(self.kind, std::mem::take(&mut names));
+                    self.news.send(News::Change(Box::new(listed))).await.ok()?;
+                    continue;
                 }
-                Ok(Event::Apply(object)) => read(&object, true),
-                Ok(Event::Delete(object)) => read(&object, false),
+                Ok(Event::InitApply(object)) => (object, true, true),
+                Ok(Event::Apply(object)) => (object, true, false),
+                Ok(Event::Delete(object)) => (object, false, false),
             };
-            if let Some(change) = change {
+            for change in read(&object, is_there) {
+                if is_listed {
+                    names.insert(change.name());
+                }
                 self.news.send(News::Change(Box::new(change))).await.ok()?;
             }
         }

@@ -112,6 +112,11 @@ impl Way {
         Way { target, keep_source, ip_mode }
     }
 
+    /// Backends see our address in place of the client's.
+    pub fn hides_clients(self) -> bool {
+        self.mode() == Mode::Nat
+    }
+
     /// How the engine does it.
     pub fn mode(self) -> Mode {
         match (self.target, self.keep_source) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::objects::{Claim, IpFamily, Key, Node, Service, Slice};
 use super::pool::Pool;
+use super::usage::Usage;
 use super::way::Way;
 
 /// What a configuration says of a cluster.
@@ -43,6 +44,7 @@ pub enum Kind {
 pub const KINDS: [Kind; 5] = [Kind::Service, Kind::Slice, Kind::Node, Kind::Pool, Kind::Claim];
 
 /// One object as it is now; none: it is gone.
+#[expect(clippy::large_enum_variant, reason = "nobody keeps many of them")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// A Service.
@@ -53,6 +55,8 @@ pub enum Change {
     Node(Arc<str>, Option<Node>),
     /// An AddressPool, or what is wrong with it.
     Pool(Arc<str>, Option<Result<Pool, String>>),
+    /// What the status of an AddressPool says.
+    PoolTold(Arc<str>, Option<Usage>),
     /// An AddressClaim.
     Claim(IpAddr, Option<Claim>),
     /// All objects of a kind have been told, at the first time and after each loss of a watch: what is
@@ -65,7 +69,9 @@ impl Change {
     pub fn name(&self) -> String {
         match self {
             Change::Service(key, _) | Change::Slice(key, _) => key.to_string(),
-            Change::Node(name, _) | Change::Pool(name, _) => name.to_string(),
+            Change::Node(name, _) | Change::Pool(name, _) | Change::PoolTold(name, _) => {
+                name.to_string()
+            }
             Change::Claim(address, _) => address.to_string(),
             Change::Listed(kind, _) => format!("{kind:?}"),
         }
@@ -98,6 +104,8 @@ pub struct World {
     pools: BTreeMap<Arc<str>, Result<Pool, String>>,
     /// Those of the configuration, then those.
     all_pools: Vec<Pool>,
+    /// What their status says.
+    pools_told: BTreeMap<Arc<str>, Usage>,
     claims: BTreeMap<IpAddr, Claim>,
     /// Addresses that a Service holds, or seems to.
     held: HashMap<Key, BTreeSet<IpAddr>>,
@@ -164,7 +172,13 @@ impl World {
                     self.all_are_dirty();
                 }
             }
+            Change::PoolTold(name, usage) => {
+                put(&mut self.pools_told, name, usage);
+            }
             Change::Pool(name, pool) => {
+                if pool.is_none() {
+                    self.pools_told.remove(&name);
+                }
                 if put(&mut self.pools, name, pool) {
                     let of_cluster = self.pools.values().filter_map(|pool| pool.as_ref().ok());
                     self.all_pools = self.options.pools.iter().chain(of_cluster).cloned().collect();
@@ -368,6 +382,17 @@ impl World {
     /// All pools, those of the configuration first.
     pub fn pools(&self) -> &[Pool] {
         &self.all_pools
+    }
+
+    /// AddressPools that cannot be read, and why.
+    pub fn wrong_pools(&self) -> impl Iterator<Item = (&Arc<str>, &String)> {
+        let wrong = |(name, pool)| Some((name, Result::as_ref(pool).err()?));
+        self.pools.iter().filter_map(wrong)
+    }
+
+    /// What the status of an AddressPool says.
+    pub fn told_of_pool(&self, name: &str) -> Option<&Usage> {
+        self.pools_told.get(name)
     }
 
     /// All that is claimed.

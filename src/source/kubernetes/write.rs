@@ -8,16 +8,17 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::api::{self, AddressClaim};
 use super::client::{code, told};
 use super::crds::claim_name;
 use super::events::Events;
-use super::objects::{Claim, Holder, Key, Service};
+use super::objects::{Claim, Holder, Key, PortTold, Service, Transport};
 use super::plan::{Tidy, Told, Write, left, unsure};
 use super::read::{self, CONDITION, OUR_FINALIZER, STANDARD_FINALIZER};
+use super::usage::Usage;
 use super::way::IpMode;
 use super::world::{Change, World};
 use crate::source::moment::now_unix_ms;
@@ -207,10 +208,15 @@ impl Writer {
     ) -> Result<(), Failure> {
         let none = (&[][..], IpMode::Proxy, None);
         let (addresses, mode, told) = wanted.map_or(none, |(a, mode, told)| (a, mode, Some(told)));
-        let ingress: Vec<_> = addresses
-            .iter()
-            .map(|address| json!({ "ip": address.to_string(), "ipMode": mode.word() }))
-            .collect();
+        let ports: Vec<Value> = told.iter().flat_map(|told| &told.ports).map(port).collect();
+        let one = |address: &IpAddr| {
+            let mut one = json!({ "ip": address.to_string(), "ipMode": mode.word() });
+            if !ports.is_empty() {
+                one["ports"] = json!(ports);
+            }
+            one
+        };
+        let ingress: Vec<Value> = addresses.iter().map(one).collect();
         let conditions: Vec<_> = told
             .into_iter()
             .map(|told| {
@@ -263,6 +269,22 @@ impl Writer {
                 Err(Failure::Beaten)
             }
             Err(error) => Err(Failure::Refused(told(&error))),
+        }
+    }
+
+    /// What the status of an AddressPool is to say.
+    pub async fn pool_status(&self, name: Arc<str>, usage: Usage) -> Result<Change, String> {
+        let status = json!({
+            "apiVersion": "guideway.dev/v1alpha1",
+            "kind": "AddressPool",
+            "metadata": { "name": &*name },
+            "status": usage,
+        });
+        let pools: Api<api::AddressPool> = Api::all(self.client.clone());
+        let params = PatchParams::apply(&self.manager).force();
+        match pools.patch_status(&name, &params, &Patch::Apply(&status)).await {
+            Ok(_) => Ok(Change::PoolTold(name, Some(usage))),
+            Err(error) => Err(told(&error)),
         }
     }
 
@@ -378,4 +400,14 @@ impl Writer {
     fn posting(&self) -> PostParams {
         PostParams { field_manager: Some(self.manager.clone()), ..PostParams::default() }
     }
+}
+
+fn port(told: &PortTold) -> Value {
+    let mut port = json!({ "port": told.port, "protocol": told.transport.word().to_uppercase() });
+    if told.is_refused {
+        let is_sctp = told.transport == Transport::Sctp;
+        let reason = if is_sctp { "ProtocolNotSupported" } else { "NoNodePort" };
+        port["error"] = json!(format!("guideway.dev/{reason}"));
+    }
+    port
 }

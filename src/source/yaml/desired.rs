@@ -52,6 +52,12 @@ fn snat(section: &Section<'_>) -> Option<SnatSpec> {
     })
 }
 
+const BACKEND_GONE: &[(&str, BackendGonePolicy)] = &[
+    ("reset", BackendGonePolicy::Reset),
+    ("drop", BackendGonePolicy::Drop),
+    ("keep", BackendGonePolicy::Keep),
+];
+
 pub(super) fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<ServiceSpec> {
     const PROTOCOLS: &[(&str, Protocol)] =
         &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
@@ -62,11 +68,6 @@ pub(super) fn service(section: &Section<'_>, of_all: &FlowTimeouts) -> Option<Se
     ];
     const SERVICE_GONE: &[(&str, ServiceGonePolicy)] =
         &[("reset", ServiceGonePolicy::Reset), ("drop", ServiceGonePolicy::Drop)];
-    const BACKEND_GONE: &[(&str, BackendGonePolicy)] = &[
-        ("reset", BackendGonePolicy::Reset),
-        ("drop", BackendGonePolicy::Drop),
-        ("keep", BackendGonePolicy::Keep),
-    ];
     let name = section.get("name", text);
     let address = section.get("address", address);
     let ports = section.get("port", ports);

@@ -1,57 +1,16 @@
-//! `guideway kubernetes`: what a cluster has to know of Guideway.
-
-use std::process::ExitCode;
+//! What a cluster has to know of Guideway: its account, its role, and what limits that.
 
 use serde_json::{Value, json};
 
-use crate::source::kubernetes::crds::DEFINITIONS;
-
-/// What a Kubernetes cluster has to know of Guideway.
-#[derive(clap::Args, Debug)]
-pub struct KubernetesArgs {
-    #[command(subcommand)]
-    command: KubernetesCommand,
-}
-
-#[derive(clap::Subcommand, Debug)]
-enum KubernetesCommand {
-    /// Print the CustomResourceDefinitions: `guideway kubernetes crds | kubectl apply -f -`.
-    Crds,
-    /// Print the account, its role and what limits it: `guideway kubernetes role | kubectl apply -f -`.
-    Role(RoleArgs),
-}
-
 /// Whose role.
 #[derive(clap::Args, Debug)]
-struct RoleArgs {
+pub struct RoleArgs {
     /// The namespace of the account, and of the Lease.
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
-    namespace: String,
+    pub namespace: String,
     /// The account's name.
     #[arg(long, value_name = "NAME", default_value = "guideway")]
-    account: String,
-}
-
-/// Runs the command.
-pub fn run(args: &KubernetesArgs) -> ExitCode {
-    let printed = match &args.command {
-        KubernetesCommand::Crds => Ok(DEFINITIONS.to_string()),
-        KubernetesCommand::Role(args) => {
-            let texts = role(&args.namespace, &args.account);
-            let texts: Result<Vec<String>, _> = texts.iter().map(serde_saphyr::to_string).collect();
-            texts.map(|texts| texts.join("---\n"))
-        }
-    };
-    match printed {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("guideway: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    pub account: String,
 }
 
 /// All that Guideway asks a cluster for, and no more.
@@ -73,6 +32,7 @@ pub fn role(namespace: &str, account: &str) -> Vec<Value> {
                 rule("", &["nodes"], &["list", "watch"]),
                 rule("discovery.k8s.io", &["endpointslices"], &["list", "watch"]),
                 rule("guideway.dev", &["addresspools"], &["list", "watch"]),
+                rule("guideway.dev", &["addresspools/status"], &["patch"]),
                 rule(
                     "guideway.dev",
                     &["addressclaims"],
