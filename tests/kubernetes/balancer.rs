@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, Settings, watch};
 use crate::leaving::leave;
 use crate::space::{Space, text};
 use crate::support::{Config, Guideway, Lab, get, output, told};
-use crate::telling;
+use crate::{targets, telling};
 
 pub const SOON: Duration = Duration::from_secs(20);
 
@@ -29,7 +29,9 @@ fn services_get_addresses_and_their_pods_get_packets() {
         ("ranges", only_those_clients),
         ("types", another_type_and_back),
         ("rolling", no_request_is_lost_by_a_rolling_update),
-        ("nodes", pods_see_the_client_by_their_node),
+        ("nodes", targets::pods_see_the_client_by_their_node),
+        ("ports", targets::node_ports),
+        ("inside", targets::pods_call_the_address),
         ("unplugged", a_dead_node_is_left_quickly),
         ("status", telling::each_service_with_what_is_in_its_way),
         ("told", telling::pools_and_what_a_service_does_not_get),
@@ -122,7 +124,7 @@ pub fn wait_for_answer(space: &Space, address: &str) -> String {
     watch(&format!("an answer of {address}"), SOON, || get(&client, &url))
 }
 
-fn url(address: &str) -> String {
+pub fn url(address: &str) -> String {
     if address.contains(':') {
         format!("http://[{address}]/hostname")
     } else {
@@ -344,37 +346,6 @@ fn no_request_is_lost_by_a_rolling_update(space: &Space) {
     println!("{asked} requests during a rolling update, {} lost", lost.len());
     assert!(asked > 100, "{asked}");
     assert_eq!(lost, Vec::<String>::new());
-}
-
-/// Target `nodes` with `externalTrafficPolicy: Local`: direct return to the nodes that have pods, where
-/// kube-proxy does the rest.
-fn pods_see_the_client_by_their_node(space: &Space) {
-    space.deploy("web", 2);
-    for (name, policy) in [("local", "Local"), ("cluster", "Cluster")] {
-        space.apply(&format!(
-            "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  \
-             annotations: {{ guideway.dev/target: nodes }}\nspec:\n  type: LoadBalancer\n  \
-             externalTrafficPolicy: {policy}\n  selector: {{ app: web }}\n  \
-             ports: [{{ port: 80, targetPort: http }}]\n"
-        ));
-    }
-    let pods: BTreeSet<String> =
-        space.wait_for_pods("web", 2).into_iter().map(|pod| pod.name).collect();
-    let client = space.cluster.machine("cl");
-    for name in ["local", "cluster"] {
-        let vip = wait_for_addresses(space, name, 1).remove(0);
-        let ingress = &service(space, name)["status"]["loadBalancer"]["ingress"][0];
-        assert_eq!(ingress["ipMode"], "VIP", "kube-proxy has to know the address");
-        watch(&format!("both pods by {name}"), SOON, || {
-            let answers = (0..20).map(|_| get(&client, &url(&vip)));
-            let answered: Result<BTreeSet<String>, String> = answers.collect();
-            answered
-                .and_then(|found| if found == pods { Ok(()) } else { Err(format!("{found:?}")) })
-        });
-    }
-    let vip = wait_for_addresses(space, "local", 1).remove(0);
-    let seen = get(&client, &format!("http://{vip}/clientip")).unwrap();
-    assert!(seen.starts_with("198.51.100.2:"), "{seen}");
 }
 
 /// Kubernetes takes 50 s to notice; new connections must not wait for that.

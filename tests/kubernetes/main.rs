@@ -12,4 +12,5 @@ mod space;
 #[path = "../netns/support/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod support;
+mod targets;
 mod telling;

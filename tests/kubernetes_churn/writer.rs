@@ -88,11 +88,14 @@ impl Work {
             Write::Status(..) if !self.is_sure(api) => Step::Beaten,
             Write::Status(addresses, mode, told) => self.patch(api, fault, |service| {
                 service.status_mode = Some(mode).filter(|_| !addresses.is_empty());
+                let is_told = !addresses.is_empty();
+                service.status_ports = if is_told { told.ports.clone() } else { vec![] };
                 service.status = addresses;
                 service.told = Some((told.reason, told.message));
             }),
             Write::ClearStatus => self.patch(api, fault, |service| {
                 (service.status, service.status_mode, service.told) = (vec![], None, None);
+                service.status_ports = vec![];
             }),
             Write::Event(_) => Step::More,
             Write::Take(..) | Write::Release(_) if !self.is_sure(api) => Step::Beaten,
