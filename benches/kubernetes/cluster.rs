@@ -12,36 +12,39 @@ struct Cluster {
     programs: String,
 }
 
+/// What makes the cluster and gets into it, for a folder of a run.
+pub fn script(run_dir: &Path, command: &str) -> Command {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/cluster.sh");
+    let mut script = Command::new(path);
+    script.arg(command).env("RUN_DIR", run_dir).env("PREFIX", PREFIX);
+    script
+}
+
+/// What only takes time from what is measured.
+const QUIET: [&str; 4] = ["proxy-n1", "kubelet-n1", "scheduler", "controller-manager"];
+
 impl Cluster {
     fn script(&self, command: &str) -> Command {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/cluster.sh");
-        let mut script = Command::new(path);
-        script.arg(command).env("RUN_DIR", &self.run_dir).env("PREFIX", PREFIX);
+        let mut script = script(&self.run_dir, command);
         // One node: who runs on it is not real, and nothing else is asked of it.
         script.env("PROGRAMS", &self.programs).env("NODES", "1");
         script
     }
 
-    /// Ends what only takes time from what is measured.
-    fn quiet(&self) -> anyhow::Result<()> {
-        for program in ["proxy-n1", "kubelet-n1", "scheduler", "controller-manager"] {
-            let file = self.run_dir.join(format!("{program}.pid"));
-            let id = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            // Stopped and not ended, so that `down` finds them.
-            Command::new("kill").args(["-s", "STOP", id.trim()]).status()?;
-        }
+    /// STOP, and not an end, so that `down` finds it; CONT before that, or it would not hear its end.
+    fn signal(&self, program: &str, signal: &str) -> anyhow::Result<()> {
+        let file = self.run_dir.join(format!("{program}.pid"));
+        let id = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Command::new("kill").args(["-s", signal, id.trim()]).status()?;
         Ok(())
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // A stopped program would not hear the end.
-        for program in ["proxy-n1", "kubelet-n1", "scheduler", "controller-manager"] {
-            let file = self.run_dir.join(format!("{program}.pid"));
-            if let Ok(id) = std::fs::read_to_string(file) {
-                let _ = Command::new("kill").args(["-s", "CONT", id.trim()]).status();
-            }
+        // Some may not have been started.
+        for program in QUIET {
+            let _ = self.signal(program, "CONT");
         }
         let _ = self.script("down").status();
     }
@@ -63,7 +66,9 @@ pub fn run(short: bool) -> anyhow::Result<()> {
     if !cluster.script("up").status()?.success() {
         bail!("the cluster did not start");
     }
-    cluster.quiet()?;
+    for program in QUIET {
+        cluster.signal(program, "STOP")?;
+    }
     let mut inside = Command::new("nsenter");
     inside.arg(format!("--net=/run/netns/{PREFIX}cl")).arg("--").arg(std::env::current_exe()?);
     inside.arg("--inside").arg(folder.path()).args(short.then_some("--short"));

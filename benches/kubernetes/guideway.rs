@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use super::cluster::PREFIX;
+use super::cluster::{PREFIX, script};
 use super::peer::{REAL, wait_for_answer};
 
 /// The pool.
@@ -15,10 +15,8 @@ pub const VIPS: &str = "10.200.0.0/16";
 const BINARY: &str = env!("CARGO_BIN_EXE_guideway");
 
 fn kubectl(folder: &Path) -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubernetes/cluster.sh");
-    let mut kubectl = Command::new(script);
-    kubectl.args(["run", "kubectl"]);
-    kubectl.env("RUN_DIR", folder.join("cluster")).env("PREFIX", PREFIX);
+    let mut kubectl = script(&folder.join("cluster"), "run");
+    kubectl.arg("kubectl");
     kubectl
 }
 

@@ -95,7 +95,7 @@ pub struct KubernetesService {
     pub state: KubernetesServiceState,
     /// Its addresses.
     pub addresses: Vec<PooledAddress>,
-    /// Where packets go: `pods` or `nodes`.
+    /// Where packets go: `pods`, `nodes` or `nodePorts`.
     pub target: String,
     /// Whose address they come from: `snat` is ours, `keep` the client's.
     pub source: String,

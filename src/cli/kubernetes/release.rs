@@ -135,7 +135,7 @@ fn spec(args: &ReleaseArgs) -> anyhow::Result<KubernetesSpec> {
 }
 
 fn main_file(config: &Path) -> PathBuf {
-    if config.is_dir() { config.join("guideway.yaml") } else { config.to_path_buf() }
+    if config.is_dir() { config.join(yaml::folder::MAIN) } else { config.to_path_buf() }
 }
 
 /// Those that were asked for.

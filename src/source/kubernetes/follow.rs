@@ -258,8 +258,8 @@ impl Following {
         }
         (self.is_to_count, work.count_at) = (false, Instant::now() + COUNT_EVERY);
         let pools = usages(&self.world);
+        let untold = untold(&self.world, &pools);
         self.note(|state| state.pools = pools);
-        let untold = untold(&self.world);
         if !leads || untold.is_empty() {
             self.note(|state| state.problem(POOL_STATUS, None, now_unix_ms()));
             return;
@@ -336,20 +336,20 @@ impl Following {
         });
     }
 
-    fn start(&mut self, writer: &Writer, writes: &mut JoinSet<Done>) {
+    fn start(&mut self, writer: &Writer, under_way: &mut JoinSet<Done>) {
         let now = Instant::now();
         while self.queue.under_way() < MOST_WRITES {
             let Some(key) = self.queue.pop(now) else { return };
-            let planned = plan(&self.world, &key);
-            let service =
-                self.world.service(&key).map(|service| Planned::of(&self.world, &key, service));
-            let (Some(service), false) = (service, planned.is_empty()) else {
+            let writes = plan(&self.world, &key);
+            let service = self.world.service(&key).filter(|_| !writes.is_empty());
+            let Some(service) = service else {
                 self.is_well(&key);
                 continue;
             };
+            let planned = Planned::of(&self.world, &key, service);
             // The next service must not be given the same address.
             let mut assumed = vec![];
-            for write in &planned {
+            for write in &writes {
                 if let Write::Take(address, claim) = write
                     && claim.version.is_empty()
                 {
@@ -359,8 +359,8 @@ impl Following {
             }
             self.queue.begin(key.clone());
             let writer = writer.clone();
-            writes.spawn(async move {
-                let (changes, result) = writer.write(service, planned).await;
+            under_way.spawn(async move {
+                let (changes, result) = writer.write(planned, writes).await;
                 Done { key, assumed, changes, result }
             });
         }

@@ -69,9 +69,7 @@ impl Forms {
 pub fn forms(world: &World, key: &Key) -> Vec<Form> {
     let Some(service) = world.service(key).filter(|_| is_ours(world, key)) else { return vec![] };
     let addresses = world.in_force(key, service);
-    let pool =
-        addresses.first().and_then(|address| world.claim(*address)).map(|claim| &*claim.pool);
-    let way = world.way(service, pool);
+    let way = world.way_of(service, addresses.first().copied());
     let rules = rules(service);
     let mut forms = vec![];
     for address in addresses {

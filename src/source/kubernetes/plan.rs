@@ -111,8 +111,7 @@ fn orphaned(world: &World, key: &Key, service: &Service) -> Vec<Write> {
     let was_told = service.told.as_ref().is_some_and(|(reason, _)| &**reason == ORPHANED);
     let told = Told::good(ORPHANED, message);
     let event = (!was_told).then(|| Write::Event(told.clone()));
-    let pool = held.iter().min().and_then(|lowest| world.claim(*lowest));
-    let way = world.way(service, pool.map(|claim| &*claim.pool));
+    let way = world.way_of(service, held.iter().min().copied());
     status(service, held, way.ip_mode, told).into_iter().chain(event).collect()
 }
 
@@ -217,7 +216,7 @@ fn keep(world: &World, key: &Key, service: &Service) -> Vec<Write> {
             addresses.push(address);
         }
     }
-    // Its lowest address's pool says where packets go.
+    // As `World::way_of`, of addresses that are not claimed yet, too.
     let pool = addresses.iter().min().and_then(|lowest| pools.get(lowest));
     let way = world.way(service, pool.map(|pool| &**pool));
     problems.extend(unserved(service, way));

@@ -59,12 +59,10 @@ pub fn usages(world: &World) -> Vec<(Arc<str>, Usage)> {
     good.chain(wrong).collect()
 }
 
-/// Of the AddressPools of the cluster: those whose status says something else, or nothing.
-pub fn untold(world: &World) -> Vec<(Arc<str>, Usage)> {
-    let of_configuration = world.options().pools.len();
-    let mut usages = usages(world).split_off(of_configuration);
-    usages.retain(|(name, usage)| world.told_of_pool(name) != Some(usage));
-    usages
+/// Of all [`usages`] those of AddressPools of the cluster whose status says something else, or nothing.
+pub fn untold(world: &World, usages: &[(Arc<str>, Usage)]) -> Vec<(Arc<str>, Usage)> {
+    let of_cluster = usages.iter().skip(world.options().pools.len());
+    of_cluster.filter(|(name, usage)| world.told_of_pool(name) != Some(usage)).cloned().collect()
 }
 
 fn usage(world: &World, pool: &Pool) -> Usage {
@@ -147,10 +145,13 @@ mod tests {
         let mut world = world();
         world.apply(Change::Pool("few".into(), Some(Ok(pool("few", &["198.51.100.7"])))));
         let names = |world: &World| -> Vec<String> {
-            untold(world).iter().map(|(name, usage)| format!("{name}: {}", told(usage))).collect()
+            untold(world, &usages(world))
+                .iter()
+                .map(|(name, usage)| format!("{name}: {}", told(usage)))
+                .collect()
         };
         assert_eq!(names(&world), ["few: IPv4 1 0 0 1"], "not those of the configuration");
-        let (name, usage) = untold(&world).remove(0);
+        let (name, usage) = untold(&world, &usages(&world)).remove(0);
         world.apply(Change::PoolTold(name, Some(usage)));
         assert_eq!(names(&world), [""; 0]);
         world.apply(Change::Claim("203.0.113.1".parse().unwrap(), Some(claim("web"))));

@@ -57,8 +57,7 @@ fn view(world: &World, key: &Key, service: &Service) -> Option<ServiceView> {
     let sure = held.iter().filter(|(_, claim)| !claim.version.is_empty());
     let addresses: Vec<(IpAddr, Arc<str>)> =
         sure.map(|(address, claim)| (*address, claim.pool.clone())).collect();
-    let pool = addresses.iter().min().map(|(_, pool)| &**pool);
-    let way = world.way(service, pool);
+    let way = world.way_of(service, addresses.iter().map(|(address, _)| *address).min());
     let ports = service.ports.iter().filter_map(|port| Some((way.protocol(port).ok()?, port.port)));
     let prefix = &world.options().prefix;
     let names = |address: IpAddr| {

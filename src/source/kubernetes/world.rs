@@ -420,6 +420,13 @@ impl World {
         Way::of(&service.wishes, pool)
     }
 
+    /// Where packets of a service go whose lowest address is this one: the words of its pool count, so that
+    /// a service is served in one way.
+    pub fn way_of(&self, service: &Service, lowest: Option<IpAddr>) -> Way {
+        let claim = lowest.and_then(|address| self.claim(address));
+        self.way(service, claim.map(|claim| &*claim.pool))
+    }
+
     /// Of each family the one address that is served. There are two while a service moves, or was left in
     /// the middle of that: the one that clients know then.
     pub fn in_force(&self, key: &Key, service: &Service) -> Vec<IpAddr> {
